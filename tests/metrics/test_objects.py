@@ -6,6 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from skimage.measure import label
 
 from unettile.errors import InputError
 from unettile.metrics.objects import ObjectCounts, average_precision, connected_components, match_counts
@@ -31,8 +32,8 @@ def random_labels(random: np.random.Generator, shape: tuple[int, int], objects: 
 
 
 def moved(labels: NDArray, random: np.random.Generator) -> NDArray:
-    """Shift the labels by a pixel or none, drop a few and renumber the rest at random."""
-    shifted = np.roll(labels, random.integers(0, 2, 2), (0, 1))
+    """Shift the labels by a pixel or two, drop a few and renumber the rest at random."""
+    shifted = np.roll(labels, (1, random.integers(0, 2)), (0, 1))
     numbers = random.permutation(labels.max() + 1) * random.integers(1, 4) + 1
     numbers[random.random(numbers.size) < 0.1] = 0
     numbers[0] = 0
@@ -138,6 +139,15 @@ def test_ten_thousand_objects_take_a_moment() -> None:
     assert time.perf_counter() - start < 5  # about 0.15 s on one core; a comparison of all pairs would take hours
     assert counts.tp[:8] == (10_000,) * 8  # IoU 13 / 15 = 0.867
     assert counts.tp[8:] == (0, 0)
+
+
+def test_components_equal_scikit_image() -> None:
+    mask = np.random.default_rng(1).random((80, 90)) < 0.55
+    labels, expected = connected_components(mask), label(mask, connectivity=1)
+    pairs = np.unique(np.stack([labels.ravel(), expected.ravel()]), axis=1)
+    assert (
+        pairs.shape[1] == labels.max() + 1 == expected.max() + 1
+    )  # one to one: the same regions, whatever their numbers
 
 
 def test_components_share_a_side() -> None:

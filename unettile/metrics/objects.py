@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
-from skimage import measure
 
 from unettile.errors import InputError
 
@@ -102,9 +102,10 @@ def connected_components(mask: NDArray[np.integer | np.bool_]) -> NDArray[np.int
 
     mask: (H, W); every value but 0 is foreground. Pixels that share a side are connected, pixels that share only a
         corner are not: a one-pixel diagonal gap is enough to part two cells.
-    Returns (H, W) int32: 0 is background, regions are 1, 2, ... in raster order of their first pixel.
+    Returns (H, W) int32: 0 is background, the regions are 1, 2, ...
     """
-    numbered: NDArray[np.int32] = measure.label(np.asarray(mask) != 0, connectivity=1).astype(np.int32, copy=False)
+    numbered = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask != 0, output=numbered)  # its default structure connects the four neighbours
     return numbered
 
 
