@@ -6,7 +6,7 @@ A network maps a window of input edge n to an output of edge n - 2·margin. Movi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class Geometry:
 def measure_geometry(forward: Forward, channels: int, *, largest: int = 1024) -> Geometry:
     """Measure a network's geometry by looking at what it does, without trusting what it says.
 
-    1. Feed windows of every size and keep those that the network takes: the sizes give stride, base and the border lost.
+    1. Feed windows of every size and keep those that the network takes: they give stride, base and the border lost.
     2. Set one input pixel to NaN, which travels through convolution, ReLU and pooling alike, and see which output
        pixels it reaches. Doing so for each pixel of two periods gives the reach and the true period of the phase.
 
@@ -95,10 +95,10 @@ def measure_geometry(forward: Forward, channels: int, *, largest: int = 1024) ->
         largest: the largest window tried, px.
 
     Returns:
-        The geometry. `exact` is False if one pixel reaches the whole output of the largest window that was tried.
+        The geometry. `exact` is False if a pixel still reaches the output's border in the largest window tried.
 
     Raises:
-        ValueError: fewer than three window sizes up to `largest` were taken, or the sizes follow no arithmetic law.
+        ValueError: fewer than three window sizes up to `largest` were taken, or what was seen follows no such law.
     """
     sizes = _legal_sizes(forward, channels, largest)
     (n0, m0), (n1, m1), (n2, m2) = sizes
@@ -109,23 +109,18 @@ def measure_geometry(forward: Forward, channels: int, *, largest: int = 1024) ->
 
     edge = n0
     while True:
-        edge += -(-(4 * step) // step) * step
+        edge += 4 * step
         reached = [_reached(forward, channels, edge, edge // 2 + shift) for shift in range(2 * step)]
-        bounded = all(0 < low and high < edge - 2 * lost for low, high in reached)
+        bounded = all(low > 0 and high < edge - 2 * lost for low, high in reached)
         if bounded or 2 * edge > largest:
             break
-    # the output pixel o lies over the input pixel o + lost
-    reach = max(
-        max(abs(low + lost - pixel), abs(high - 1 + lost - pixel))
-        for pixel, (low, high) in enumerate(reached, start=edge // 2)
-    )
-    exact = bounded
-    stride = next(s for s in _divisible(step) if _repeats(reached, s)) if exact else step
-    stride = max(stride, step)
-    margin = lost if lost else -(-reach // stride) * stride
-    if lost and reach > margin:
-        exact = False
-    return Geometry(margin=margin, stride=stride, base=(m0 - 2 * (margin - lost)) % stride, exact=exact)
+    if not bounded:
+        return Geometry(margin=lost, stride=step, base=m0 % step, exact=False)
+    stride = step
+    if not _repeats(reached, stride):
+        raise ValueError(f"what an input pixel reaches does not repeat every {step} px")
+    margin = lost + _polluted(reached[:stride], edge // 2, edge, edge - 2 * lost)
+    return Geometry(margin=margin, stride=stride, base=(m0 + 2 * (lost - margin)) % stride)
 
 
 def _legal_sizes(forward: Forward, channels: int, largest: int) -> list[tuple[int, int]]:
@@ -147,20 +142,38 @@ def _reached(forward: Forward, channels: int, edge: int, pixel: int) -> tuple[in
     """Return the half-open range of output rows that the input pixel (pixel, pixel) reaches."""
     window = np.zeros((channels, edge, edge), np.float32)
     window[:, pixel, pixel] = np.nan
-    hit = np.isnan(forward(window)).any(axis=0)
-    rows, columns = np.flatnonzero(hit.any(axis=1)), np.flatnonzero(hit.any(axis=0))
+    hit: NDArray[np.bool_] = np.any(np.isnan(forward(window)), axis=0)
+    rows, columns = np.flatnonzero(np.any(hit, axis=1)), np.flatnonzero(np.any(hit, axis=0))
     if not len(rows):
         raise ValueError(f"input pixel {pixel} of a window of {edge} px reaches no output")
     return int(min(rows[0], columns[0])), int(max(rows[-1], columns[-1])) + 1
 
 
-def _divisible(step: int) -> Iterator[int]:
-    return (s for s in range(1, step + 1) if step % s == 0)
-
-
 def _repeats(reached: list[tuple[int, int]], shift: int) -> bool:
     """Whether moving the input pixel by `shift` moves everything it reaches by `shift`."""
-    return all(
-        (later[0] - shift, later[1] - shift) == earlier
-        for earlier, later in zip(reached, reached[shift:], strict=False)
-    )
+    pairs = zip(reached, reached[shift:], strict=False)
+    return all((later[0] - shift, later[1] - shift) == earlier for earlier, later in pairs)
+
+
+def _polluted(reached: list[tuple[int, int]], first: int, edge: int, output_edge: int) -> int:
+    """Return how many border px of the output see past the window (padding), rounded up to whole strides.
+
+    Args:
+        reached: output range [low, high) of each input pixel of one stride, from pixel `first` on.
+        first: the input pixel of reached[0].
+        edge, output_edge: of the window that was measured, px.
+    """
+    stride = len(reached)
+
+    def inputs_of(output: int) -> tuple[int, int]:
+        """Return the first and last input pixel that the output depends on, were the window endless."""
+        lowest = min(first + i + ((output - high) // stride + 1) * stride for i, (_, high) in enumerate(reached))
+        highest = max(first + i + (output - low) // stride * stride for i, (low, _) in enumerate(reached))
+        return lowest, highest
+
+    for cut in range(0, output_edge // 2, stride):
+        starts = (inputs_of(cut + phase)[0] for phase in range(stride))
+        ends = (inputs_of(output_edge - 1 - cut - phase)[1] for phase in range(stride))
+        if min(starts) >= 0 and max(ends) < edge:
+            return cut
+    raise ValueError(f"every output of a window of {edge} px sees past the window")
