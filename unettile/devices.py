@@ -1,0 +1,82 @@
+"""Where and how arithmetic is done: device, precision and threads. Nothing is chosen that was not asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import torch
+
+from unettile.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return torch.device("cpu")
+    found = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if not found:
+        raise UsageError(f"device {name!r} is not known: need auto, cpu, cuda or cuda:N")
+    index, count = int(found[1] or 0), torch.cuda.device_count()
+    if index >= count:
+        raise UsageError(f"device {name} is not here: this machine shows {count} CUDA devices; use --device cpu")
+    return torch.device("cuda", index)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor computes in it, else fp32.
+
+    Raises:
+        UsageError: an unknown name, or fp16 on a CPU.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"precision {name!r} is not known: need one of {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU")
+    if name != "auto":
+        return name
+    return "bf16" if _has_bf16(device) else "fp32"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8  # Ampere and later; older ones emulate it
+    capability = torch.backends.cpu.get_cpu_capability()
+    return capability.startswith("AVX512") and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_flag_bf16()
+
+
+def _cpu_flag_bf16() -> bool:
+    """Whether the processor has bfloat16 dot products, which oneDNN otherwise emulates at a loss."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:  # noqa: PTH123 (a device file)
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def set_threads(threads: int | None = None) -> int:
+    """Let torch use the job's cores: `threads`, else OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else the affinity.
+
+    Returns:
+        The number that was set; never the machine's count, of which a job may own a part.
+    """
+    if threads is None:
+        threads = _from_environment("OMP_NUM_THREADS") or _from_environment("SLURM_CPUS_PER_TASK")
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _from_environment(name: str) -> int | None:
+    value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP allows a list, one for each nesting level
+    return int(value) if value.isdigit() and int(value) > 0 else None

@@ -1,0 +1,1 @@
+"""Training: a recipe, image and label files in; a checkpoint out."""
