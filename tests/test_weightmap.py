@@ -1,0 +1,323 @@
+"""Weight maps equal their definition, written here as one Euclidean distance transform per cell.
+
+The equality demanded is 1e-6 · max(1, w0): the computation is in float64 and drops terms below 1e-8 · w0, the result is
+float32. Where two ways of computing the same map are compared (in parts, other ids), they must be identical.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unettile.box import Box
+from unettile.errors import InputError, UsageError
+from unettile.weightmap import (
+    STRIP,
+    balanced_class_weights,
+    balanced_weights,
+    border_term,
+    carve_gaps,
+    check_labels,
+    reach,
+    weight_map,
+)
+
+SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 14))
+SMALL_IDS = st.sampled_from([0, 0, 0, 1, 2, 3, 7])
+ANY_IDS = st.sampled_from([0, 0, 0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1, 2**32])
+SIGMAS = st.floats(0.5, 50)
+
+
+def by_definition(labels: NDArray[Any], w0: float, sigma: float, class_weights: tuple[float, float]) -> NDArray[Any]:
+    """Compute the map with one Euclidean transform per cell, in float64."""
+    weights = np.where(labels > 0, class_weights[1], class_weights[0]).astype(np.float64)
+    cells = [label for label in np.unique(labels) if label != 0]
+    if len(cells) >= 2:
+        nearest = np.full((2, *labels.shape), np.inf)
+        for cell in cells:
+            distance = ndimage.distance_transform_edt(labels != cell)
+            nearest = np.sort(np.concatenate([nearest, distance[None]]), axis=0)[:2]
+        weights += np.where(labels == 0, w0 * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2)), 0)
+    return weights
+
+
+def assert_exact(
+    labels: NDArray[Any], w0: float = 10, sigma: float = 5, class_weights: tuple[float, float] = (1, 1)
+) -> None:
+    computed = weight_map(labels, w0, sigma, class_weights)
+    assert computed.dtype == np.float32
+    assert computed.shape == labels.shape
+    error = np.abs(computed - by_definition(labels, w0, sigma, class_weights)).max()
+    assert error <= 1e-6 * max(1, w0), f"largest error {error:.3g}"
+
+
+def named_maps() -> dict[str, NDArray[np.int64]]:
+    """Return maps of 40 × 50 px, each with one difficulty."""
+    blank = np.zeros((40, 50), np.int64)
+    maps = {"empty": blank}
+    maps["one cell"] = blank.copy()
+    maps["one cell"][10:20, 10:20] = 5
+    maps["only cells"] = np.repeat(np.arange(1, 41)[:, None], 50, axis=1)
+    touching = maps["touching cells"] = blank.copy()
+    touching[10:20, 10:20], touching[10:20, 20:30], touching[20:30, 12:25] = 1, 2, 3
+    border = maps["border cells"] = blank.copy()
+    border[:5, :5], border[:8, 20:30], border[35:, 45:], border[-1, 0] = 1, 2, 3, 4
+    pieces = maps["cells in several pieces"] = blank.copy()
+    pieces[2:6, 2:6], pieces[2:6, 9:13], pieces[30:34, 2:6], pieces[30:34, 30:34] = 1, 1, 2, 1
+    dots = maps["one-pixel cells"] = blank.copy()
+    dots[::7, ::9] = np.arange(1, 37).reshape(6, 6)
+    holes = maps["cells with holes"] = blank.copy()
+    holes[5:35, 5:40] = 1
+    holes[10:30, 10:30] = 0
+    holes[18:22, 18:22] = 2
+    nested = maps["thin lines"] = blank.copy()
+    for k in range(0, 40, 4):
+        nested[k] = k + 1
+    return maps
+
+
+@pytest.mark.parametrize("name", named_maps())
+@pytest.mark.parametrize("sigma", [0.5, 5.0, 50.0])
+def test_equals_the_definition_on_difficult_maps(name: str, sigma: float) -> None:
+    assert_exact(named_maps()[name], sigma=sigma)
+
+
+@given(arrays(np.int64, SHAPES, elements=ANY_IDS), st.floats(0, 100), SIGMAS)
+@settings(max_examples=300, deadline=None)
+def test_equals_the_definition_on_any_labels(labels: NDArray[np.int64], w0: float, sigma: float) -> None:
+    assert_exact(labels, w0, sigma, class_weights=(0.7, 1.9))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_the_definition_on_random_discs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((150, 170), np.uint16)
+    y, x = np.indices(labels.shape)
+    for cell in range(1, 40):
+        cy, cx, radius = rng.uniform(-5, 155), rng.uniform(-5, 175), rng.uniform(0.5, 12)
+        labels[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = cell
+    assert_exact(labels, sigma=rng.uniform(2, 20))
+
+
+def test_equals_the_definition_on_real_nuclei(shared_data: Path) -> None:
+    paths = sorted((shared_data / "dsb2018_train" / "labels").iterdir())
+    checked = 0
+    for path in paths[:: len(paths) // 8]:
+        labels = np.asarray(imagecodecs.imread(path))[:260, :260]
+        assert_exact(labels, class_weights=(0.6, 3.0))
+        checked += len(np.unique(labels)) - 1
+    assert checked > 100
+
+
+def test_strips_do_not_show() -> None:
+    rng = np.random.default_rng(1)
+    tall = np.where(rng.random((2 * STRIP + 50, 24)) < 0.03, rng.integers(1, 20, (2 * STRIP + 50, 24)), 0)
+    assert_exact(tall, sigma=6)
+
+
+@given(arrays(np.int32, st.tuples(st.integers(20, 40), st.integers(20, 40)), elements=SMALL_IDS), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_part_read_with_its_margin_is_identical_to_the_whole(labels: NDArray[np.int32], data: st.DataObject) -> None:
+    sigma = data.draw(st.floats(0.5, 2))
+    y0, x0 = data.draw(st.integers(0, 19)), data.draw(st.integers(0, 19))
+    box = Box(y0, x0, data.draw(st.integers(y0 + 1, 20)), data.draw(st.integers(x0 + 1, 20)))
+    read = box.expand(reach(sigma)).intersect(Box.of_shape(labels.shape))
+    part = weight_map(labels[read.slices], 10, sigma)[box.relative_to(read).slices]
+    np.testing.assert_array_equal(part, weight_map(labels, 10, sigma)[box.slices])
+
+
+@given(arrays(np.int64, SHAPES, elements=SMALL_IDS), st.permutations([1, 2, 3, 7]), st.sampled_from([0, 2**32, 2**62]))
+@settings(max_examples=100, deadline=None)
+def test_ids_are_names_and_not_numbers(labels: NDArray[np.int64], names: list[int], offset: int) -> None:
+    renamed = labels.copy()
+    for old, new in zip([1, 2, 3, 7], names, strict=True):
+        renamed[labels == old] = new + offset
+    np.testing.assert_array_equal(weight_map(renamed), weight_map(labels))
+
+
+@given(arrays(np.int64, SHAPES, elements=SMALL_IDS))
+@settings(max_examples=60, deadline=None)
+def test_turning_the_labels_turns_the_map(labels: NDArray[np.int64]) -> None:
+    np.testing.assert_array_equal(weight_map(labels.T), weight_map(labels).T)
+    np.testing.assert_array_equal(weight_map(labels[::-1, ::-1]), weight_map(labels)[::-1, ::-1])
+
+
+def test_a_cell_in_two_pieces_is_one_cell() -> None:
+    """Two boundary pixels of one cell are no border: the second distance is to the other cell."""
+    labels = np.array([[1, 0, 1, 0, 0, 2]])
+    expected = 1 + 10 * math.exp(-((1 + 4) ** 2) / 50)
+    assert weight_map(labels)[0, 1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_second_term_is_for_background_only_and_needs_two_cells() -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:8] = 1
+    assert not border_term(labels).any()
+    labels[10:13] = 2
+    term = border_term(labels)
+    assert (term[labels > 0] == 0).all()
+    assert (term[8:10] > 0).all()
+    np.testing.assert_array_equal(weight_map(labels, class_weights=(0, 0)), term)
+
+
+def test_beyond_the_reach_the_term_is_nothing_that_matters() -> None:
+    for sigma in (0.5, 5.0, 50.0):
+        assert math.exp(-(reach(sigma) ** 2) / (2 * sigma**2)) <= 1e-8
+        assert reach(sigma) < 6.1 * sigma + 1
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.uint64, np.float32])
+def test_every_type_of_label_gives_the_same_map(dtype: type[np.generic]) -> None:
+    labels = np.array([[1, 0, 0, 0], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(weight_map(labels.astype(dtype)), weight_map(labels))
+
+
+def test_views_and_byte_orders_give_the_same_map() -> None:
+    labels = np.random.default_rng(0).integers(0, 4, (30, 40)).astype(np.uint16)
+    wide = np.repeat(labels, 2, axis=1)
+    expected = weight_map(labels)
+    np.testing.assert_array_equal(weight_map(wide[:, ::2]), expected)
+    np.testing.assert_array_equal(weight_map(labels.astype(">u2")), expected)
+    np.testing.assert_array_equal(weight_map(np.asfortranarray(labels)), expected)
+
+
+def test_the_input_is_left_alone() -> None:
+    labels = np.random.default_rng(0).integers(0, 4, (30, 40))
+    before = labels.copy()
+    weight_map(labels)
+    carve_gaps(labels, 2)
+    np.testing.assert_array_equal(labels, before)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_workers_compute_the_same_map(method: str) -> None:
+    labels = named_maps()["touching cells"]
+    expected = weight_map(labels)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        for computed in pool.map(weight_map, [labels] * 4):
+            np.testing.assert_array_equal(computed, expected)
+
+
+@pytest.mark.parametrize(("w0", "sigma"), [(-1, 5), (math.nan, 5), (math.inf, 5), (10, 0), (10, -5), (10, math.nan)])
+def test_w0_and_sigma_out_of_range_are_refused(w0: float, sigma: float) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        weight_map(np.zeros((3, 3), int), w0, sigma)
+
+
+def test_extreme_sigmas_do_not_fail() -> None:
+    labels = np.array([[1, 0, 2]])
+    assert weight_map(labels, sigma=1e-200)[0, 1] == 1
+    assert weight_map(labels, sigma=1e200)[0, 1] == 11
+
+
+# --- class weights
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=6).filter(any))
+def test_balanced_weights_give_every_class_the_same_share(counts: list[int]) -> None:
+    weights = balanced_weights(counts)
+    shares = [weight * count for weight, count in zip(weights, counts, strict=True) if count]
+    assert all(share == pytest.approx(shares[0]) for share in shares)
+    assert sum(shares) == pytest.approx(sum(counts))  # the mean weight is 1
+    assert all((weight == 0) == (count == 0) for weight, count in zip(weights, counts, strict=True))
+
+
+def test_class_weights_are_balanced_over_the_whole_set() -> None:
+    maps = [np.array([[0, 0, 0, 1]]), np.array([[2, 2], [0, 0]])]
+    assert balanced_class_weights(iter(maps)) == pytest.approx((8 / (2 * 5), 8 / (2 * 3)))
+    assert balanced_class_weights([np.zeros((3, 3), int)]) == (1, 0)
+
+
+def test_no_pixels_have_no_balance() -> None:
+    with pytest.raises(InputError, match="got none"):
+        balanced_class_weights([])
+
+
+# --- gaps
+
+
+@given(arrays(np.int64, SHAPES, elements=SMALL_IDS), st.integers(0, 7))
+@settings(max_examples=200, deadline=None)
+def test_carving_removes_exactly_the_pixels_near_another_cell(labels: NDArray[np.int64], gap: int) -> None:
+    expected = labels.copy()
+    half = math.ceil(gap / 2)
+    for cell in np.unique(labels[labels > 0]):
+        others = (labels != cell) & (labels != 0)
+        if half and others.any():
+            expected[(labels == cell) & (ndimage.distance_transform_edt(~others) < half + 1)] = 0
+    np.testing.assert_array_equal(carve_gaps(labels, gap), expected)
+
+
+@given(arrays(np.int64, SHAPES, elements=SMALL_IDS), st.integers(1, 6))
+@settings(max_examples=100, deadline=None)
+def test_no_two_cells_touch_after_carving(labels: NDArray[np.int64], gap: int) -> None:
+    carved = carve_gaps(labels, gap)
+    joined, _ = ndimage.label(carved > 0, structure=np.ones((3, 3)))
+    for part in np.unique(joined[joined > 0]):
+        assert len(np.unique(carved[joined == part])) == 1
+
+
+@pytest.mark.parametrize(("gap", "width"), [(0, 0), (1, 2), (2, 2), (3, 4), (4, 4)])
+def test_a_straight_border_gets_a_gap_of_that_width_in_its_middle(gap: int, width: int) -> None:
+    labels = np.repeat([[1] * 10 + [2] * 10], 6, axis=0)
+    carved = carve_gaps(labels, gap)
+    half = width // 2
+    np.testing.assert_array_equal(carved, np.repeat([[1] * (10 - half) + [0] * width + [2] * (10 - half)], 6, axis=0))
+    np.testing.assert_array_equal(carve_gaps(labels.T, gap), carved.T)
+
+
+def test_carving_leaves_separate_cells_and_types_alone() -> None:
+    labels = np.zeros((20, 20), np.uint16)
+    labels[2:8, 2:8], labels[12:18, 12:18] = 3, 65535
+    carved = carve_gaps(labels, 2)
+    np.testing.assert_array_equal(carved, labels)
+    assert carved.dtype == labels.dtype
+
+
+def test_a_gap_below_zero_is_refused() -> None:
+    with pytest.raises(UsageError, match="0 or more"):
+        carve_gaps(np.zeros((3, 3), int), -1)
+
+
+# --- what is a label map
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), "one channel"),
+        (np.zeros(4, np.uint8), "one channel"),
+        (np.zeros((0, 4), np.uint8), "empty"),
+        (np.array([[0.0, 0.5]]), "whole numbers"),
+        (np.array([[0.0, np.nan]]), "whole numbers"),
+        (np.array([[0.0, np.inf]]), "whole numbers"),
+        (np.array([[0.0, 1e20]]), "whole numbers"),
+        (np.array([[0, -3]]), "negative label -3"),
+        (np.array([[0.0, -3.0]]), "negative label -3"),
+        (np.array([[0, 1j]]), "complex"),
+        (np.array([["a"]]), "integer"),
+    ],
+)
+def test_what_is_no_label_map_is_refused_in_one_line(array: NDArray[Any], match: str) -> None:
+    with pytest.raises(InputError, match=match) as refusal:
+        check_labels(array, "a.tif")
+    assert str(refusal.value).startswith("a.tif: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_whole_floats_booleans_and_a_channel_axis_are_label_maps() -> None:
+    assert check_labels(np.array([[0.0, 3.0]]), "a").dtype == np.int64
+    assert check_labels(np.array([[False, True]]), "a").tolist() == [[0, 1]]
+    assert check_labels(np.zeros((4, 5, 1), np.uint16), "a").shape == (4, 5)
