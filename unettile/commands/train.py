@@ -1,0 +1,148 @@
+"""`unettile train`: a model from images and their labels."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unettile.commands.console import Console, format_duration
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet
+from unettile.commands.signals import finish_block_first
+from unettile.errors import UsageError
+
+if TYPE_CHECKING:
+    from unettile.training.state import LogRow
+
+
+def train(
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Directory of images.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Directory of label images of the same names.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="MODEL", help="Checkpoint to write, .safetensors.", rich_help_panel=OUTPUT),
+    ],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
+    ] = "nuclei",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated.", rich_help_panel=INPUT),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Weight maps made by `unettile weights`, instead of on the fly.", rich_help_panel=INPUT),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(metavar="FRACTION", help="Part of the images held out, chosen by their names. [default: 0.1]", rich_help_panel=INPUT),
+    ] = None,
+    validation_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Images to validate on instead.", rich_help_panel=INPUT)
+    ] = None,
+    validation_labels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Their label images.", rich_help_panel=INPUT)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(metavar="2h", help="Stop and save after so long (s, m or h); exit code 75.", rich_help_panel=COMPUTE),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Processor to compute on.", rich_help_panel=COMPUTE)
+    ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic of the network; parameters stay float32.", rich_help_panel=COMPUTE)
+    ] = Precision.AUTO,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that prepare samples.", rich_help_panel=COMPUTE)
+    ] = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Train a U-Net on IMAGES and LABELS (instance ids or classes) and write the best epoch as MODEL.
+
+    Beside MODEL a folder `<name>.training` holds the log, the curves and what is needed to go on after a stop.
+    """
+    limit = None if max_time is None else parse_duration(max_time)
+
+    from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+    from unettile.report import plot_curves
+    from unettile.training.job import prepare_job
+    from unettile.training.loop import TrainProgress
+    from unettile.training.loop import train as run_training
+    from unettile.training.recipe import read_recipe
+
+    console = Console(quiet, json_output)
+    set_threads()
+    keep_freed_memory()
+    chosen = choose_device(device)
+    changed = (*(changes or ()), *([f"run.epochs={epochs}"] if epochs else ()))
+    job = prepare_job(
+        read_recipe(recipe, tuple(changed)),
+        (images, labels, weights),
+        validation if validation is not None else None if validation_images else 0.1,
+        (validation_images, validation_labels),
+        output,
+        chosen,
+        choose_precision(precision.value, chosen),
+        workers,
+        limit,
+        resume,
+        overwrite,
+    )
+    with (
+        finish_block_first("stopping after this step; the run is saved") as should_stop,
+        console.steps("training") as show,
+    ):
+
+        def on_progress(progress: TrainProgress) -> None:
+            show(progress.step, progress.steps, f"loss {progress.loss:.4f}")
+            if progress.row is not None:
+                row = progress.row
+                console.message(f"epoch {row.epoch}: loss {row.training_loss:.4f}, {_scores(row)}, {format_duration(row.seconds)}")
+
+        result = run_training(job, on_progress, should_stop)
+    plot_curves(result.rows, result.folder / "curves.png")
+    best = result.best
+    console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; log and curves in {result.folder}")
+    console.result(
+        {
+            "output": str(output),
+            "sha256": result.checkpoint.sha256,
+            "epoch": best.epoch,
+            "iou": best.iou,
+            "ap": best.ap,
+            "validation_loss": best.validation_loss,
+            "folder": str(result.folder),
+        }
+    )
+
+
+def _scores(row: LogRow) -> str:
+    objects = "" if row.ap is None else f", AP at 0.5 {row.ap:.3f}"
+    return f"validation loss {row.validation_loss:.4f}, IoU {row.iou:.3f}{objects}"
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a time such as 90s, 55m, 2h or 1h30m.
+
+    Raises:
+        UsageError: not such a time.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    if not found or not any(found.groups()):
+        raise UsageError(f"--max-time {text!r} is not understood: need a time such as 2h, 55m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(hours * 3600 + minutes * 60 + seconds)
