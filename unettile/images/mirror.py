@@ -1,10 +1,12 @@
 """Mirrored reading: pixels past the image's edges, as numpy's `reflect` would pad them.
 
-    image row:        0 1 2 3                      the edge pixel itself is not doubled
-    mirrored rows: …2 1 0 1 2 3 2 1 0 1 2 3 2…     a function of global coordinates: every window sees the same pixels
+image row:        0 1 2 3                      the edge pixel itself is not doubled
+mirrored rows: …2 1 0 1 2 3 2 1 0 1 2 3 2…     a function of global coordinates: every window sees the same pixels
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ def reflect_indices(start: int, stop: int, length: int) -> NDArray[np.intp]:
     return np.minimum(folded, period - folded).astype(np.intp)
 
 
-def read_mirrored(slide: Slide, box: Box) -> NDArray[np.generic]:
+def read_mirrored(slide: Slide, box: Box) -> NDArray[Any]:
     """Read any box of the plane, (h, w, C) in the slide's dtype; what lies past the image is mirrored in."""
     rows = reflect_indices(box.y0, box.y1, slide.shape[0])
     columns = reflect_indices(box.x0, box.x1, slide.shape[1])

@@ -59,13 +59,13 @@ class Scaling:
         assert pixels.shape[-1] == len(self.low), f"{pixels.shape[-1]} channels, the scaling has {len(self.low)}"
         # float32 holds every number of these types; of wider ones the difference is taken before it is rounded.
         narrow = pixels.dtype in (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)
-        kind = np.float32 if narrow else np.float64
-        low = np.array(self.low, dtype=kind)
-        spread = np.array(self.high, dtype=kind) - low
+        dtype = np.dtype(np.float32 if narrow else np.float64)
+        low: NDArray[Any] = np.array(self.low).astype(dtype)
+        spread: NDArray[Any] = np.array(self.high).astype(dtype) - low
         constant = spread <= 0
-        scaled = pixels.astype(kind)
+        scaled: NDArray[Any] = pixels.astype(dtype)
         scaled -= low
-        scaled /= np.where(constant, kind(1), spread)
+        scaled /= np.where(constant, np.ones_like(spread), spread)
         if constant.any():
             scaled[..., constant] = 0
         np.clip(scaled, LOWEST, HIGHEST, out=scaled)
@@ -100,7 +100,8 @@ class Normalization:
     def __post_init__(self) -> None:
         if not 0.0 <= self.low_percentile < self.high_percentile <= 100.0:
             raise ValueError(
-                f"percentiles {self.low_percentile:g} and {self.high_percentile:g} do not fit: need 0 ≤ low < high ≤ 100"
+                f"percentiles {self.low_percentile:g} and {self.high_percentile:g} do not fit:"
+                " need 0 ≤ low < high ≤ 100"
             )
 
     def measure(self, slide: Slide) -> Scaling:
