@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.plain import JPEG_SIGNATURE, PNG_SIGNATURE, open_jpeg, open_png
+from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
+from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.tiff import TiffSlide
 
 IMAGE_ENDINGS = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg")
