@@ -190,6 +190,9 @@ def test_views_and_byte_orders_give_the_same_map() -> None:
     np.testing.assert_array_equal(weight_map(wide[:, ::2]), expected)
     np.testing.assert_array_equal(weight_map(labels.astype(">u2")), expected)
     np.testing.assert_array_equal(weight_map(np.asfortranarray(labels)), expected)
+    frozen = labels.astype(np.int32)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(weight_map(frozen), expected)
 
 
 def test_the_input_is_left_alone() -> None:

@@ -58,7 +58,7 @@ def weight_map(
     background, cell = (1.0, 1.0) if class_weights is None else class_weights
     check_border(w0, sigma)
     cells = _compact(check_labels(labels, "labels"))
-    return _fill(cells, w0, sigma, background, cell)
+    return _fill(cells, float(w0), float(sigma), float(background), float(cell))
 
 
 def border_term(labels: ArrayLike, w0: float = 10.0, sigma: float = 5.0) -> NDArray[np.float32]:
@@ -194,11 +194,12 @@ def _cutoff(sigma: float) -> float:
 
 def _compact(labels: NDArray[Any]) -> NDArray[np.int32]:
     """Return the same cells with ids that fit 32 bits, row by row in memory."""
-    if labels.max() <= np.iinfo(np.int32).max:
-        return np.ascontiguousarray(labels, dtype=np.int32)
-    ids, index = np.unique(labels, return_inverse=True)
-    first = 0 if ids[0] == 0 else 1  # without background, id number 0 is a cell too
-    return np.ascontiguousarray(index.reshape(labels.shape) + first, dtype=np.int32)
+    small = labels
+    if labels.max() > np.iinfo(np.int32).max:
+        ids, index = np.unique(labels, return_inverse=True)
+        small = index.reshape(labels.shape) + (ids[0] != 0)  # without background, the first id is a cell too
+    # Writable or not is part of a type for numba: one type alone keeps it from compiling again.
+    return np.require(small, np.int32, ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def _fill(labels: NDArray[np.int32], w0: float, sigma: float, background: float, cell: float) -> NDArray[np.float32]:
