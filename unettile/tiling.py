@@ -106,7 +106,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """The blocks of an image of shape (H, W) px, counted in raster order; `edge` px is a multiple of the tiles' write edge."""
+    """The blocks of an image of shape (H, W) px in raster order; `edge` px is a multiple of the tiles' write edge."""
 
     shape: tuple[int, int]
     edge: int

@@ -22,22 +22,32 @@ def train(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Directory of label images of the same names.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="MODEL", help="Checkpoint to write, .safetensors.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--output", "-o", metavar="MODEL", help="Checkpoint to write, .safetensors.", rich_help_panel=OUTPUT
+        ),
     ],
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
     ] = "nuclei",
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated.", rich_help_panel=INPUT),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated.", rich_help_panel=INPUT
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Weight maps made by `unettile weights`, instead of on the fly.", rich_help_panel=INPUT),
+        typer.Option(
+            metavar="DIR", help="Weight maps made by `unettile weights`, instead of on the fly.", rich_help_panel=INPUT
+        ),
     ] = None,
     validation: Annotated[
         float | None,
-        typer.Option(metavar="FRACTION", help="Part of the images held out, chosen by their names. [default: 0.1]", rich_help_panel=INPUT),
+        typer.Option(
+            metavar="FRACTION",
+            help="Part of the images held out, chosen by their names. [default: 0.1]",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     validation_images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Images to validate on instead.", rich_help_panel=INPUT)
@@ -50,7 +60,9 @@ def train(
     ] = None,
     max_time: Annotated[
         str | None,
-        typer.Option(metavar="2h", help="Stop and save after so long (s, m or h); exit code 75.", rich_help_panel=COMPUTE),
+        typer.Option(
+            metavar="2h", help="Stop and save after so long (s, m or h); exit code 75.", rich_help_panel=COMPUTE
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
@@ -61,9 +73,7 @@ def train(
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the network; parameters stay float32.", rich_help_panel=COMPUTE)
     ] = Precision.AUTO,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare samples.", rich_help_panel=COMPUTE)
-    ] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare samples.", rich_help_panel=COMPUTE)] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_output: Json = False,
@@ -108,11 +118,15 @@ def train(
             show(progress.step, progress.steps, f"loss {progress.loss:.4f}")
             if progress.row is not None:
                 row = progress.row
-                console.message(f"epoch {row.epoch}: loss {row.training_loss:.4f}, {_scores(row)}, {format_duration(row.seconds)}")
+                console.message(
+                    f"epoch {row.epoch}: loss {row.training_loss:.4f}, {_scores(row)}, {format_duration(row.seconds)}"
+                )
 
         result = run_training(job, on_progress, should_stop)
-    plot_curves(result.rows, result.folder / "curves.png")
     best = result.best
+    if best is None:  # not the first process of several: nothing of its own to say
+        return
+    plot_curves(result.rows, result.folder / "curves.png")
     console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; log and curves in {result.folder}")
     console.result(
         {

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from unettile.atomic import atomic_path
-from unettile.checkpoint import Checkpoint, ClassInfo, save_checkpoint
+from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.images.colours import distinct_colours
@@ -74,11 +75,11 @@ class TrainProgress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The finished checkpoint, the scores of the epoch it is from, and the log."""
+    """The finished checkpoint, the log and its best epoch; processes other than the first keep no log."""
 
     checkpoint: Checkpoint
     rows: tuple[LogRow, ...]
-    best: LogRow
+    best: LogRow | None
     folder: Path
 
 
@@ -140,9 +141,7 @@ class _Run:
         if job.resume and self.folder.has_state:
             self._restore()
 
-    def go(
-        self, on_progress: Callable[[TrainProgress], None], should_stop: Callable[[], int | None]
-    ) -> TrainResult:
+    def go(self, on_progress: Callable[[TrainProgress], None], should_stop: Callable[[], int | None]) -> TrainResult:
         run = self.recipe.run
         steps = run.epochs * run.steps_per_epoch
         recent: list[float] = []
@@ -167,7 +166,11 @@ class _Run:
             list(range(step * run.batch + rank * share, step * run.batch + (rank + 1) * share))
             for step in range(self.step, run.epochs * run.steps_per_epoch)
         ]
-        loader = DataLoader(samples, batch_sampler=numbers, num_workers=self.job.workers)
+        own = torch.Generator()  # else the loader draws from the generator that dropout uses, and a resumed run differs
+        workers = self.job.workers
+        loader = DataLoader(
+            samples, batch_sampler=numbers, num_workers=workers, generator=own, worker_init_fn=_leave_signals
+        )
         return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 
     def _train_step(self, batch: list[Tensor]) -> float:
@@ -237,16 +240,12 @@ class _Run:
         raise Incomplete(f"the time limit is reached after step {self.step}: give the same command with --resume")
 
     def _finish(self) -> TrainResult:
-        from unettile.checkpoint import load_checkpoint
-
         if self.fabric.is_global_zero:
             with atomic_path(self.job.output) as temporary:
                 shutil.copyfile(self.folder.best, temporary)
         self.fabric.barrier()
-        best = max(self.rows, key=self._selected) if self.rows else None
-        checkpoint = load_checkpoint(self.job.output)
-        assert best is not None or not self.fabric.is_global_zero
-        return TrainResult(checkpoint, tuple(self.rows), best or _no_row(), self.folder.path)
+        best = max(self.rows, key=self._selected, default=None)
+        return TrainResult(load_checkpoint(self.job.output), tuple(self.rows), best, self.folder.path)
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""
@@ -313,6 +312,12 @@ class _Run:
         )
 
 
+def _leave_signals(worker: int) -> None:
+    """Let a worker ignore what a terminal or scheduler sends to all processes of a job: the training process decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def _fabric(job: TrainJob, world: int) -> Fabric:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     devices: int | list[int] = local
@@ -362,14 +367,9 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             network.parameters(), lr=part.learning_rate, momentum=part.momentum, weight_decay=part.weight_decay
         )
-    return torch.optim.AdamW(network.parameters(), lr=part.learning_rate, weight_decay=part.weight_decay)
+    return torch.optim.AdamW(network.parameters(), lr=part.learning_rate, weight_decay=part.weight_decay, fused=True)
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
     names = "\n".join(sorted(pair.name for pair in pairs))
     return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}
-
-
-def _no_row() -> LogRow:
-    """A row for processes other than the first, which keep no log."""
-    return LogRow(0, 0, math.nan, math.nan, math.nan, None, 0.0, 0.0)

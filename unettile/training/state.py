@@ -1,11 +1,11 @@
 """The training folder: what a run leaves beside its checkpoint, and how it goes on after a stop.
 
-    model.training/
-        recipe.json      recipe, data and seeds; a resumed run must agree with it
-        validation.txt   names of the images that validate, one a line
-        log.csv          one line an epoch
-        state.pt         parameters, optimiser and step; replaced at each epoch and at a stop
-        best.safetensors the best epoch so far
+model.training/
+    recipe.json      recipe, data and seeds; a resumed run must agree with it
+    validation.txt   names of the images that validate, one a line
+    log.csv          one line an epoch
+    state.pt         parameters, optimiser and step; replaced at each epoch and at a stop
+    best.safetensors the best epoch so far
 """
 
 from __future__ import annotations

@@ -1,0 +1,107 @@
+"""Files that are no checkpoint of ours: refused in one line, and no code in them is run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_checkpoint
+from unettile.errors import InputError
+from unettile.images.normalize import Normalization
+from unettile.networks.unet import UNet, UNetConfig
+
+CONFIG = {"in_channels": 1, "classes": 2, "widths": [2, 3], "dropout": 0.0, "batch_norm": False}
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    network = UNet(UNetConfig(1, 2, (2, 3)))
+    classes = (ClassInfo("background", (0, 0, 0)), ClassInfo("cell", (255, 0, 0)))
+    checkpoint = Checkpoint("unet", CONFIG, network.geometry, Normalization(), classes, dict(network.state_dict()))
+    save_checkpoint(checkpoint, tmp_path / "good.safetensors")
+    return tmp_path / "good.safetensors"
+
+
+def _rewrite(good: Path, **changes: Any) -> Path:
+    """Save the checkpoint with entries of its header changed, past our own validation."""
+    checkpoint = load_checkpoint(good)
+    header = {
+        "format": 1,
+        "network": "unet",
+        "config": CONFIG,
+        "geometry": checkpoint.geometry.to_dict(),
+        "normalization": checkpoint.normalization.to_dict(),
+        "classes": [{"name": info.name, "color": info.color} for info in checkpoint.classes],
+        "grey_to_rgb": False,
+        "pixel_size_um": None,
+        "recipe": {},
+        "card": {},
+    } | changes
+    path = good.with_name("changed.safetensors")
+    save_file(checkpoint.parameters, path, metadata={"unettile": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format 2, need 1"),
+        ({"network": "vnet"}, "'vnet' is not known"),
+        ({"config": CONFIG | {"widths": [2, 4]}}, "has shape"),
+        ({"config": CONFIG | {"widths": [2, 3, 4]}}, "missing or unknown"),
+        ({"config": CONFIG | {"batch_norm": True}}, "missing or unknown"),
+        ({"geometry": {"margin": 0, "stride": 2, "base": 0, "exact": True}}, "declares"),
+        ({"geometry": {}}, "damaged metadata"),
+        ({"classes": []}, "0 classes"),
+        ({"normalization": {"low_percentile": 5, "high_percentile": 1, "per_channel": False}}, "damaged metadata"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused(good: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        load_checkpoint(_rewrite(good, **changes))
+    assert "\n" not in str(error.value)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("exploded"),)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "stranger.safetensors"
+    for data in (pickle.dumps(_Bomb()), b""):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="is not a safetensors checkpoint"):
+            load_checkpoint(path)
+    torch.save({"a": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match="looks like a pickle"):
+        load_checkpoint(path)
+    assert not Path("exploded").exists()
+
+
+def test_foreign_truncated_and_missing_files_are_refused(good: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(2)}, foreign)
+    with pytest.raises(InputError, match="did not write"):
+        load_checkpoint(foreign)
+    for size in (4, 100, good.stat().st_size - 1):
+        (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:size])
+        with pytest.raises(InputError, match="is not a safetensors checkpoint"):
+            load_checkpoint(tmp_path / "cut.safetensors")
+    with pytest.raises(InputError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_parameters_that_are_not_finite_are_refused(good: Path) -> None:
+    checkpoint = load_checkpoint(good)
+    checkpoint.parameters["head.bias"][0] = torch.nan
+    save_checkpoint(checkpoint, good)
+    with pytest.raises(InputError, match="not finite in head.bias"):
+        load_checkpoint(good)

@@ -1,0 +1,54 @@
+"""Recipes: what a person may write, and what is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unettile.errors import InputError, UsageError
+from unettile.training.recipe import SHIPPED, Recipe, read_recipe, recipe_from_dict
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_are_valid_and_survive_a_round_trip(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+
+
+def test_set_changes_one_key() -> None:
+    recipe = read_recipe("nuclei", ("run.epochs=3", "network.widths=[2, 3]", "loss.class_weights=balanced"))
+    assert (recipe.run.epochs, recipe.network.widths, recipe.loss.class_weights) == (3, (2, 3), "balanced")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("run.epoch=3", "did you mean epochs"),
+        ("runs.epochs=3", r"unknown table \[runs\]; did you mean run"),
+        ("run.epochs=many", "wrong type"),
+        ("run.epochs=0", "at least 1"),
+        ("loss.sigma=0", "more than 0"),
+        ("augment.zoom=[2.0, 1.0]", "no range"),
+        ("labels.kind=polygons", "instances, classes"),
+        ('labels.names=["background", "a", "b"]', "two names"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_by_name(change: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_recipe("nuclei", (change,))
+
+
+def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="TABLE.KEY=VALUE"):
+        read_recipe("nuclei", ("epochs",))
+    with pytest.raises(InputError, match="no recipe 'nuclear'"):
+        read_recipe("nuclear")
+    (tmp_path / "a.toml").write_text("[run\n")
+    with pytest.raises(InputError, match="is not a TOML file"):
+        read_recipe(str(tmp_path / "a.toml"))
+    (tmp_path / "b.toml").write_text("run = 3\n")
+    with pytest.raises(InputError, match="must be a table"):
+        read_recipe(str(tmp_path / "b.toml"))
+    (tmp_path / "c.toml").write_text("")
+    assert read_recipe(str(tmp_path / "c.toml")) == Recipe()

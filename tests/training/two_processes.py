@@ -1,0 +1,24 @@
+"""Run by `torch.distributed.run` in the tests: one process of a training run that two share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from unettile.training.loop import TrainJob, train
+from unettile.training.pairs import find_pairs, hold_out
+from unettile.training.recipe import recipe_from_dict
+
+if __name__ == "__main__":
+    data = Path(sys.argv[1])
+    recipe = recipe_from_dict(json.loads((data / "job.json").read_text()))
+    training, validation = hold_out(find_pairs(data / "images", data / "labels"), 0.34)
+    output = data / "two.safetensors"
+    train(
+        TrainJob(training, validation, recipe, output, torch.device("cpu"), "fp32", workers=0),
+        lambda progress: None,
+        lambda: None,
+    )
