@@ -1,0 +1,89 @@
+"""Errors become exit codes and one line; what nobody foresaw keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from unettile import cli
+from unettile.commands.failures import explain
+from unettile.commands.signals import StopNow
+from unettile.errors import Incomplete, InputError, Interrupted, UsageError
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "part"),
+    [
+        (UsageError("wrong option"), 2, "wrong option"),
+        (InputError("bad\nfile\x1b[31m"), 3, "bad file [31m"),
+        (Incomplete("block 3"), 75, "block 3"),
+        (Interrupted(15), 143, "same command again"),
+        (MemoryError(), 3, "--tile or --batch"),
+        (OSError(errno.ENOSPC, "No space left", "/data/out.tif"), 3, "/data/out.tif: no space"),
+        (OSError(errno.ENOSPC, "No space left"), 3, "no space"),
+        (PermissionError(errno.EACCES, "denied", "x"), 3, "x: permission denied"),
+        (OSError(errno.EROFS, "read-only", "x"), 3, "read-only"),
+        (OSError(errno.EDQUOT, "quota", "x"), 3, "quota"),
+    ],
+)
+def test_explained(error: BaseException, exit_code: int, part: str) -> None:
+    failure = explain(error)
+    assert failure is not None
+    assert failure.exit_code == exit_code and part in failure.message and "\n" not in failure.message
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x", "y"), RuntimeError("shapes")])
+def test_our_own_defects_are_not_explained_away(error: BaseException) -> None:
+    assert explain(error) is None
+
+
+def raising(error: BaseException) -> Callable[[object], int]:
+    def invoke(arguments: object) -> int:
+        raise error
+
+    return invoke
+
+
+def test_a_defect_shows_its_traceback_and_where_to_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "_invoke", raising(ZeroDivisionError("oops")))
+    assert cli.run([]) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and "ZeroDivisionError: oops" in shown and "please report" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"), [(KeyboardInterrupt(), 130), (StopNow(15), 143), (StopNow(2), 130), (Interrupted(2), 130)]
+)
+def test_signals_have_their_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, exit_code: int
+) -> None:
+    monkeypatch.setattr(cli, "_invoke", raising(error))
+    assert cli.run([]) == exit_code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["segmentt", "x"], ["segmentt", "unettile --help"]),
+        (["segment", "--til", "3"], ["--til", "unettile segment --help"]),
+        (["segment"], ["IMAGE", "unettile segment --help"]),
+        (["segment", "x.tif"], ["--output", "unettile segment --help"]),
+        (["segment", "x.tif", "-o", "y.tif", "--batch", "many"], ["--batch", "many", "unettile segment --help"]),
+        (["segment", "x.tif", "-o", "y.tif", "--write", "masks"], ["--write", "masks", "classes", "probabilities"]),
+        (["segment", "x.tif", "-o", "y.tif", "--shard", "8/8"], ["8/8", "0 <= I < N"]),
+        (["segment", "x.tif", "-o", "y.tif", "--channel", "red"], ["--channel", "red", "0,1,2"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_wrong_command_line_takes_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], parts: list[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert all(part in shown.err for part in parts), shown.err

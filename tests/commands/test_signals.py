@@ -1,0 +1,74 @@
+"""Signals: a flag for runs that finish their block, an exception for the rest, and the death that the parent sees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from unettile.commands.signals import StopNow, finish_block_first, stop_at_once
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+CHILD = """
+import os, signal, sys
+from unettile import cli
+from unettile.commands.signals import finish_block_first
+number, times = int(sys.argv[1]), int(sys.argv[2])
+def invoke(arguments):
+    with finish_block_first("stopping") as should_stop:
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+        assert should_stop() == number
+        raise cli.Interrupted(should_stop())
+cli._invoke = invoke
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_first_signal_raises_a_flag(number: int) -> None:
+    before = signal.getsignal(number)
+    with finish_block_first() as should_stop:
+        assert should_stop() is None
+        os.kill(os.getpid(), number)
+        assert should_stop() == number
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_elsewhere_a_signal_unwinds(number: int) -> None:
+    cleaned = False
+    with pytest.raises(StopNow) as stop, stop_at_once():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            cleaned = True
+    assert stop.value.signum == number and cleaned
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with finish_block_first() as should_stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert should_stop() is None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("times", "lines"), [(1, ["stopping", "unettile: stopped by signal"]), (2, ["stopping"])])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_parent_sees_the_signal(number: int, times: int, lines: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", CHILD, str(int(number)), str(times)], capture_output=True, text=True)
+    assert done.returncode == -number, done.stderr
+    assert [line for line in done.stderr.splitlines() if line][-1].startswith(lines[-1])
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    command = f"{sys.executable} -m unettile segment --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode in (0, 141) and done.stderr == ""

@@ -1,0 +1,62 @@
+"""Option types that several commands share, and the parsing that Typer does not do."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unettile.errors import UsageError
+
+INPUT = "What goes in"
+OUTPUT = "What comes out"
+COMPUTE = "How it is computed"
+
+DEFAULT_MODEL = "nuclei"
+
+
+class Precision(StrEnum):
+    """Values of --precision."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Write(StrEnum):
+    """Values of --write."""
+
+    CLASSES = "classes"
+    PROBABILITIES = "probabilities"
+
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing to stderr but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout when done.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write.", rich_help_panel=OUTPUT)]
+Device = Annotated[
+    str,
+    typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Processor to compute on.", rich_help_panel=COMPUTE),
+]
+
+
+def parse_channels(text: str | None) -> tuple[int, ...] | None:
+    """Parse --channel: numbers counted from 0, separated by commas; None if the option was not given.
+
+    Raises:
+        UsageError: not such a list.
+
+    >>> parse_channels("0,1,2")
+    (0, 1, 2)
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f'--channel got "{text}": need channel numbers counted from 0, like 0 or 0,1,2')
+    return tuple(int(part) for part in parts)

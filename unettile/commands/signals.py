@@ -1,0 +1,94 @@
+"""SIGINT and SIGTERM: stop at once in general, after the block in work where a command asks for it.
+
+A signal never leaves half an output behind: either an exception unwinds the command, whose temporary files remove
+themselves on the way, or the run finishes its block and stops. Either way the process then dies of the signal itself,
+so that shells, schedulers and parents see it (130 and 143).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGPIPE = int(signal.SIGPIPE)
+
+SHOW_CURSOR = "\x1b[?25h"
+"""A progress bar hides the terminal's cursor; a process that dies inside one has to bring it back."""
+
+ShouldStop = Callable[[], int | None]
+"""Returns the number of the signal that asked the run to stop, or None."""
+
+
+class StopNow(BaseException):
+    """A signal came while nothing was worth finishing. Not an Exception, so that no `except Exception` swallows it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into StopNow, so that `with` and `finally` clean up. Nothing outside the main thread."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise StopNow(signum)
+
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def finish_block_first(notice: str = "") -> Iterator[ShouldStop]:
+    """Note SIGINT and SIGTERM in a flag that the run asks for between two blocks; a second signal ends the process.
+
+    Args:
+        notice: a line for stderr when the first signal comes.
+    """
+    asked: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        if asked:
+            _tell(SHOW_CURSOR if sys.stderr.isatty() else "")
+            die_of(signum)
+        asked.append(signum)
+        _tell(f"\n{notice}\n" if notice else "")
+
+    with _handled_by(note):
+        yield lambda: asked[0] if asked else None
+
+
+def die_of(signum: int) -> None:
+    """End this process by the signal, as if it had never been caught."""
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _tell(text: str) -> None:
+    # Past Python's buffers: the handler may have interrupted a write to them.
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python allows handlers in the main thread only
+        return
+    # A signal that the parent chose to ignore (nohup, a background job of a script) stays ignored.
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handled = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
