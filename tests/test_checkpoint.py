@@ -103,5 +103,5 @@ def test_parameters_that_are_not_finite_are_refused(good: Path) -> None:
     checkpoint = load_checkpoint(good)
     checkpoint.parameters["head.bias"][0] = torch.nan
     save_checkpoint(checkpoint, good)
-    with pytest.raises(InputError, match="not finite in head.bias"):
+    with pytest.raises(InputError, match=r"not finite in head\.bias"):
         load_checkpoint(good)

@@ -37,7 +37,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        os.replace(temporary, final)
+        temporary.replace(final)
         _sync(final.parent)
     except OSError as error:
         if error.errno in REFUSALS:

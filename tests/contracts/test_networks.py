@@ -1,4 +1,4 @@
-"""What every network promises: its geometry is true, tiling changes nothing, a checkpoint keeps it, a step teaches it."""
+"""What every network promises: a true geometry, outputs that shift with the window, a faithful checkpoint, learning."""
 
 from __future__ import annotations
 

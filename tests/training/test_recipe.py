@@ -40,7 +40,7 @@ def test_a_wrong_key_or_value_is_refused_by_name(change: str, message: str) -> N
 
 
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="TABLE.KEY=VALUE"):
+    with pytest.raises(UsageError, match=r"TABLE\.KEY=VALUE"):
         read_recipe("nuclei", ("epochs",))
     with pytest.raises(InputError, match="no recipe 'nuclear'"):
         read_recipe("nuclear")

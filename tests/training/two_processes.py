@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from unettile.training.loop import TrainJob, train
+from unettile.training.job import TrainJob
+from unettile.training.loop import train
 from unettile.training.pairs import find_pairs, hold_out
 from unettile.training.recipe import recipe_from_dict
 

@@ -86,7 +86,7 @@ def train(
 
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
     from unettile.report import plot_curves
-    from unettile.training.job import prepare_job
+    from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import TrainProgress
     from unettile.training.loop import train as run_training
     from unettile.training.recipe import read_recipe
@@ -96,18 +96,21 @@ def train(
     keep_freed_memory()
     chosen = choose_device(device)
     changed = (*(changes or ()), *([f"run.epochs={epochs}"] if epochs else ()))
-    job = prepare_job(
-        read_recipe(recipe, tuple(changed)),
-        (images, labels, weights),
-        validation if validation is not None else None if validation_images else 0.1,
-        (validation_images, validation_labels),
-        output,
-        chosen,
-        choose_precision(precision.value, chosen),
-        workers,
-        limit,
-        resume,
-        overwrite,
+    held_out: Folders | float = 0.1 if validation is None else validation
+    if validation_images is not None and validation_labels is not None and validation is None:
+        held_out = Folders(validation_images, validation_labels)
+    elif validation_images is not None or validation_labels is not None:
+        raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
+    check_output(output, overwrite=overwrite, resume=resume)
+    job = TrainJob(
+        *find_data(Folders(images, labels, weights), held_out),
+        recipe=read_recipe(recipe, changed),
+        output=output,
+        device=chosen,
+        precision=choose_precision(precision.value, chosen),
+        workers=workers,
+        max_seconds=limit,
+        resume=resume,
     )
     with (
         finish_block_first("stopping after this step; the run is saved") as should_stop,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 import signal
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unettile.atomic import atomic_path
@@ -25,42 +24,16 @@ from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.images.colours import distinct_colours
 from unettile.images.normalize import Normalization
-from unettile.images.slide import open_slide
 from unettile.networks import build_network
+from unettile.training.job import TrainJob
 from unettile.training.loss import weighted_cross_entropy
 from unettile.training.pairs import Pair
-from unettile.training.recipe import Recipe
-from unettile.training.samples import Samples, Source, classes_of, load_pair
+from unettile.training.samples import Samples
+from unettile.training.setup import class_weights, learning_rate, look_at, make_fabric, make_optimizer
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.validate import Scores, validate
-from unettile.weightmap import balanced_weights
 
-FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 LOG_EVERY = 10  # steps between two reports of progress
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """What to train on what, and where to.
-
-    Args:
-        output: the final checkpoint; `<stem>.training/` beside it holds the rest.
-        device: a torch device, already chosen.
-        precision: fp32, bf16 or fp16; parameters stay float32.
-        workers: processes that make samples; 0 makes them in the training process.
-        max_seconds: stop, resumable, after so long; None for no limit.
-        resume: go on with what the training folder holds.
-    """
-
-    training: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
-    recipe: Recipe
-    output: Path
-    device: torch.device
-    precision: str
-    workers: int = 1
-    max_seconds: float | None = None
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,21 +70,11 @@ def train(
         Incomplete: `max_seconds` is over; the run is saved.
         Interrupted: `should_stop` said so; the run is saved.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if job.recipe.run.batch % world:
-        raise InputError(f"run.batch = {job.recipe.run.batch} cannot be shared by {world} processes: use a multiple")
-    run = _Run(job, _fabric(job, world))
-    return run.go(on_progress, should_stop)
-
-
-def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the rate of a step, counted from 0: a linear warm-up, then a cosine to zero at the end of the run."""
-    part = recipe.optimizer
-    steps = recipe.run.epochs * recipe.run.steps_per_epoch
-    if step < part.warmup_steps:
-        return part.learning_rate * (step + 1) / part.warmup_steps
-    progress = (step - part.warmup_steps) / max(1, steps - part.warmup_steps)
-    return part.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    fabric = make_fabric(job.device, job.precision)
+    batch, processes = job.recipe.run.batch, fabric.world_size
+    if batch % processes:
+        raise InputError(f"run.batch = {batch} cannot be shared by {processes} processes: use a multiple")
+    return _Run(job, fabric).go(on_progress, should_stop)
 
 
 class _Run:
@@ -122,18 +85,20 @@ class _Run:
         self.job, self.recipe, self.fabric = job, recipe, fabric
         self.folder = TrainingFolder.beside(job.output)
         self.began = time.monotonic()
-        self.training = _look(job.training, recipe)
-        self.validation = _look(job.validation, recipe)
+        self.training = look_at(job.training, recipe)
+        self.validation = look_at(job.validation, recipe)
         self._begin_folder()
-        self.class_weights = _class_weights(self.training, recipe)
+        self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
         network = build_network(recipe.network.name, recipe.network_config())
         geometry = network.geometry
         assert isinstance(geometry, Geometry)
         geometry.check_output_edge(recipe.run.output_edge)
         self.geometry = geometry
-        self.network = fabric.setup_module(network.to(memory_format=torch.channels_last))
-        self.optimizer = fabric.setup_optimizers(_optimizer(network, recipe))
+        self.network = fabric.setup_module(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        optimizer = fabric.setup_optimizers(make_optimizer(network, recipe))
+        assert not isinstance(optimizer, tuple)
+        self.optimizer = optimizer
         self.step = 0
         self.seconds_before = 0.0
         self.rows: list[LogRow] = []
@@ -171,7 +136,9 @@ class _Run:
         loader = DataLoader(
             samples, batch_sampler=numbers, num_workers=workers, generator=own, worker_init_fn=_leave_signals
         )
-        return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+        placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        assert not isinstance(placed, list)
+        return iter(placed)
 
     def _train_step(self, batch: list[Tensor]) -> float:
         windows, classes, weights = batch
@@ -228,16 +195,21 @@ class _Run:
     def _stop_if_asked(self, signum: int | None, finished: bool) -> None:
         limit = self.job.max_seconds
         over = limit is not None and time.monotonic() - self.began > limit
-        asked = self.fabric.all_reduce(torch.tensor(float(signum or 0)), reduce_op="max")
-        late = self.fabric.all_reduce(torch.tensor(float(over)), reduce_op="max")
-        if finished or not (float(asked) or float(late)):
+        asked, late = self._highest(signum or 0), self._highest(over)  # a stop of one process is a stop of all
+        if finished or not (asked or late):
             return
         if self.fabric.is_global_zero:
             self._save()
         self.fabric.barrier()
-        if float(asked):
-            raise Interrupted(int(float(asked)))
+        if asked:
+            raise Interrupted(asked)
         raise Incomplete(f"the time limit is reached after step {self.step}: give the same command with --resume")
+
+    def _highest(self, value: int) -> int:
+        """Return the largest of the processes' values."""
+        highest = self.fabric.all_reduce(torch.tensor(float(value)), reduce_op="max")
+        assert isinstance(highest, Tensor)
+        return int(highest)
 
     def _finish(self) -> TrainResult:
         if self.fabric.is_global_zero:
@@ -313,61 +285,9 @@ class _Run:
 
 
 def _leave_signals(worker: int) -> None:
-    """Let a worker ignore what a terminal or scheduler sends to all processes of a job: the training process decides."""
+    """Let a worker ignore signals that a terminal or scheduler sends to the whole job: the training process decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _fabric(job: TrainJob, world: int) -> Fabric:
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    devices: int | list[int] = local
-    if job.device.type == "cuda" and world == 1:
-        devices = [job.device.index or 0]
-    fabric = Fabric(
-        accelerator=job.device.type,
-        devices=devices,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
-        precision=FABRIC_PRECISION[job.precision],  # type: ignore[arg-type]
-    )
-    fabric.launch()
-    return fabric
-
-
-def _look(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
-    """Open each image once: its shape and scaling."""
-    images = recipe.images
-    normalization = Normalization(images.low_percentile, images.high_percentile, images.per_channel)
-    sources = []
-    for pair in pairs:
-        with open_slide(pair.image) as slide:
-            if slide.channels != recipe.network.in_channels and not (slide.channels == 1 and images.grey_to_rgb):
-                raise InputError(
-                    f"{pair.image} has {slide.channels} channels, the recipe's network takes "
-                    f"{recipe.network.in_channels}: set network.in_channels={slide.channels}"
-                )
-            sources.append(Source(pair, slide.shape, normalization.measure(slide)))
-    return tuple(sources)
-
-
-def _class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...] | None:
-    """Return balanced weights over all training labels, or None for weights of 1."""
-    counts = np.zeros(recipe.classes, np.int64)
-    for source in sources:  # also the moment at which unusable labels are refused, before the first step
-        classes = classes_of(load_pair(source.pair).labels, recipe, source.pair)
-        counts += np.bincount(classes.ravel(), minlength=recipe.classes)
-    if not counts[1:].any():
-        raise InputError("the training labels are background only: need at least one labelled pixel")
-    return balanced_weights([int(count) for count in counts]) if recipe.loss.class_weights == "balanced" else None
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    part = recipe.optimizer
-    if part.name == "sgd":
-        return torch.optim.SGD(
-            network.parameters(), lr=part.learning_rate, momentum=part.momentum, weight_decay=part.weight_decay
-        )
-    return torch.optim.AdamW(network.parameters(), lr=part.learning_rate, weight_decay=part.weight_decay, fused=True)
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
