@@ -1,0 +1,86 @@
+"""Write docs/cli.md from the commands themselves: `python docs/make_cli.py`; with --check, fail if it is out of date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from unettile.cli import app
+
+PAGE = Path(__file__).parent / "cli.md"
+HEAD = """# Command line
+
+Made by `python docs/make_cli.py` from the commands; do not edit.
+
+Progress and messages go to stderr; stdout holds results only, and with `--json` exactly one JSON object.
+A message has one line: what is wrong, what was got, what is needed, what to do.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | a defect of unettile: a traceback, to be reported |
+| 2 | usage: a wrong option, or options that exclude each other |
+| 3 | an input or a destination was refused; nothing was written under a final name |
+| 75 | incomplete, but safe: give the same command again |
+| 130, 143 | stopped by SIGINT or SIGTERM after the block in work: give the same command again |
+"""
+
+
+def make_page() -> str:
+    """Return the page as Markdown."""
+    group: Any = typer.main.get_command(app)
+    return HEAD + "".join(_section(command) for command in group.commands.values())
+
+
+def _section(command: Any) -> str:
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    synopsis = " ".join(["unettile", command.name, *(_argument(argument) for argument in arguments), "[OPTIONS]"])
+    lines = ["", f"## {command.name}", "", "```", synopsis, "```", "", _prose(command.help), ""]
+    lines += ["| argument or option | meaning | default |", "|---|---|---|"]
+    lines += [_row(_argument(argument), argument) for argument in arguments]
+    lines += [_row(_option(option), option) for option in options]
+    return "\n".join(lines) + "\n"
+
+
+def _prose(text: str) -> str:
+    return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+def _argument(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    return f"{name}..." if argument.nargs == -1 and not name.endswith("...") else str(name)
+
+
+def _option(option: Any) -> str:
+    names = ", ".join(sorted(option.opts, key=len))
+    if option.is_flag:
+        return names
+    return f"{names} {option.metavar or option.display_type(None).strip('<>')}"
+
+
+def _row(name: str, parameter: Any) -> str:
+    default = parameter.default
+    shown = "required" if parameter.required else "" if default in (None, False) else f"`{getattr(default, 'value', default)}`"
+    return f"| `{_cell(name)}` | {_cell(parameter.help)} | {shown} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    page = make_page()
+    if "--check" in sys.argv[1:]:
+        if not PAGE.is_file() or PAGE.read_text("utf-8") != page:
+            sys.exit(f"{PAGE.name} is out of date: run python docs/make_cli.py")
+    else:
+        PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

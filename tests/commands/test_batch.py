@@ -1,0 +1,68 @@
+"""Many images, one command: names that cannot clash, failures that stay alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unettile.commands.batch import Outcome, Status, Task, plan_tasks, run_tasks
+from unettile.errors import InputError, Interrupted, UsageError
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_one_image_is_a_file(tmp_path: Path) -> None:
+    assert plan_tasks([Path("a.tif")], tmp_path / "b.png") == [Task(Path("a.tif"), tmp_path / "b.png")]
+    with pytest.raises(UsageError, match=r"is a directory: .*use .*/a\.tif"):
+        plan_tasks([Path("a.ome.tif")], tmp_path)
+
+
+def test_a_directory_even_of_one_image_becomes_a_directory(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.ome.tif")
+    out = tmp_path / "out"
+    assert plan_tasks([tmp_path / "in"], out) == [Task(tmp_path / "in" / "a.ome.tif", out / "a.tif")]
+    with pytest.raises(UsageError, match="looks like a file"):
+        plan_tasks([tmp_path / "in"], tmp_path / "out.tif")
+    touch(tmp_path / "out.tif")
+    with pytest.raises(UsageError, match="is a file"):
+        plan_tasks([Path("a.tif"), Path("b.tif")], tmp_path / "out.tif")
+
+
+def test_clashes_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.tif", tmp_path / "in" / "a.png")
+    with pytest.raises(UsageError, match="would both become"):
+        plan_tasks([tmp_path / "in"], tmp_path / "out")
+    with pytest.raises(UsageError, match="would both become"):
+        plan_tasks([Path("a.tif"), Path("a.tif")], tmp_path / "out")
+
+
+def test_an_image_is_never_its_own_output(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.tif")
+    for images, output in (([tmp_path / "in" / "a.tif"], tmp_path / "in" / "a.tif"), ([tmp_path / "in"], tmp_path / "in")):
+        with pytest.raises(UsageError, match="is one of the images"):
+            plan_tasks(images, output)
+
+
+def test_a_refused_image_does_not_stop_the_others() -> None:
+    tasks = [Task(Path(name), Path(f"{name}.tif")) for name in "abc"]
+
+    def work(task: Task) -> Outcome:
+        if task.image.name == "b":
+            raise InputError("b is bad")
+        return Outcome(task, Status.DONE, "ok")
+
+    assert [outcome.status for outcome in run_tasks(tasks, work)] == [Status.DONE, Status.REFUSED, Status.DONE]
+
+
+@pytest.mark.parametrize("error", [UsageError("no"), Interrupted(2), ZeroDivisionError()])
+def test_what_concerns_all_stops_all(error: Exception) -> None:
+    def work(task: Task) -> Outcome:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_tasks([Task(Path("a"), Path("b"))], work)

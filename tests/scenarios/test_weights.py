@@ -1,0 +1,304 @@
+"""`unettile weights` through the command line: exit code, files, message."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from unettile.cli import run
+from unettile.weightmap import balanced_class_weights, carve_gaps, weight_map
+
+Weights = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def weights(capsys: pytest.CaptureFixture[str]) -> Weights:
+    """Run the command; returns exit code, JSON result ({} if none) and what went to stderr."""
+
+    def invoke(*arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+        exit_code = run(["weights", *map(str, arguments), "--json"])
+        shown = capsys.readouterr()
+        return exit_code, json.loads(shown.out) if shown.out else {}, shown.err
+
+    return invoke
+
+
+def discs(shape: tuple[int, int], cells: int, seed: int) -> NDArray[np.uint16]:
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    labels = np.zeros(shape, np.uint16)
+    for cell in range(1, cells + 1):
+        cy, cx = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        labels[(y - cy) ** 2 + (x - cx) ** 2 <= rng.uniform(3, 9) ** 2] = cell
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of three label images: two with cells, one empty."""
+    directory = tmp_path / "labels"
+    directory.mkdir()
+    tifffile.imwrite(directory / "a.tif", discs((60, 70), 12, 0))
+    tifffile.imwrite(directory / "b.tif", discs((33, 120), 9, 1).astype(np.int32))
+    tifffile.imwrite(directory / "c.tif", np.zeros((20, 20), np.uint8))
+    (directory / "notes.txt").write_text("not an image")
+    return directory
+
+
+def read_all(folder: Path) -> list[NDArray[Any]]:
+    return [tifffile.imread(path) for path in sorted(folder.glob("*.tif"))]
+
+
+def test_a_folder_gives_a_folder_of_maps(folder: Path, weights: Weights) -> None:
+    exit_code, result, said = weights(folder)
+    out = folder.with_name("labels_weights")
+    assert exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.tif", "b.tif", "c.tif"]
+    labels = read_all(folder)
+    balanced = balanced_class_weights(labels)
+    for ids, computed in zip(labels, read_all(out), strict=True):
+        assert computed.dtype == np.float32
+        np.testing.assert_array_equal(computed, weight_map(ids, class_weights=balanced))
+    assert result["output"] == str(out)
+    assert (result["maps"], result["written"], result["kept"]) == (3, 3, 0)
+    assert result["cells"] == sum(len(np.unique(ids)) - 1 for ids in labels)
+    assert result["class_weights"] == {"background": balanced[0], "cell": balanced[1]}
+    assert f"wrote 3 weight maps to {out}" in said
+    assert "w0 10, sigma 5 px" in said
+
+
+def test_a_file_gives_a_file_with_the_options_applied(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    out = tmp_path / "w.tif"
+    options = ("--w0", "4", "--sigma", "2.5", "--class-weights", "none", "--gap", "2")
+    exit_code, result, _ = weights(folder / "a.tif", "-o", out, *options)
+    assert exit_code == 0
+    assert result["class_weights"] == {"background": 1.0, "cell": 1.0}
+    expected = weight_map(carve_gaps(tifffile.imread(folder / "a.tif"), 2), 4, 2.5)
+    with tifffile.TiffFile(out) as tif:
+        page = tif.pages.first
+        np.testing.assert_array_equal(page.asarray(), expected)
+        assert page.is_tiled
+        assert page.compression.name == "ADOBE_DEFLATE"
+        about = json.loads(page.description)
+    assert (about["w0"], about["sigma"], about["gap"], about["class_weights"]) == (4, 2.5, 2, [1, 1])
+
+
+def test_the_default_place_of_a_file_is_beside_it(folder: Path, weights: Weights) -> None:
+    assert weights(folder / "a.tif")[0] == 0
+    assert (folder / "a_weights.tif").is_file()
+
+
+def test_maps_larger_than_a_tile_do_not_show_their_pieces(tmp_path: Path, weights: Weights) -> None:
+    labels = discs((700, 600), 400, 2)
+    tifffile.imwrite(tmp_path / "big.tif", labels)
+    assert weights(tmp_path / "big.tif", "--class-weights", "none", "--gap", "3", "--sigma", "8")[0] == 0
+    expected = weight_map(carve_gaps(labels, 3), 10, 8)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "big_weights.tif"), expected)
+
+
+def test_the_same_labels_give_the_same_bytes(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    weights(folder, "-o", tmp_path / "one")
+    weights(folder, "-o", tmp_path / "two")
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_real_nuclei(shared_data: Path, tmp_path: Path, weights: Weights) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for path in sorted((shared_data / "dsb2018_train" / "labels").iterdir())[:5]:
+        (labels / path.name).symlink_to(path)
+    exit_code, result, _ = weights(labels, "--gap", "2")
+    assert exit_code == 0
+    assert result["maps"] == 5
+    maps = read_all(tmp_path / "labels_weights")
+    mean = sum(float(array.sum(dtype=np.float64)) for array in maps) / sum(array.size for array in maps)
+    assert mean > 1  # class weights have mean 1, and the border term adds to it
+    assert max(array.max() for array in maps) > 8  # touching nuclei were parted: d1 + d2 = 3
+
+
+# --- going on, and not overwriting
+
+
+def test_a_finished_output_is_refused_and_kept(folder: Path, weights: Weights) -> None:
+    weights(folder)
+    out = folder.with_name("labels_weights")
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    exit_code, _, said = weights(folder)
+    assert exit_code == 3
+    assert "--overwrite" in said.splitlines()[-1]
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    exit_code, result, _ = weights(folder, "--sigma", "3", "--overwrite")
+    assert (exit_code, result["written"]) == (0, 3)
+
+
+def test_an_interrupted_set_goes_on_with_the_missing_maps(folder: Path, weights: Weights) -> None:
+    weights(folder)
+    out = folder.with_name("labels_weights")
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "b.tif").unlink()
+    exit_code, result, said = weights(folder)
+    assert (exit_code, result["written"], result["kept"]) == (0, 1, 2)
+    assert "2 more were there" in said
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_an_interrupted_set_does_not_go_on_with_other_options_or_labels(folder: Path, weights: Weights) -> None:
+    weights(folder)
+    out = folder.with_name("labels_weights")
+    (out / "b.tif").unlink()
+    exit_code, _, said = weights(folder, "--sigma", "3")
+    assert exit_code == 3
+    assert "other sigma" in said
+    tifffile.imwrite(folder / "a.tif", discs((60, 70), 5, 9))
+    exit_code, _, said = weights(folder, "--class-weights", "balanced")
+    assert exit_code == 3
+    assert "other class_weights, labels" in said
+    assert not (out / "b.tif").exists()
+
+
+def test_a_foreign_file_in_the_way_is_refused(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    tifffile.imwrite(out / "a.tif", np.zeros((4, 4), np.uint8))
+    exit_code, _, said = weights(folder, "-o", out)
+    assert exit_code == 3
+    assert "a.tif is already there" in said
+    assert [path.name for path in out.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_half_map_and_the_run_goes_on(tmp_path: Path, weights: Weights, number: int) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    ids = discs((500, 500), 60, 0)
+    for index in range(40):
+        tifffile.imwrite(labels / f"{index:02d}.tif", ids, compression="zlib")
+    out = tmp_path / "labels_weights"
+    process = subprocess.Popen([sys.executable, "-m", "unettile", "weights", labels, "--quiet"])
+    deadline = time.monotonic() + 100
+    while not list(out.glob("*.tif")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) == -number
+    assert not [path.name for path in out.iterdir() if path.suffix != ".tif"]
+    finished = len(list(out.iterdir()))
+    assert 1 <= finished < 40
+    exit_code, result, _ = weights(labels)
+    assert (exit_code, result["kept"]) == (0, finished)
+
+
+# --- refusals
+
+
+def png_with_colours(path: Path) -> None:
+    import imagecodecs
+
+    path.write_bytes(imagecodecs.png_encode(np.zeros((8, 8, 3), np.uint8)))
+
+
+BAD_LABELS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "fractions.tif": (lambda path: tifffile.imwrite(path, np.full((8, 8), 0.5, np.float32)), "whole numbers"),
+    "not_a_number.tif": (lambda path: tifffile.imwrite(path, np.full((8, 8), np.nan, np.float32)), "whole numbers"),
+    "negative.tif": (lambda path: tifffile.imwrite(path, np.full((8, 8), -2, np.int16)), "negative label -2"),
+    "colours.tif": (
+        lambda path: tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint8), photometric="rgb"),
+        "3 channels",
+    ),
+    "colours.png": (png_with_colours, "3 channels"),
+    "text.tif": (lambda path: path.write_text("labels"), "need a TIFF, PNG or JPEG"),
+    "empty.tif": (lambda path: path.write_bytes(b""), "it is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LABELS)
+def test_what_is_no_label_map_is_refused_before_anything_is_written(name: str, folder: Path, weights: Weights) -> None:
+    make, reason = BAD_LABELS[name]
+    make(folder / name)
+    for labels, out in ((folder, "labels_weights"), (folder / name, f"labels/{Path(name).stem}_weights.tif")):
+        exit_code, _, said = weights(labels)
+        assert exit_code == 3
+        last = said.splitlines()[-1]
+        assert reason in last
+        assert name in last
+        assert not (folder.parent / out).exists()
+
+
+@pytest.mark.parametrize("command", ["weights"])
+def test_nothing_to_read_is_refused(tmp_path: Path, weights: Weights, command: str) -> None:
+    exit_code, _, said = weights(tmp_path / "absent")
+    assert exit_code == 3
+    assert "no such file" in said
+    (tmp_path / "hollow").mkdir()
+    exit_code, _, said = weights(tmp_path / "hollow")
+    assert exit_code == 3
+    assert "holds no images" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hollow"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--sigma", "0"), ("--sigma", "-1"), ("--sigma", "nan"), ("--w0", "-1"), ("--gap", "-1"), ("--sigma", "x")],
+)
+def test_numbers_out_of_range_are_wrong_usage(folder: Path, weights: Weights, options: tuple[str, str]) -> None:
+    exit_code, _, said = weights(folder, *options)
+    assert exit_code == 2
+    assert len(said.splitlines()) == 1
+    assert not folder.with_name("labels_weights").exists()
+
+
+def test_outputs_that_do_not_fit_the_input_are_wrong_usage(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    file = tmp_path / "file.tif"
+    file.write_text("mine")
+    for labels, out, reason in (
+        (folder, file, "is a file"),
+        (folder, folder, "is itself a label image"),
+        (folder / "a.tif", folder / "a.tif", "is itself a label image"),
+        (folder / "a.tif", tmp_path, "ends with .tif"),
+        (folder / "a.tif", tmp_path / "w.png", "ends with .tif"),
+        (folder / "a.tif", tmp_path / "w.ome.tif", "ends with .tif"),
+    ):
+        exit_code, _, said = weights(labels, "-o", out, "--overwrite")
+        assert exit_code == 2, (labels, out)
+        assert reason in said
+    assert file.read_text() == "mine"
+    assert tifffile.imread(folder / "a.tif").dtype == np.uint16
+
+
+def test_two_label_images_of_one_name_are_refused(folder: Path, weights: Weights) -> None:
+    tifffile.imwrite(folder / "a.tiff", np.zeros((9, 9), np.uint8))
+    exit_code, _, said = weights(folder)
+    assert exit_code == 3
+    assert "a.tif" in said.splitlines()[-1]
+    assert "rename one" in said.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_destination_that_cannot_be_written_is_refused(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert weights(folder, "-o", locked / "out")[0] == 3
+
+
+def test_a_destination_without_its_folder_is_refused(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    exit_code, _, said = weights(folder / "a.tif", "-o", tmp_path / "absent" / "w.tif")
+    assert exit_code == 3
+    assert "does not exist" in said
+
+
+def test_quiet_says_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["weights", str(folder), "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")

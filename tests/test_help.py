@@ -1,0 +1,66 @@
+"""Help: fast because nothing heavy is imported, and complete."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from unettile.cli import app, run
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("segment", "stitch", "weights", "train", "evaluate", "models")
+HEAVY = ("torch", "lightning", "numba", "zarr", "skimage", "scipy", "tifffile", "imagecodecs", "numpy", "matplotlib", "safetensors")
+
+PROBE = """
+import sys
+from unettile.cli import run
+assert run(sys.argv[1:]) == 0
+loaded = sorted({name.split(".")[0] for name in sys.modules})
+sys.stderr.write(" ".join(loaded))
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), *((command,) for command in COMMANDS)], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Usage: unettile" in done.stdout
+    assert not set(done.stderr.split()) & set(HEAVY)
+
+
+def test_every_command_and_option_is_documented() -> None:
+    group = typer.main.get_command(app)
+    assert tuple(group.commands) == COMMANDS  # type: ignore[attr-defined]
+    for command in (group, *group.commands.values()):  # type: ignore[attr-defined]
+        assert command.help, command.name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{command.name}: {parameter.name} has no help"
+
+
+def test_help_is_wide_enough_for_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        assert run([command, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert max(len(line) for line in shown.splitlines()) <= 100
+
+
+def test_no_command_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "Usage: unettile" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from unettile import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"unettile {__version__}\n"
+
+
+def test_command_line_page_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "docs/make_cli.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
