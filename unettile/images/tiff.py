@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,10 +58,11 @@ class TiffSlide:
 
     def _open(self, as_stored: bool) -> None:
         self._tif = tifffile.TiffFile(self.path)
+        size = self.path.stat().st_size
+        _check_chain(self._tif, size)
         pages = _choose_pages(self._tif)
         key = pages[0].keyframe
         _check_page(key)
-        size = self.path.stat().st_size
         self._readers = [SegmentReader(page, self._file, size) for page in pages]
         self._readers[0].probe()
         self.shape = (int(key.imagelength), int(key.imagewidth))
@@ -112,6 +114,27 @@ class TiffSlide:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_chain(tif: Any, file_size: int) -> None:
+    """Refuse a file whose last page announces another past its end: tifffile would quietly do without it.
+
+    Raises:
+        Damaged: pages are missing.
+    """
+    offset = int(tif.pages[len(tif.pages) - 1].offset) if len(tif.pages) else 0
+    if offset <= 0 or tif.tiff.is_ndpi:
+        return
+    handle, form = tif.filehandle, tif.tiff
+    handle.seek(offset)
+    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    handle.seek(offset + form.tagnosize + tags * form.tagsize)
+    (following,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    if following >= file_size:
+        raise Damaged(
+            f"it is truncated: another page should begin at byte {following}, but the file ends at byte {file_size};"
+            " get a complete copy"
+        )
 
 
 def _choose_pages(tif: Any) -> list[Any]:

@@ -1,0 +1,263 @@
+"""Files that others made, files that are no images, and what is known of a file without its pixels."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError, UsageError
+from unettile.images.slide import (
+    fingerprint,
+    list_images,
+    open_labels,
+    open_slide,
+    read_image,
+    read_labels,
+    select_channels,
+)
+
+
+def first_page_only(data: bytes) -> bytes:
+    """Return a TIFF without the pages that follow its first."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack(order + "H", data[2:4])[0] == 43
+    count_format, tag_size, offset_format = ("Q", 20, "Q") if big else ("H", 12, "I")
+    (page,) = struct.unpack_from(order + offset_format, data, 8 if big else 4)
+    (tags,) = struct.unpack_from(order + count_format, data, page)
+    changed = bytearray(data)
+    struct.pack_into(order + offset_format, changed, page + struct.calcsize(count_format) + tags * tag_size, 0)
+    return bytes(changed)
+
+
+def reference(path: Path) -> NDArray[Any] | None:
+    """Return the first page (h, w, channels) as tifffile reads it whole; None if it cannot."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            pixels = page.asarray()
+            return np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels.reshape(*pixels.shape[:2], -1)
+    except Exception:
+        return None
+
+
+@pytest.mark.timeout(120)
+def test_tiffs_of_other_projects_are_read_exactly_or_refused_in_one_line(shared_data: Path, tmp_path: Path) -> None:
+    """Region by region through our reader equals the whole page through tifffile, for every file that it can read."""
+    logging.getLogger("tifffile").disabled = True
+    read = refused = 0
+    for path in sorted((shared_data / "tiff").rglob("*")):
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            continue
+        data = path.read_bytes()
+        try:
+            with tifffile.TiffFile(path) as file:
+                pages = len(file.pages)
+        except Exception:
+            pages = 0
+        if pages > 1:  # a stack, refused; its first page alone is an image
+            path = tmp_path / path.name
+            path.write_bytes(first_page_only(data))
+        try:
+            with open_labels(path) as slide:
+                expected = reference(path)
+                pixels = slide.read(Box.of_shape(slide.shape))
+                assert expected is not None, path
+                assert np.array_equal(pixels, expected, equal_nan=expected.dtype.kind == "f"), path
+                height, width = slide.shape
+                for box in (
+                    Box(height // 3, width // 4, height // 3 * 2, width // 4 * 3),
+                    Box(height - 1, 0, height, width),
+                ):
+                    part = slide.read(box)
+                    assert np.array_equal(part, pixels[box.slices], equal_nan=expected.dtype.kind == "f"), path
+            with open_slide(path) as slide:
+                assert slide.read(Box(0, 0, 1, 1)).dtype == slide.dtype
+            read += 1
+        except InputError as error:
+            assert "\n" not in str(error), path
+            refused += 1
+    logging.getLogger("tifffile").disabled = False
+    assert read > 280
+    assert 0 < refused < 40
+
+
+@pytest.mark.parametrize("bits", [2, 10, 12, 14])
+def test_packed_integers_with_a_predictor_wrap_at_their_own_width(bits: int, tmp_path: Path) -> None:
+    path = tmp_path / "packed.tif"
+    kind = np.uint8 if bits <= 8 else np.uint16
+    pixels = np.random.default_rng(bits).integers(0, 2**bits, (16, 24)).astype(kind)
+    differences = np.diff(pixels.astype(int), axis=1, prepend=0) % 2**bits
+    tag = (65000, "H", 1, 2, True)  # a private tag that becomes Predictor = 2: tifffile does not write this combination
+    options: dict[str, Any] = {"bitspersample": bits, "extratags": [tag], "metadata": None, "photometric": "minisblack"}
+    tifffile.imwrite(path, differences.astype(kind), **options)
+    data = path.read_bytes()
+    private, predictor = struct.pack("<HHI", 65000, 3, 1), struct.pack("<HHI", 317, 3, 1)
+    assert data.count(private) == 1
+    path.write_bytes(data.replace(private, predictor))
+    assert np.array_equal(read_image(path)[:, :, 0], pixels)
+
+
+def test_an_aperio_slide(shared_data: Path) -> None:
+    path = shared_data / "wsi" / "CMU-1-Small-Region.svs"
+    with open_slide(path) as slide, tifffile.TiffFile(path) as file:
+        assert (slide.shape, slide.channels, slide.dtype) == ((2967, 2220), 3, np.uint8)
+        assert slide.pixel_size_um == (0.499, 0.499)
+        box = Box(1500, 1000, 1900, 1333)
+        assert np.array_equal(slide.read(box), file.pages.first.asarray()[box.slices])
+
+
+def test_files_that_are_no_images(tmp_path: Path) -> None:
+    text = tmp_path / "text.tif"
+    text.write_text("This is not an image.")
+    empty = tmp_path / "empty.tif"
+    empty.touch()
+    header = tmp_path / "header.tif"
+    header.write_bytes(b"II*\0\x08\0\0\0")
+    pipe = tmp_path / "pipe.tif"
+    os.mkfifo(pipe)
+    for path, message in (
+        (tmp_path / "missing.tif", "no such file"),
+        (tmp_path, "it is a directory; need an image file"),
+        (text, "need a TIFF, PNG or JPEG image; its content is none of these"),
+        (empty, "need a TIFF, PNG or JPEG image; it is empty"),
+        (header, "it holds no image"),
+        (pipe, "it is a pipe or a device"),
+        (text / "below", "not a directory"),
+    ):
+        with pytest.raises(InputError) as caught:
+            open_slide(path)
+        assert str(caught.value).startswith(f"cannot read {path}: ")
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = tmp_path / "secret.tif"
+    path.write_bytes(b"II*\0")
+    path.chmod(0)
+    with pytest.raises(InputError, match="permission denied"):
+        open_slide(path)
+
+
+def test_a_file_that_vanishes_or_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.ones((64, 64), np.uint8), metadata=None)
+    with open_slide(path) as slide:
+        os.truncate(path, 1000)
+        with pytest.raises(InputError, match="it ended at byte 1000, though it was longer when it was opened"):
+            slide.read(Box(0, 0, 64, 64))
+
+
+def test_images_of_a_directory(tmp_path: Path) -> None:
+    names = ["b.PNG", "a.tif", "c.jpeg", ".hidden.png", "notes.txt", "slide.svs"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "folder.tif").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == ["a.tif", "b.PNG", "c.jpeg", "slide.svs"]
+
+
+def test_directories_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"holds no images: none of its 1 entries ends with \.tif"):
+        list_images(tmp_path)
+    with pytest.raises(InputError, match=r"cannot list .*: no such file"):
+        list_images(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"cannot list .*: not a directory"):
+        list_images(tmp_path / "notes.txt")
+
+
+def test_labels_have_one_channel(tmp_path: Path) -> None:
+    path = tmp_path / "labels.png"
+    labels = np.arange(30, dtype=np.uint16).reshape(5, 6)
+    path.write_bytes(imagecodecs.png_encode(labels))
+    assert np.array_equal(read_labels(path), labels)
+    path.write_bytes(imagecodecs.png_encode(np.zeros((5, 6, 3), np.uint8)))
+    with pytest.raises(InputError, match="have 3 channels; need one"):
+        read_labels(path)
+
+
+def test_selected_channels(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 4)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", metadata=None)
+    with select_channels(open_slide(path), (2, 0)) as slide:
+        assert (slide.channels, slide.shape) == (2, (20, 30))
+        assert np.array_equal(slide.read(Box(1, 2, 5, 9)), pixels[1:5, 2:9, [2, 0]])
+        assert fingerprint(slide)["selected_channels"] == [2, 0]
+    with open_slide(path) as slide:
+        for channels in ((4,), (-1,), ()):
+            with pytest.raises(UsageError, match="has 4; use numbers from 0 to 3"):
+                select_channels(slide, channels)
+
+
+def test_a_fingerprint_sees_content_and_nothing_else(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.tif", tmp_path / "b.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 300)).astype(np.uint8)
+    tifffile.imwrite(first, pixels, metadata=None)
+    second.write_bytes(first.read_bytes())
+    os.utime(second, (0, 0))
+    with open_slide(first) as a, open_slide(second) as b:
+        print_a = fingerprint(a)
+        assert print_a == fingerprint(b) == json.loads(json.dumps(print_a))
+        assert (print_a["shape"], print_a["dtype"], print_a["channels"]) == ([400, 300], "uint8", 1)
+    pixels[399, 299] ^= 1
+    tifffile.imwrite(second, pixels, metadata=None)
+    with open_slide(second) as b:
+        assert fingerprint(b) != print_a
+
+
+@pytest.mark.parametrize(("start", "count"), [(300, 1), (1_999_999_999, 1), (1_000_000_000, 2**23)])
+def test_a_fingerprint_samples_a_large_file_to_its_very_end(start: int, count: int, tmp_path: Path) -> None:
+    """Two gigabytes, of which the file system stores next to nothing; in the middle, samples are 7.8 MB apart."""
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, shape=(40_000, 50_000), dtype=np.uint8, metadata=None, photometric="minisblack")
+    with open_slide(path) as slide:
+        before = fingerprint(slide)
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(b"\1" * count)
+        after = fingerprint(slide)
+    assert after["content_sha256"] != before["content_sha256"]
+    assert (after["bytes"], after["shape"]) == (before["bytes"], before["shape"])
+
+
+# Pixel sizes.
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"resolution": (40_000, 20_000), "resolutionunit": "CENTIMETER"}, (0.5, 0.25)),
+        ({"resolution": (50_800, 50_800), "resolutionunit": "INCH"}, (0.5, 0.5)),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, None),
+        ({"resolution": (300, 300), "resolutionunit": "INCH"}, None),
+        ({"resolution": (2, 2), "resolutionunit": "NONE"}, None),
+        ({}, None),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}}, (0.5, 0.25)),
+        (
+            {"ome": True, "metadata": {"PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5}},
+            (0.5, 0.25),
+        ),
+        ({"imagej": True, "resolution": (4, 2), "metadata": {"unit": "um"}}, (0.5, 0.25)),
+        ({"imagej": True, "resolution": (4, 2), "metadata": {"unit": "pixel"}}, None),
+        ({"description": "Aperio|AppMag = 20|MPP = 0.4990|Left = 25"}, (0.499, 0.499)),
+    ],
+    ids=str,
+)
+def test_pixel_sizes_of_tiffs(options: dict[str, Any], expected: tuple[float, float] | None, tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), **{"metadata": None, **options})
+    with open_slide(path) as slide:
+        assert slide.pixel_size_um == (None if expected is None else pytest.approx(expected))
