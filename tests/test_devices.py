@@ -1,0 +1,57 @@
+"""Device, precision and threads: what was asked for, or a refusal; never a silent substitute."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+from unettile.errors import UsageError
+
+CPU = torch.device("cpu")
+
+
+def test_cpu_and_auto() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(("name", "message"), [("gpu", "not known"), ("cuda:99", "CUDA devices"), ("mps", "not known")])
+def test_a_device_that_is_not_here_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        choose_device(name)
+
+
+def test_precision() -> None:
+    assert choose_precision("fp32", CPU) == "fp32"
+    assert choose_precision("bf16", CPU) == "bf16"
+    assert choose_precision("auto", CPU) in ("fp32", "bf16")
+    with pytest.raises(UsageError, match="fp16 needs a CUDA device"):
+        choose_precision("fp16", CPU)
+    with pytest.raises(UsageError, match="auto, fp32, bf16, fp16"):
+        choose_precision("float32", CPU)
+
+
+def test_threads_follow_the_job_and_not_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+        assert set_threads() == torch.get_num_threads() == 3
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+        assert set_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "1,4")
+        assert set_threads() == 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "many")
+        assert set_threads() == 2
+        assert set_threads(4) == torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_keeping_freed_memory_leaves_arithmetic_alone() -> None:
+    keep_freed_memory()
+    assert float(torch.ones(2**22).sum()) == 2**22
