@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the commands themselves: `python docs/make_cli.py`; with --check, fail if it is out of date."""
+"""Write docs/cli.md from the commands themselves: `python docs/make_cli.py`; --check fails if it is out of date."""
 
 from __future__ import annotations
 
@@ -64,7 +64,13 @@ def _option(option: Any) -> str:
 
 def _row(name: str, parameter: Any) -> str:
     default = parameter.default
-    shown = "required" if parameter.required else "" if default in (None, False) else f"`{getattr(default, 'value', default)}`"
+    shown = (
+        "required"
+        if parameter.required
+        else ""
+        if default in (None, False)
+        else f"`{getattr(default, 'value', default)}`"
+    )
     return f"| `{_cell(name)}` | {_cell(parameter.help)} | {shown} |"
 
 

@@ -44,7 +44,11 @@ def test_pooled_is_the_sum_of_pixels_and_objects(tmp_path: Path) -> None:
 
 def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    pair = ("a", write(tmp_path / "p.tif", rng.integers(0, 3, (50, 41))), write(tmp_path / "t.tif", rng.integers(0, 3, (50, 41))))
+    pair = (
+        "a",
+        write(tmp_path / "p.tif", rng.integers(0, 3, (50, 41))),
+        write(tmp_path / "t.tif", rng.integers(0, 3, (50, 41))),
+    )
     whole = evaluate([pair], Meaning(classes=3)).to_dict()
     monkeypatch.setattr(evaluation, "BLOCK_EDGE", 7)
     assert evaluate([pair], Meaning(classes=3)).to_dict() == whole
@@ -55,7 +59,9 @@ def test_instances_and_truth_components(tmp_path: Path) -> None:
     merged = write(tmp_path / "one.tif", [[1, 1, 1, 1]])
     first = evaluate([("a", touching, touching)], Meaning(objects=True, instances=True)).to_dict()["pooled"]["objects"]
     assert first["true_positives"][0] == 2
-    second = evaluate([("a", merged, touching)], Meaning(objects=True, truth_components=True)).to_dict()["pooled"]["objects"]
+    second = evaluate([("a", merged, touching)], Meaning(objects=True, truth_components=True)).to_dict()["pooled"][
+        "objects"
+    ]
     assert second["true_positives"] == [1] * 10 and second["false_negatives"] == [0] * 10
 
 
@@ -96,5 +102,5 @@ def test_pairing(tmp_path: Path) -> None:
 
 
 def test_sizes_must_agree(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="6 × 2 px .* 4 × 1 px"):
+    with pytest.raises(InputError, match=r"6 × 2 px .* 4 × 1 px"):
         evaluate([("a", write(tmp_path / "p.tif", TRUTH), write(tmp_path / "t.tif", [[0, 1, 1, 0]]))], Meaning())

@@ -43,7 +43,10 @@ def test_clashes_are_refused(tmp_path: Path) -> None:
 
 def test_an_image_is_never_its_own_output(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.tif")
-    for images, output in (([tmp_path / "in" / "a.tif"], tmp_path / "in" / "a.tif"), ([tmp_path / "in"], tmp_path / "in")):
+    for images, output in (
+        ([tmp_path / "in" / "a.tif"], tmp_path / "in" / "a.tif"),
+        ([tmp_path / "in"], tmp_path / "in"),
+    ):
         with pytest.raises(UsageError, match="is one of the images"):
             plan_tasks(images, output)
 

@@ -56,7 +56,13 @@ def make_model(path: Path, channels: int, seed: int = 0) -> Path:
     classes = (ClassInfo("background", (0, 0, 0)), ClassInfo("cell", (255, 200, 0)))
     parameters = dict(network.state_dict())
     checkpoint = Checkpoint(
-        "unet", config_values(config), config.geometry, Normalization(), classes, parameters, card={"licence": "CC0-1.0"}
+        "unet",
+        config_values(config),
+        config.geometry,
+        Normalization(),
+        classes,
+        parameters,
+        card={"licence": "CC0-1.0"},
     )
     save_checkpoint(checkpoint, path)
     return path

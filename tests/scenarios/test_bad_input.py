@@ -123,7 +123,12 @@ def pickled(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "part"),
-    [(random_bytes, "not a safetensors"), (foreign, "did not write"), (pickled, "pickle"), (missing, "no model called")],
+    [
+        (random_bytes, "not a safetensors"),
+        (foreign, "did not write"),
+        (pickled, "pickle"),
+        (missing, "no model called"),
+    ],
 )
 def test_bad_model(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Path, make: Callable[[Path], None], part: str
@@ -156,7 +161,9 @@ def test_labels_that_do_not_pair(cli: Cli, tmp_path: Path) -> None:
         (("--batch", 0), ("--batch",)),
     ],
 )
-def test_bad_options(cli: Cli, tmp_path: Path, model: Path, image: Path, options: tuple[object, ...], parts: tuple[str, ...]) -> None:
+def test_bad_options(
+    cli: Cli, tmp_path: Path, model: Path, image: Path, options: tuple[object, ...], parts: tuple[str, ...]
+) -> None:
     done = cli("segment", image, "-m", model, "-o", tmp_path / "mask.tif", *options)
     assert done.code == 2 and done.err.count("\n") == 1 and all(part in done.err for part in parts), done.err
     assert list(tmp_path.iterdir()) == [image]

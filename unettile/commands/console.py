@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from unettile.commands.progress import MEGAPIXELS, STEPS, BarProgress, Pace, PlainProgress, Unit, format_duration, make_bar
+from unettile.commands.progress import (
+    MEGAPIXELS,
+    STEPS,
+    BarProgress,
+    Pace,
+    PlainProgress,
+    Unit,
+    format_duration,
+    make_bar,
+)
 
 __all__ = ["Console", "format_duration", "one_line", "write_line"]
 

@@ -21,7 +21,9 @@ def evaluate(
     ],
     objects: Annotated[
         bool,
-        typer.Option("--objects", help="Score objects, too: average precision at IoU 0.50 … 0.95.", rich_help_panel=INPUT),
+        typer.Option(
+            "--objects", help="Score objects, too: average precision at IoU 0.50 … 0.95.", rich_help_panel=INPUT
+        ),
     ] = False,
     classes: Annotated[
         int | None,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FILE]", help="A shipped model or a checkpoint; default: list them all.")
+        str | None,
+        typer.Argument(metavar="[NAME|FILE]", help="A shipped model or a checkpoint; default: list them all."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -58,14 +59,16 @@ def describe(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _summary(model: dict[str, Any]) -> str:
     classes = ", ".join(info["name"] for info in model["classes"])
-    text = f"{model['name']}  {model['network']}, {model['parameters']:,} parameters, {_channels(model)}; classes {classes}"
+    size = f"{model['parameters']:,} parameters"
+    text = f"{model['name']}  {model['network']}, {size}, {_channels(model)}; classes {classes}"
     licence = model["card"].get("licence") or model["card"].get("license")
     return one_line(f"{text}; licence {licence}" if licence else text)
 
 
 def _card(model: dict[str, Any]) -> list[str]:
     geometry = model["geometry"]
-    law = f"margin {geometry['margin']} px, stride {geometry['stride']} px, output edges {geometry['base']} + {geometry['stride']}k"
+    edges = f"{geometry['base']} + {geometry['stride']}k"
+    law = f"margin {geometry['margin']} px, stride {geometry['stride']} px, output edges {edges}"
     rows = [
         ("name", model["name"]),
         ("network", f"{model['network']} {_values(model['config'])}"),

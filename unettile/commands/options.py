@@ -33,9 +33,7 @@ class Write(StrEnum):
     PROBABILITIES = "probabilities"
 
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing to stderr but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout when done.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write.", rich_help_panel=OUTPUT)]
