@@ -73,8 +73,14 @@ class Canvas:
 
     @property
     def description(self) -> str:
-        """Return the metadata as one line of ASCII, keys sorted."""
-        return json.dumps(self.metadata, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        """Return the metadata and the shape as one line of ASCII, keys sorted.
+
+        tifffile takes a JSON description in which any "shape" occurs, however deep, for its own, and then needs one on
+        top that is the pixels'.
+        """
+        shape = self.shape if self.channels == 1 else (self.channels, *self.shape)
+        described = {**self.metadata, "shape": list(shape)}
+        return json.dumps(described, sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
 def writer_for(path: Path) -> Writer:
