@@ -233,6 +233,20 @@ def test_a_fingerprint_samples_a_large_file_to_its_very_end(start: int, count: i
     assert (after["bytes"], after["shape"]) == (before["bytes"], before["shape"])
 
 
+def test_a_description_that_resembles_another_form_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    for text in (
+        '{"stage": {"shape": [7, 7]}}',
+        "<OME",
+        "<OME><Image/></OME>",
+        "Aperio",
+    ):
+        tifffile.imwrite(path, pixels, description=text, metadata=None, photometric="rgb", compression="zlib")
+        with open_slide(path) as slide:
+            assert np.array_equal(slide.read(Box.of_shape(slide.shape)), pixels)
+
+
 # Pixel sizes.
 
 

@@ -145,7 +145,12 @@ def _choose_pages(tif: Any) -> list[Any]:
     """
     if len(tif.pages) == 0:
         raise Damaged("it holds no image")
-    series = list(tif.series)
+    try:
+        series = list(tif.series)
+    except Exception:  # a description that only looks like one of the forms that tifffile knows
+        if len(tif.pages) > 1:
+            raise
+        return [tif.pages.first]
     if not series:
         raise Damaged("it holds no image")
     primary = [one for one in series if not _is_companion(one, series[0])] or series[:1]
