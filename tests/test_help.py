@@ -13,7 +13,19 @@ from unettile.cli import app, run
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("segment", "stitch", "weights", "train", "evaluate", "models")
-HEAVY = ("torch", "lightning", "numba", "zarr", "skimage", "scipy", "tifffile", "imagecodecs", "numpy", "matplotlib", "safetensors")
+HEAVY = (
+    "torch",
+    "lightning",
+    "numba",
+    "zarr",
+    "skimage",
+    "scipy",
+    "tifffile",
+    "imagecodecs",
+    "numpy",
+    "matplotlib",
+    "safetensors",
+)
 
 PROBE = """
 import sys

@@ -35,7 +35,20 @@ ORDER = (
 )
 STRANGERS = {("training", "segmentation"), ("segmentation", "training"), ("segmentation", "metrics")}
 TORCH = {"torch", "lightning", "lightning_fabric", "safetensors"}
-HEAVY = {"torch", "lightning", "lightning_fabric", "safetensors", "numba", "zarr", "skimage", "scipy", "tifffile", "imagecodecs", "matplotlib", "numpy"}
+HEAVY = {
+    "torch",
+    "lightning",
+    "lightning_fabric",
+    "safetensors",
+    "numba",
+    "zarr",
+    "skimage",
+    "scipy",
+    "tifffile",
+    "imagecodecs",
+    "matplotlib",
+    "numpy",
+}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

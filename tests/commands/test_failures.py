@@ -73,7 +73,7 @@ def test_signals_have_their_codes(
         (["segment", "--til", "3"], ["--til", "unettile segment --help"]),
         (["segment"], ["IMAGE", "unettile segment --help"]),
         (["segment", "x.tif"], ["--output", "unettile segment --help"]),
-        (["segment", "x.tif", "-o", "y.tif", "--batch", "many"], ["--batch", "many", "unettile segment --help"]),
+        (["segment", "x.tif", "-o", "y.tif", "--batch", "many"], ["--batch", "integer", "unettile segment --help"]),
         (["segment", "x.tif", "-o", "y.tif", "--write", "masks"], ["--write", "masks", "classes", "probabilities"]),
         (["segment", "x.tif", "-o", "y.tif", "--shard", "8/8"], ["8/8", "0 <= I < N"]),
         (["segment", "x.tif", "-o", "y.tif", "--channel", "red"], ["--channel", "red", "0,1,2"]),

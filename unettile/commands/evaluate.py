@@ -57,7 +57,8 @@ def evaluate(
 ) -> None:
     """Score masks against the truth: IoU and Dice by class, and average precision by object.
 
-    The table goes to stdout. Pixels and objects of several images are pooled; --json has every image by itself, too.
+    The table goes to stdout. Pixels and objects of several images are pooled;
+    --json has every image by itself, too.
     """
     from unettile.evaluation import Meaning, pair_masks
     from unettile.evaluation import evaluate as score

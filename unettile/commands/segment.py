@@ -1,0 +1,100 @@
+"""`unettile segment`: masks of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unettile.commands.options import (
+    COMPUTE,
+    DEFAULT_MODEL,
+    INPUT,
+    OUTPUT,
+    Device,
+    Json,
+    Output,
+    Overwrite,
+    Precision,
+    Quiet,
+    Write,
+    parse_channels,
+)
+
+
+def segment(
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE", help="An image, several, or a directory of images: TIFF, PNG, JPEG."),
+    ],
+    output: Output,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", metavar="NAME|FILE", help="A shipped model or a checkpoint.", rich_help_panel=INPUT
+        ),
+    ] = DEFAULT_MODEL,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[,N...]",
+            help="Channels that the model sees, from 0, in its order: 0 or 0,1,2. Default: all of the image's.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    write: Annotated[
+        Write,
+        typer.Option(
+            help="classes: one number a pixel. probabilities: one 8-bit plane a class.", rich_help_panel=OUTPUT
+        ),
+    ] = Write.CLASSES,
+    overwrite: Overwrite = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compute a sample again at another tile edge; report the difference.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, say what would be done, write nothing.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EDGE",
+            help="Edge of a tile, px: what a window yields, margin excluded. Default: by device, 388 on a CPU.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Windows at once. Default: by device.", rich_help_panel=COMPUTE),
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic; auto takes bf16 where the processor has it.", rich_help_panel=COMPUTE)
+    ] = Precision.AUTO,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do part I of N, counted from 0, of one image; OUT is then a run directory for `stitch`.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Segment images of any size into masks.
+
+    With one IMAGE, OUT is a file, .tif or .png; with several, or a directory,
+    it is a directory of .tif files. A run that died goes on when the same
+    command is given again.
+    """
+    channels = parse_channels(channel)
