@@ -18,7 +18,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from unettile.cli import run
-from unettile.weightmap import balanced_class_weights, carve_gaps, weight_map
+from unettile.labels import carve_gaps
+from unettile.weightmap import balanced_class_weights, weight_map
 
 Weights = Callable[..., tuple[int, dict[str, Any], str]]
 
