@@ -16,6 +16,7 @@ ORDER = (
     "box",
     "geometry",
     "tiling",
+    "labels",
     "weightmap",
     "atomic",
     "images",

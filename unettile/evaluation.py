@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.slide import Slide, list_images, open_labels
+from unettile.labels import check_labels
 from unettile.metrics.objects import ObjectCounts, average_precision, connected_components, match_counts
 from unettile.metrics.pixels import confusion_matrix, dice, iou
-from unettile.weightmap import check_labels
 
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds of the object score."""

@@ -25,7 +25,8 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, write_tiff
 from unettile.images.slide import Slide, fingerprint, list_images, open_labels
-from unettile.weightmap import balanced_weights, carve_gaps, check_border, check_labels, reach, weight_map
+from unettile.labels import carve_gaps, check_labels
+from unettile.weightmap import balanced_weights, check_border, reach, weight_map
 
 BLOCK_EDGE = 2048  # px; bounds the memory of the survey
 ENDINGS = (".tif", ".tiff")

@@ -15,10 +15,11 @@ from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
 from unettile.images.slide import open_labels, open_slide
+from unettile.labels import carve_gaps, check_labels
 from unettile.training.augment import draw_warp, reflect, resample, resample_labels, vary_values
 from unettile.training.pairs import Pair
 from unettile.training.recipe import Recipe
-from unettile.weightmap import carve_gaps, check_labels, reach, weight_map
+from unettile.weightmap import reach, weight_map
 
 CACHE_BYTES = 2**29  # decoded images and labels that one process keeps; a larger set is read again when needed
 
