@@ -54,8 +54,9 @@ def weights(
 ) -> None:
     """Write the weight map of each label image: float32, larger where background lies between two close cells.
 
-    w = w_c + w0 · exp(-(d1 + d2)² / 2σ²), with the distances d1 and d2 to the two nearest cells. A run that was
-    interrupted goes on where it stopped when the same command is given again.
+    w = w_c + w0 · exp(-(d1 + d2)² / 2σ²), with the distances d1 and d2 to the two nearest cells.
+
+    A run that was interrupted goes on where it stopped when the same command is given again.
     """
     from unettile.weighting import Weighting, plan_weight_maps, write_weight_maps
 
