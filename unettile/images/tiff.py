@@ -205,6 +205,9 @@ def _check_page(page: Any) -> None:
     Raises:
         Damaged: with what to do.
     """
+    for name in ("imagelength", "imagewidth", "samplesperpixel", "rowsperstrip", "tilelength", "tilewidth"):
+        if not isinstance(getattr(page, name), int):
+            raise Damaged(f"not a readable TIFF ({name} is not a number)")
     if page.imagelength < 1 or page.imagewidth < 1 or page.samplesperpixel < 1:
         raise Damaged(f"it has no pixels (height {page.imagelength}, width {page.imagewidth})")
     if page.dtype is None:
@@ -232,7 +235,8 @@ def _white(page: Any, dtype: np.dtype[Any]) -> int:
 
 
 def _refusal(path: Path, error: Exception) -> InputError:
-    return InputError(f"cannot read {path}: {error}")
+    text = " ".join(str(error).split())
+    return InputError(f"cannot read {path}: {text[:300]}")
 
 
 @contextmanager
