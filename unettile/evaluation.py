@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.slide import Slide, list_images, open_labels
+from unettile.images.slide import Slide, image_stem, list_images, open_labels
 from unettile.labels import check_labels
 from unettile.metrics.objects import ObjectCounts, average_precision, connected_components, match_counts
 from unettile.metrics.pixels import confusion_matrix, dice, iou
@@ -138,15 +138,6 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[t
     if not subset:
         _need_all(truths, predictions, f"no prediction in {prediction} (--subset scores what is there)")
     return [(name, path, truths[name]) for name, path in predictions.items()]
-
-
-def image_stem(path: Path) -> str:
-    """Return a file's name without its ending; `.ome.tif` counts as one ending.
-
-    >>> image_stem(Path("a/b.c.ome.tif"))
-    'b.c'
-    """
-    return path.stem.removesuffix(".ome")
 
 
 def evaluate(pairs: list[tuple[str, Path, Path]], meaning: Meaning) -> Evaluation:

@@ -127,6 +127,15 @@ def list_images(directory: Path) -> list[Path]:
     return images
 
 
+def image_stem(path: Path) -> str:
+    """Return a file's name without its ending; `.ome.tif` counts as one ending.
+
+    >>> image_stem(Path("a/b.c.ome.tif"))
+    'b.c'
+    """
+    return path.stem.removesuffix(".ome")
+
+
 def select_channels(slide: Slide, channels: tuple[int, ...]) -> Slide:
     """Return a slide with some channels of another, in the order given, counted from 0; closing it closes the other.
 

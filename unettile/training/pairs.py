@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError
-from unettile.images.slide import list_images
+from unettile.images.slide import image_stem, list_images
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        return self.image.stem
+        return image_stem(self.image)
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
@@ -33,7 +33,7 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
     """
     found = {"image": _by_stem(images), "label image": _by_stem(labels)}
     if weights is not None:
-        found["weight map"] = {path.stem: path for path in list_images(weights)}
+        found["weight map"] = _by_stem(weights)
     stems = found["image"].keys()
     for kind, files in found.items():
         missing = sorted(stems - files.keys())
@@ -67,7 +67,7 @@ def hold_out(pairs: Sequence[Pair], fraction: float) -> tuple[tuple[Pair, ...], 
 
 def _by_stem(directory: Path) -> dict[str, Path]:
     files = list_images(directory)
-    twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
+    twice = [stem for stem, count in Counter(image_stem(path) for path in files).items() if count > 1]
     if twice:
         raise InputError(f"{directory} has two files called {twice[0]!r}: keep one, since images pair by name")
-    return {path.stem: path for path in files}
+    return {image_stem(path): path for path in files}

@@ -149,7 +149,8 @@ class Samples(Dataset[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.f
         image = self._window(loaded, source, reflect(warp.y, source.shape[0]), reflect(warp.x, source.shape[1]))
         image = vary_values(rng, recipe.augment, image)
 
-        near = min(reach(recipe.loss.sigma), self._geometry.margin)  # cells just outside the output still count
+        beyond = reach(recipe.loss.sigma) + recipe.labels.gap
+        near = min(beyond, self._geometry.margin)  # cells just outside the output still count
         inner = warp.centre(edge + 2 * near)
         y, x = reflect(inner.y, source.shape[0]), reflect(inner.x, source.shape[1])
         labels = resample_labels(loaded.labels, y, x)
