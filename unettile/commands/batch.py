@@ -68,11 +68,11 @@ def plan_tasks(images: Sequence[Path], output: Path) -> list[Task]:
     if not is_batch(images):
         tasks = [Task(images[0], output)]
         if output.is_dir():
-            example = output / f"{_stem(images[0])}.tif"
+            example = output / _name(images[0])
             raise UsageError(f"-o {output} is a directory: one image needs a file name; use {example}")
     else:
         _check_directory(output)
-        tasks = [Task(image, output / f"{_stem(image)}.tif") for image in _expand(images)]
+        tasks = [Task(image, output / _name(image)) for image in _expand(images)]
     _check_clashes(tasks)
     return tasks
 
@@ -95,14 +95,16 @@ def run_tasks(tasks: Sequence[Task], work: Callable[[Task], Outcome]) -> list[Ou
     return outcomes
 
 
+def _name(image: Path) -> str:
+    from unettile.images.slide import image_stem
+
+    return f"{image_stem(image)}.tif"
+
+
 def _expand(images: Sequence[Path]) -> list[Path]:
     from unettile.images.slide import list_images
 
     return [path for image in images for path in (list_images(image) if image.is_dir() else [image])]
-
-
-def _stem(image: Path) -> str:
-    return image.stem.removesuffix(".ome")
 
 
 def _check_directory(output: Path) -> None:

@@ -1,0 +1,43 @@
+"""Is a mask that is there the one that would be made? Its metadata say all that decides a pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from unettile.errors import InputError
+from unettile.segmentation.plan import Plan
+
+
+def is_finished(output: Path, plan: Plan) -> bool:
+    """Whether a TIFF at `output` is the result of `plan`; False if there is nothing.
+
+    Outputs appear under their names only when whole, so that the metadata vouch for the pixels.
+
+    Raises:
+        InputError: there is something else; says what differs.
+    """
+    if not output.exists():
+        return False
+    found, wanted = _metadata(output), json.loads(json.dumps(plan.metadata()))
+    if found is None:
+        raise InputError(f"{output} exists and is no mask of unettile: choose another -o, or give --overwrite")
+    different = [key for key, value in wanted.items() if found.get(key) != value]
+    if different:
+        raise InputError(
+            f"{output} exists and was made otherwise ({', '.join(different)} differ): choose another -o, or give --overwrite"
+        )
+    return True
+
+
+def _metadata(path: Path) -> dict[str, Any] | None:
+    """Return what unettile wrote of a mask, or None."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            values = json.loads(tif.pages.first.description)
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return None
+    return values if isinstance(values, dict) and "unettile" in values else None
