@@ -134,3 +134,19 @@ def test_both_survive_a_round_trip_through_json() -> None:
     assert Normalization.from_dict(normalization.to_dict()) == normalization
     scaling = Scaling((0.1, 1 / 3), (2.5, 1e9))
     assert Scaling.from_dict(scaling.to_dict()) == scaling
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    count=st.integers(1, 300),
+    low=st.floats(0, 60),
+    high=st.floats(61, 100),
+    dtype=st.sampled_from(["uint8", "uint16"]),
+)
+def test_percentiles_of_small_integers_are_those_in_doubles(
+    seed: int, count: int, low: float, high: float, dtype: str
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (1, count, 1), endpoint=True).astype(dtype)
+    normalization = Normalization(low, high)
+    assert normalization.measure_array(pixels) == normalization.measure_array(pixels.astype(np.float64))

@@ -34,4 +34,4 @@ def read_mirrored(slide: Slide, box: Box) -> NDArray[Any]:
     pixels = slide.read(inside)
     if Box.of_shape(slide.shape).contains(box):
         return pixels
-    return pixels[np.ix_(rows - inside.y0, columns - inside.x0)]
+    return pixels.take(rows - inside.y0, axis=0).take(columns - inside.x0, axis=1)
