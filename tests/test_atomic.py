@@ -47,3 +47,8 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "none" / "a.bin"
     with pytest.raises(InputError, match="its directory does not exist"), atomic_path(missing) as path:
         path.write_bytes(b"")
+
+
+def test_a_failure_of_another_file_is_not_blamed_on_the_destination(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.bin"):
+        (tmp_path / "vanished").read_bytes()

@@ -14,6 +14,7 @@ from unettile.errors import InputError
 REFUSALS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file would be larger than allowed there",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
@@ -40,7 +41,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
         temporary.replace(final)
         _sync(final.parent)
     except OSError as error:
-        if error.errno in REFUSALS:
+        ours = error.filename is None or Path(error.filename) in (temporary, final, final.parent)
+        if ours and error.errno in REFUSALS:  # of another file, an input say, the caller knows what to say
             raise InputError(f"cannot write {final}: {REFUSALS[error.errno]}; nothing was left there") from error
         raise
     finally:
