@@ -27,9 +27,8 @@ def is_finished(output: Path, plan: Plan) -> bool:
         raise InputError(f"{output} exists and is no mask of unettile: choose another -o, or give --overwrite")
     different = [key for key, value in wanted.items() if found.get(key) != value]
     if different:
-        raise InputError(
-            f"{output} exists and was made otherwise ({', '.join(different)} differ): choose another -o, or give --overwrite"
-        )
+        what = ", ".join(different)
+        raise InputError(f"{output} was made otherwise ({what} differ): choose another -o, or give --overwrite")
     return True
 
 

@@ -1,0 +1,145 @@
+"""Plan: all that decides a pixel of a run, frozen before the first block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from unettile import __version__
+from unettile.checkpoint import Checkpoint
+from unettile.errors import InputError
+from unettile.geometry import Geometry
+from unettile.images.normalize import Scaling
+from unettile.tiling import BlockGrid, TileGrid
+
+FORMAT = 1
+MEANINGS = {
+    "image": "the image",
+    "scaling": "the image's intensity scaling",
+    "model": "--model",
+    "write": "--write",
+    "output_edge": "--tile",
+    "precision": "--precision",
+    "device": "--device",
+    "shards": "the number of shards",
+    "unettile": "unettile's version",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every process of a run must agree on.
+
+    Args:
+        image: fingerprint of the image (see `unettile.images.slide.fingerprint`).
+        shape: of the image, px.
+        model: network's name and the checkpoint's SHA-256.
+        geometry, output_edge: of the tiles.
+        block_edge: of the blocks, px.
+        precision: fp32, bf16 or fp16.
+        device: cpu or cuda: kinds of processor round differently.
+        scaling: measured once from the image.
+        write: classes or probabilities.
+        class_names, palette: of the model, background first.
+        shards: how many parts the run is made in.
+        pixel_size_um: (y, x) of the image, or None.
+        unettile: version.
+    """
+
+    image: dict[str, Any]
+    shape: tuple[int, int]
+    model: dict[str, str]
+    geometry: Geometry
+    output_edge: int
+    block_edge: int
+    precision: str
+    device: str
+    scaling: Scaling
+    write: str
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    shards: int = 1
+    pixel_size_um: tuple[float, float] | None = None
+    unettile: str = __version__
+
+    @property
+    def tiles(self) -> TileGrid:
+        return TileGrid(self.shape, self.geometry, self.output_edge)
+
+    @property
+    def blocks(self) -> BlockGrid:
+        return BlockGrid(self.shape, self.block_edge)
+
+    @property
+    def planes(self) -> int:
+        """How many planes are written: one for classes, one a class for probabilities."""
+        return len(self.class_names) if self.write == "probabilities" else 1
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the plan; markers of finished blocks carry it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read a plan.
+
+        Raises:
+            ValueError, KeyError, TypeError: damaged, or of another format.
+        """
+        values = dict(json.loads(text))
+        if values.pop("format") != FORMAT:
+            raise ValueError("its format is that of another version of unettile")
+        values["shape"] = tuple(values["shape"])
+        values["geometry"] = Geometry.from_dict(values["geometry"])
+        values["scaling"] = Scaling.from_dict(values["scaling"])
+        values["class_names"] = tuple(values["class_names"])
+        values["palette"] = tuple(tuple(color) for color in values["palette"])
+        if values["pixel_size_um"] is not None:
+            values["pixel_size_um"] = tuple(values["pixel_size_um"])
+        return cls(**values)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the output says of itself: all that decides a pixel, and nothing that does not."""
+        return {
+            "unettile": self.unettile,
+            "image": self.image,
+            "model": self.model,
+            "geometry": self.geometry.to_dict(),
+            "tile": self.output_edge,
+            "precision": self.precision,
+            "device": self.device,
+            "scaling": self.scaling.to_dict(),
+            "write": self.write,
+            "classes": list(self.class_names),
+        }
+
+    def differences(self, other: Plan) -> list[str]:
+        """Name, in a user's words, what differs between this plan and an earlier one; empty if nothing does."""
+        found = []
+        for entry in fields(self):
+            now, before = getattr(self, entry.name), getattr(other, entry.name)
+            if now != before and entry.name in MEANINGS:
+                shown = isinstance(now, str | int) and isinstance(before, str | int)
+                found.append(f"{MEANINGS[entry.name]} ({before} before, {now} now)" if shown else MEANINGS[entry.name])
+        return found or (["its plan"] if self != other else [])
+
+
+def check_channels(checkpoint: Checkpoint, channels: int, name: str) -> None:
+    """Refuse an image whose number of channels the model does not take.
+
+    Raises:
+        InputError: names the option that resolves it.
+    """
+    need = checkpoint.in_channels
+    if channels == need or (channels == 1 and need == 3 and checkpoint.grey_to_rgb):
+        return
+    example = ",".join(str(number) for number in range(need))
+    takes = f"{need}, or 1 that it repeats" if checkpoint.grey_to_rgb and need == 3 else str(need)
+    do = f"choose with --channel {example}" if channels > need else "use another --model"
+    raise InputError(f"{name} has {channels} channels, the model takes {takes}: {do}")

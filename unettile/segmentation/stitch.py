@@ -1,0 +1,129 @@
+"""Stitching: the shards of a run, or a folder of crops, become one file; every part is checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from unettile.atomic import atomic_path
+from unettile.errors import Incomplete, UsageError
+from unettile.images.canvas import Canvas, writer_for
+from unettile.segmentation.crops import CropMosaic
+from unettile.segmentation.output import check_format, check_output, write_output
+from unettile.segmentation.rundir import RunDirectory, is_run_directory
+from unettile.tiling import Shard
+
+__all__ = ["StitchResult", "is_run_directory", "shard_list", "stitch_crops", "stitch_run"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class StitchResult:
+    """What was joined.
+
+    Args:
+        parts: blocks or crops.
+        class_pixels: pixels of each class by name; None for probabilities and for crops.
+    """
+
+    output: Path
+    shape: tuple[int, int]
+    parts: int
+    class_pixels: dict[str, int] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "output": str(self.output),
+            "shape": list(self.shape),
+            "parts": self.parts,
+            "class_pixels": self.class_pixels,
+        }
+
+
+def stitch_run(
+    directory: Path, output: Path, overwrite: bool = False, on_progress: Progress = lambda done, total: None
+) -> StitchResult:
+    """Write the blocks of a run directory to one file; the directory stays.
+
+    The file equals, byte for byte, that of a run without shards.
+
+    Args:
+        on_progress: takes pixels checked and pixels in all.
+
+    Raises:
+        Incomplete: blocks are missing or damaged; names the shards that compute them.
+        InputError: no run directory, or the destination is refused.
+        UsageError: an output whose format is not written, or cannot hold the pixels.
+    """
+    check_output(output, overwrite=overwrite)
+    run = RunDirectory.open(directory)
+    plan = run.plan
+    check_format(output, plan)
+    missing, checked = [], 0
+    for block in plan.blocks:
+        missing += run.missing([block.index])
+        checked += block.box.area
+        on_progress(checked, plan.shape[0] * plan.shape[1])
+    if missing:
+        shards = [
+            index for index in range(plan.shards) if set(missing) & set(Shard(index, plan.shards).blocks(plan.blocks))
+        ]
+        raise Incomplete(
+            f"{directory} lacks {len(missing)} of {len(plan.blocks)} blocks (missing or damaged): run "
+            f"shard{'s' if len(shards) > 1 else ''} {shard_list(shards)} of {plan.shards} again"
+            f" (--array={shard_list(shards)}, --shard {shards[0]}/{plan.shards}), then stitch"
+        )
+    counts = write_output(run, output)
+    class_pixels = dict(zip(plan.class_names, counts, strict=True)) if counts else None
+    return StitchResult(output, plan.shape, len(plan.blocks), class_pixels)
+
+
+def stitch_crops(
+    folder: Path,
+    output: Path,
+    overwrite: bool = False,
+    shape: tuple[int, int] | None = None,
+    on_progress: Progress = lambda done, total: None,
+) -> StitchResult:
+    """Write the crops of a folder, whose names carry their offsets, to one file.
+
+    Args:
+        shape: of the image; None takes it from the crops: from (0, 0) to where the last of them ends.
+        on_progress: takes pixels written and pixels in all.
+
+    Raises:
+        Incomplete: the crops leave gaps, which are named.
+        InputError: a name without an offset, crops of several images or kinds, overlaps that disagree, or the
+            destination is refused.
+        UsageError: an output whose format is not written, or cannot hold the pixels.
+    """
+    check_output(output, overwrite=overwrite)
+    mosaic = CropMosaic.of_folder(folder, shape)
+    gaps = mosaic.gaps()
+    if gaps:
+        named = ", ".join(f"y {b.y0} to {b.y1}, x {b.x0} to {b.x1}" for b in gaps[:5])
+        more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+        raise Incomplete(f"the crops in {folder} leave {len(gaps)} gaps: {named}{more}; add the crops that cover them")
+    if output.name.lower().endswith(".png") and mosaic.channels > 1:
+        raise UsageError(f"{output.name} cannot hold {mosaic.channels} channels: use a name ending in .tif")
+    canvas = Canvas(mosaic.shape, mosaic.channels, mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)
+    with atomic_path(output) as temporary:
+        writer_for(output)(temporary, canvas, mosaic.reader(on_progress))
+    return StitchResult(output, mosaic.shape, len(mosaic.crops))
+
+
+def shard_list(indices: Iterable[int]) -> str:
+    """Return sorted shard indices as Slurm's --array takes them.
+
+    >>> shard_list([2, 5, 6, 7])
+    '2,5-7'
+    """
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][1] + 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,74 @@
+"""Verifying: a sample of tiles, computed again in windows of another size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unettile.segmentation.predict import Predictor
+from unettile.segmentation.segment import SegmentOptions, WindowReader, make_plan, open_image
+from unettile.tiling import Tile, TileGrid
+
+SAMPLE = 4
+_MORE_STRIDES = 6  # on each side of the tile, so that both its origin and its edge differ
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a sample of tiles showed.
+
+    Args:
+        tiles: that were computed twice.
+        output_edge, other_edge: of the two kinds of window, px.
+        pixels: compared.
+        largest_difference: of a probability.
+        differing_pixels: with another class.
+    """
+
+    tiles: int
+    output_edge: int
+    other_edge: int
+    pixels: int
+    largest_difference: float
+    differing_pixels: int
+
+    def to_dict(self) -> dict[str, float]:
+        return dict(vars(self))
+
+
+def verify_sample(image: Path, predictor: Predictor, options: SegmentOptions, sample: int = SAMPLE) -> Verification:
+    """Compute up to `sample` tiles, spread evenly over the image, in windows of two sizes, and compare.
+
+    The sample depends on the image's shape and the tile edge alone.
+
+    Raises:
+        InputError, UsageError: as `segment_image`.
+    """
+    with open_image(image, options) as slide:
+        plan = make_plan(slide, predictor, options)
+        reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
+        more = _MORE_STRIDES * plan.geometry.stride
+        largest, differing, pixels = 0.0, 0, 0
+        tiles = sample_tiles(plan.tiles, sample)
+        for tile in tiles:
+            box = tile.window
+            wide = box.expand(more)  # an origin on the stride, too: the same pixels, elsewhere in a larger window
+            first, second = (
+                predictor.probabilities(reader.scale(reader.read(window))[None])[0] for window in (box, wide)
+            )
+            height, width = tile.write.shape
+            first = first[:, :height, :width]
+            second = second[:, more : more + height, more : more + width]
+            largest = max(largest, float(np.abs(first - second).max()))
+            differing += int((first.argmax(axis=0) != second.argmax(axis=0)).sum())
+            pixels += height * width
+    return Verification(len(tiles), plan.output_edge, plan.output_edge + 2 * more, pixels, largest, differing)
+
+
+def sample_tiles(grid: TileGrid, count: int) -> list[Tile]:
+    """Return up to `count` tiles, from the first to the last, at even steps in raster order."""
+    total = len(grid)
+    chosen = sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(min(count, total))})
+    return [grid.tile(*divmod(index, grid.columns)) for index in chosen]
