@@ -152,6 +152,17 @@ def test_classes_balanced_weights_and_precomputed_weight_maps(data: Path) -> Non
     assert _train(job)[1] == pytest.approx(_train(from_maps)[1], rel=1e-5)
 
 
+def test_a_run_can_begin_with_the_parameters_of_a_model(data: Path) -> None:
+    first, _ = _train(_job(data, name="first"))
+    tiny = replace(RECIPE.optimizer, learning_rate=1e-9)
+    job = replace(_job(data, replace(RECIPE, optimizer=tiny), "next"), start=first.checkpoint)
+    result, _ = _train(job)
+    torch.testing.assert_close(result.checkpoint.parameters["head.weight"], first.checkpoint.parameters["head.weight"])
+    wide = replace(RECIPE, network=replace(RECIPE.network, widths=(4, 6, 9)))
+    with pytest.raises(InputError, match=r"widths is \[4, 6, 8\], the recipe's \[4, 6, 9\]"):
+        _train(replace(_job(data, wide, "wide"), start=first.checkpoint))
+
+
 def test_files_that_do_not_pair_are_refused(data: Path) -> None:
     (data / "labels" / "3.png").rename(data / "labels" / "x.png")
     with pytest.raises(InputError, match=r"1 files have no label image of the same name: 3"):

@@ -35,6 +35,12 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated.", rich_help_panel=INPUT
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME|FILE", help="Begin with the parameters of a model.", rich_help_panel=INPUT
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -84,7 +90,9 @@ def train(
     """
     limit = None if max_time is None else parse_duration(max_time)
 
+    from unettile.checkpoint import load_checkpoint
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+    from unettile.models import find_model
     from unettile.report import plot_curves
     from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import TrainProgress
@@ -111,6 +119,7 @@ def train(
         workers=workers,
         max_seconds=limit,
         resume=resume,
+        start=None if start is None else load_checkpoint(find_model(start)),
     )
     with (
         finish_block_first("stopping after this step; the run is saved") as should_stop,

@@ -86,6 +86,8 @@ def vary_values(rng: np.random.Generator, part: AugmentPart, image: NDArray[np.f
     if part.color > 0 and len(image) > 1 and np.ptp(image, axis=0).max() > 1e-3:  # grey images stay grey
         image = image * rng.uniform(1 - part.color, 1 + part.color, (len(image), 1, 1)).astype(np.float32)
         image = image + rng.uniform(-part.color / 2, part.color / 2, (len(image), 1, 1)).astype(np.float32)
+    if rng.random() < part.dim:
+        image = image * np.float32(np.exp(rng.uniform(np.log(0.2), 0)))
     if part.gamma > 0:
         power = np.float32(np.exp(rng.uniform(-part.gamma, part.gamma)))
         image = np.sign(image) * np.abs(image) ** power

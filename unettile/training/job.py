@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError, UsageError
 from unettile.training.pairs import Pair, find_pairs, hold_out
 from unettile.training.recipe import Recipe
@@ -25,6 +26,7 @@ class TrainJob:
         workers: processes that make samples; 0 makes them in the training process.
         max_seconds: stop, resumable, after so long; None for no limit.
         resume: go on with what the training folder holds.
+        start: a model whose parameters the network begins with, instead of random ones.
     """
 
     training: tuple[Pair, ...]
@@ -36,6 +38,7 @@ class TrainJob:
     workers: int = 1
     max_seconds: float | None = None
     resume: bool = False
+    start: Checkpoint | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from unettile.training.job import TrainJob
 from unettile.training.loss import weighted_cross_entropy
 from unettile.training.pairs import Pair
 from unettile.training.samples import Samples
-from unettile.training.setup import class_weights, learning_rate, look_at, make_fabric, make_optimizer
+from unettile.training.setup import class_weights, learning_rate, look_at, make_fabric, make_optimizer, start_from
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.validate import Scores, validate
 
@@ -91,6 +91,8 @@ class _Run:
         self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
         network = build_network(recipe.network.name, recipe.network_config())
+        if job.start is not None:
+            start_from(network, job.start, recipe)
         geometry = network.geometry
         assert isinstance(geometry, Geometry)
         geometry.check_output_edge(recipe.run.output_edge)
@@ -224,6 +226,7 @@ class _Run:
         plan = {
             "recipe": self.recipe.to_dict(),
             "precision": self.job.precision,
+            "start": self.job.start.sha256 if self.job.start else None,
             "training": _names_digest(self.job.training),
             "validation": _names_digest(self.job.validation),
         }

@@ -52,7 +52,8 @@ class AugmentPart:
 
     `zoom` is the range of magnification; `elastic_std` the standard deviation (px) of displacements on a coarse grid
     of `elastic_grid` points a side; `contrast`, `brightness` and `gamma` are half-widths around no change;
-    `invert`, `blur`, `color` and `grey` are probabilities or strengths, 0 for never.
+    `color`, `noise` (of the range) and `blur` (σ, px) are strengths; `invert`, `grey` and `dim` are probabilities:
+    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell.
     """
 
     flip: bool = True
@@ -68,6 +69,7 @@ class AugmentPart:
     blur: float = 0.0
     invert: float = 0.0
     grey: float = 0.0
+    dim: float = 0.0
 
 
 @dataclass(frozen=True)

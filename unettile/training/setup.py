@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.images.normalize import Normalization
 from unettile.images.slide import open_slide
@@ -75,6 +76,21 @@ def class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...
     if not counts[1:].any():
         raise InputError("the training labels are background only: need at least one labelled pixel")
     return balanced_weights([int(count) for count in counts]) if recipe.loss.class_weights == "balanced" else None
+
+
+def start_from(network: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
+    """Load the parameters of a model into a network of the same config; dropout may differ.
+
+    Raises:
+        InputError: another network.
+    """
+    need, got = recipe.network_config() | {"dropout": 0}, start.config | {"dropout": 0}
+    if start.network != recipe.network.name or got != need:
+        key = next((key for key in need if need[key] != got.get(key)), "name")
+        raise InputError(
+            f"--from has another network: {key} is {got.get(key, start.network)}, the recipe's {need.get(key)}"
+        )
+    network.load_state_dict(start.parameters)
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

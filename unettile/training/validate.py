@@ -26,7 +26,8 @@ LARGEST = 1540  # px; of a larger image the middle is scored, so that memory sta
 class Scores:
     """Scores over a set of images: mean cross entropy; IoU of each class; AP at IoU 0.5 of objects (None for classes).
 
-    `iou` has one figure a class, pooled over all pixels; `ap` pools the objects of all images.
+    `iou` has one figure a class, pooled over all pixels; `ap` is the mean over images of TP / (TP + FP + FN), as in the
+    2018 Data Science Bowl.
     """
 
     loss: float
@@ -49,7 +50,7 @@ def validate(network: nn.Module, geometry: Geometry, sources: Sequence[Source], 
     """Score a network (callable on (1, C, H, W), in eval mode, on its own device) on whole images."""
     device = next(network.parameters()).device
     confusion = np.zeros((recipe.classes, recipe.classes), np.int64)
-    losses, objects = [], []
+    losses, precisions = [], []
     for source in sources:
         loaded = load_pair(source.pair)
         box = _middle(source.shape)
@@ -63,13 +64,9 @@ def validate(network: nn.Module, geometry: Geometry, sources: Sequence[Source], 
             predicted = logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         confusion += confusion_matrix(predicted, truth, recipe.classes)
         if recipe.labels.kind == "instances":
-            objects.append(match_counts(connected_components(predicted > 0), labels, (0.5,)))
-    ap = None
-    if objects:
-        total = objects[0]
-        for counts in objects[1:]:
-            total = total + counts
-        ap = float(average_precision(total)[0])
+            counts = match_counts(connected_components(predicted > 0), labels, (0.5,))
+            precisions.append(average_precision(counts)[0])
+    ap = float(np.nanmean(precisions)) if precisions else None
     return Scores(float(np.mean(losses)), tuple(float(value) for value in iou(confusion)), ap)
 
 
