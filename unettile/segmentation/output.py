@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from unettile.atomic import atomic_path
@@ -51,19 +49,6 @@ def check_format(output: Path, plan: Plan) -> None:
         raise UsageError(f"{output.name} cannot hold {plan.planes} planes of probabilities: use a name ending in .tif")
     if plan.shape[0] * plan.shape[1] > DECODED_LIMIT:
         raise InputError(f"{plan.shape[1]} x {plan.shape[0]} px is too large for a PNG: use a name ending in .tif")
-
-
-def is_finished(output: Path, plan: Plan) -> bool:
-    """Whether a TIFF that exists says of itself that it is what the plan would write."""
-    try:
-        with tifffile.TiffFile(output) as tif:
-            page = tif.pages.first
-            described = json.loads(str(page.description))
-            shape = (page.imagelength, page.imagewidth)
-        described.pop("shape", None)
-    except (OSError, ValueError, AttributeError, tifffile.TiffFileError):
-        return False
-    return bool(described == plan.metadata() and shape == plan.shape)
 
 
 def write_output(run: RunDirectory, output: Path) -> tuple[int, ...]:
