@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from unettile.commands.progress import (
+    IMAGES,
     MEGAPIXELS,
     STEPS,
     BarProgress,
@@ -68,6 +69,12 @@ class Console:
     def steps(self, label: str) -> Iterator[Callable[[int, int, str], None]]:
         """Show how many steps are done; yields a function that takes steps done, steps in all, and a note."""
         with self._counter(label, STEPS) as update:
+            yield update
+
+    @contextmanager
+    def images(self, label: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Show how many images are done; yields a function that takes images done, images in all, and a note."""
+        with self._counter(label, IMAGES) as update:
             yield update
 
     @contextmanager

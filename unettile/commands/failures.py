@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from unettile.commands.console import one_line
 from unettile.errors import InputError, UnettileError
@@ -28,6 +31,10 @@ REFUSED = {
 OUT_OF_MEMORY = "out of memory: give a smaller --tile or --batch, or more memory"
 
 
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors that only writing meets. The system names no file when a write into an open one fails."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """How a command ends: the exit code and the line that says why."""
@@ -47,6 +54,17 @@ def explain(error: BaseException) -> Failure | None:
         where = f"{path}: " if path is not None else ""
         return Failure(InputError.exit_code, one_line(f"{where}{REFUSED[error.errno]}"))
     return None
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Name the destination in an error of writing that names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in WRITE_ERRORS and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _is_torch_out_of_memory(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S = 30.0
 """Seconds between two lines of progress where stderr is not a terminal."""
+
+RATE_WINDOW_S = 60.0
+"""Seconds over which a rate is taken."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,11 @@ class Unit:
 
 MEGAPIXELS = Unit("Mpx", 1_000_000, 1)
 STEPS = Unit("steps")
+IMAGES = Unit("images")
 
 
 class Pace:
-    """The rate of a run that may have begun in the middle: what an earlier run had done before has no rate.
+    """The rate of a run over its last minute: what an earlier run had done is soon forgotten.
 
     Args:
         clock: seconds, monotonic; a parameter so that tests need not wait.
@@ -49,12 +54,14 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
-        self._first: int | None = None
+        self._seen = deque([(self._start, 0)])
         self.done = self.total = 0
 
     def update(self, done: int, total: int) -> None:
-        if self._first is None:
-            self._first = done
+        now = self.now
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= RATE_WINDOW_S:
+            self._seen.popleft()
         self.done, self.total = done, total
 
     @property
@@ -64,11 +71,12 @@ class Pace:
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return max(self._clock() - self._start, 1e-9)
+        return self.now - self._start
 
     @property
     def per_second(self) -> float:
-        return (self.done - (self._first or 0)) / self.elapsed
+        (then, before), (now, done) = self._seen[0], self._seen[-1]
+        return (done - before) / max(now - then, 1e-9)
 
 
 class PlainProgress:
@@ -102,10 +110,11 @@ class PlainProgress:
     def _line(self) -> str:
         pace = self._pace
         percent = 100 * pace.done // pace.total
-        parts = [f"{percent} % of {self._unit.amount(pace.total)}", self._unit.rate(pace.per_second)]
+        parts = [f"{percent} % of {self._unit.amount(pace.total)}"]
         if pace.done >= pace.total:
             parts.append(format_duration(pace.elapsed))
         elif pace.per_second > 0:
+            parts.append(self._unit.rate(pace.per_second))
             parts.append(f"time left {format_duration((pace.total - pace.done) / pace.per_second)}")
         if self._note:
             parts.append(self._note)

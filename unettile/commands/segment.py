@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from unettile.commands.batch import Task, is_batch, plan_tasks
+from unettile.commands.console import Console
+from unettile.commands.jobs import Job, report
 from unettile.commands.options import (
     COMPUTE,
     DEFAULT_MODEL,
@@ -21,6 +24,7 @@ from unettile.commands.options import (
     Write,
     parse_channels,
 )
+from unettile.errors import UsageError
 
 
 def segment(
@@ -97,4 +101,34 @@ def segment(
     it is a directory of .tif files. A run that died goes on when the same
     command is given again.
     """
+    from unettile.tiling import Shard
+
     channels = parse_channels(channel)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and is_batch(images):
+        raise UsageError("--shard takes one image: give a command for each")
+    tasks = [Task(images[0], output)] if part is not None else plan_tasks(images, output)
+
+    from unettile.checkpoint import load_checkpoint
+    from unettile.devices import set_threads
+    from unettile.models import find_model
+    from unettile.segmentation.predict import Predictor
+    from unettile.segmentation.segment import SegmentOptions
+
+    console = Console(quiet, json)
+    set_threads()
+    checkpoint = load_checkpoint(find_model(model))
+    if tile is not None:
+        checkpoint.geometry.check_output_edge(tile)
+    if not checkpoint.geometry.exact:
+        console.message("this network's context exceeds any margin: tiles may disagree; --verify measures by how much")
+    job = Job(
+        Predictor(checkpoint, device, precision.value),
+        SegmentOptions(write.value, tile, batch, channels),
+        part,
+        is_batch(images),
+        overwrite,
+        verify,
+    )
+    outcomes = job.plan_all(tasks) if dry_run else job.run_all(tasks, console)
+    report(outcomes, job.batch, console)

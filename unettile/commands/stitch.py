@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import Json, Output, Overwrite, Quiet
+from unettile.commands.failures import writing_to
+from unettile.commands.options import INPUT, Json, Output, Overwrite, Quiet
+from unettile.errors import UsageError
 
 
 def stitch(
@@ -21,6 +24,14 @@ def stitch(
         ),
     ],
     output: Output,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Size of the image that crops must cover, px. Default: up to where the last of them ends.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -31,6 +42,36 @@ def stitch(
     what is still missing. Crops must cover the image and agree where they
     overlap; those that do not are named.
     """
-    from unettile.segmentation.stitch import stitch_crops, stitch_run
+    crops = parse_shape(shape)
+
+    from unettile.segmentation.stitch import is_run_directory, stitch_crops, stitch_run
 
     console = Console(quiet, json)
+    of_run = is_run_directory(source)
+    if of_run and crops is not None:
+        raise UsageError(f"--shape is for crops: {source} is a run directory, which knows its image's shape")
+    with writing_to(output), console.progress("stitching") as on_progress:
+        if of_run:
+            result = stitch_run(source, output, overwrite, on_progress)
+        else:
+            result = stitch_crops(source, output, overwrite, crops, on_progress)
+    height, width = result.shape
+    console.message(f"wrote {output}: {width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}")
+    console.result(result.to_dict())
+
+
+def parse_shape(text: str | None) -> tuple[int, int] | None:
+    """Parse --shape: height and width, px.
+
+    Raises:
+        UsageError: not two numbers above 0.
+
+    >>> parse_shape("480x640")
+    (480, 640)
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)[x×](\d+)", text.strip())
+    if not found or "0" in (found[1].lstrip("0") or "0", found[2].lstrip("0") or "0"):
+        raise UsageError(f"--shape {text!r} is not understood: need HEIGHTxWIDTH in px, such as 480x640")
+    return int(found[1]), int(found[2])

@@ -130,8 +130,11 @@ class Plan:
         return found or (["its plan"] if self != other else [])
 
 
-def check_channels(checkpoint: Checkpoint, channels: int, name: str) -> None:
+def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: bool = False) -> None:
     """Refuse an image whose number of channels the model does not take.
+
+    Args:
+        chosen: the user chose these channels.
 
     Raises:
         InputError: names the option that resolves it.
@@ -139,7 +142,12 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str) -> None:
     need = checkpoint.in_channels
     if channels == need or (channels == 1 and need == 3 and checkpoint.grey_to_rgb):
         return
-    example = ",".join(str(number) for number in range(need))
     takes = f"{need}, or 1 that it repeats" if checkpoint.grey_to_rgb and need == 3 else str(need)
-    do = f"choose with --channel {example}" if channels > need else "use another --model"
-    raise InputError(f"{name} has {channels} channels, the model takes {takes}: {do}")
+    if channels > need or chosen:
+        do = f"choose with --channel {','.join(str(number) for number in range(need))}"
+    elif channels == 1:
+        do = f"repeat it with --channel {','.join('0' * need)}, or use another --model"
+    else:
+        do = "use another --model"
+    got = f"{channels} channel{'s' if channels > 1 else ''}"
+    raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")

@@ -137,7 +137,7 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
 def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run over an open slide; errors as in `plan_image`."""
     checkpoint = predictor.checkpoint
-    check_channels(checkpoint, slide.channels, str(slide.path))
+    check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.channels is not None)
     edge = options.output_edge
     if edge is None:
         length = min(_WRITE_EDGES[predictor.device.type], max(slide.shape))

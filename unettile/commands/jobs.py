@@ -1,0 +1,219 @@
+"""What `segment` does with its images: one, a shard of one, or a batch; planned or done; and what it says of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from unettile.commands.batch import Outcome, Status, Task, run_tasks
+from unettile.commands.console import Console, format_duration, write_line
+from unettile.commands.failures import writing_to
+from unettile.commands.signals import ShouldStop, finish_block_first
+from unettile.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unettile.segmentation.plan import Plan
+    from unettile.segmentation.predict import Predictor
+    from unettile.segmentation.segment import SegmentOptions, SegmentResult, Watch
+    from unettile.tiling import Shard
+
+TABLE_ROWS = 40
+"""Longer tables are shortened to what was refused."""
+
+STOPPING = "stopping after the block in work; a second signal stops at once"
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every image of a command is segmented.
+
+    Args:
+        shard: part of the one image, written to a run directory; None for the whole.
+        batch: OUT is a directory, and what is finished in it is passed over.
+        verify: compute a sample again and report the difference.
+    """
+
+    predictor: Predictor
+    options: SegmentOptions
+    shard: Shard | None = None
+    batch: bool = False
+    overwrite: bool = False
+    verify: bool = False
+
+    def plan(self, task: Task) -> Outcome:
+        """Check a task and say what would be done, without writing anything."""
+        from unettile.segmentation.output import check_format, check_output
+        from unettile.segmentation.segment import plan_image
+
+        plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
+        if self._is_finished(task, plan):
+            return _skipped(task)
+        if self.shard is None:
+            check_format(task.output, plan)
+            if not self.batch or task.output.parent.exists():
+                check_output(task.output, overwrite=self.overwrite)
+        blocks = self.shard.blocks(plan.blocks) if self.shard else range(len(plan.blocks))
+        details = {
+            "shape": list(plan.shape),
+            "tile": plan.output_edge,
+            "window": plan.geometry.input_edge(plan.output_edge),
+            "tiles": len(plan.tiles),
+            "blocks": len(plan.blocks),
+            "blocks_to_do": len(blocks),
+            "batch": self.options.batch_for(self.predictor),
+            "device": plan.device,
+            "precision": plan.precision,
+            "classes": list(plan.class_names),
+            "model_sha256": plan.model["sha256"],
+        }
+        message = (
+            f"would write {task.output}: {_size(plan)}, {len(plan.tiles)} tiles of {plan.output_edge} px, "
+            f"{len(blocks)} of {len(plan.blocks)} blocks, batch {details['batch']}, {plan.device}, {plan.precision}"
+        )
+        return Outcome(task, Status.PLANNED, message, details)
+
+    def run(self, task: Task, watch: Watch) -> Outcome:
+        """Segment one image."""
+        from unettile.segmentation.segment import plan_image, segment_image, segment_shard
+        from unettile.segmentation.verify import verify_sample
+
+        if self.shard is not None:
+            with writing_to(task.output):
+                result = segment_shard(task.image, task.output, self.shard, self.predictor, self.options, watch)
+        else:
+            if self.batch and task.output.exists() and not self.overwrite:
+                plan = plan_image(task.image, self.predictor, self.options)
+                if self._is_finished(task, plan):
+                    return _skipped(task)
+            with writing_to(task.output):
+                result = segment_image(task.image, task.output, self.predictor, self.options, watch, self.overwrite)
+        outcome = Outcome(task, Status.DONE, _message(task, result, self.shard), result.to_dict())
+        if self.shard is not None:
+            outcome.details["shard"] = f"{self.shard.index}/{self.shard.count}"
+        if not self.verify:
+            return outcome
+        verification = verify_sample(task.image, self.predictor, self.options)
+        text = (
+            f"; {verification.tiles} tiles again at {verification.other_edge} px: largest difference "
+            f"{verification.largest_difference:.3g}, {verification.differing_pixels} of {verification.pixels} px differ"
+        )
+        details = outcome.details | {"verify": verification.to_dict()}
+        return replace(outcome, message=outcome.message + text, details=details)
+
+    def plan_all(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Plan every image; errors as in `run_all`."""
+        return run_tasks(tasks, self.plan) if self.batch else [self.plan(tasks[0])]
+
+    def run_all(self, tasks: Sequence[Task], console: Console) -> list[Outcome]:
+        """Segment every image, showing how far it is.
+
+        Raises:
+            Interrupted: a signal came; finished blocks and images are kept.
+            InputError: the only image is refused; images of a batch are noted as such instead.
+        """
+        from unettile.segmentation.segment import Watch
+
+        with finish_block_first("" if console.quiet else STOPPING) as should_stop:
+            if self.batch:
+                return self._run_batch(tasks, console, should_stop)
+            with console.progress(tasks[0].image.name) as on_progress:
+                return [self.run(tasks[0], Watch(on_progress, should_stop))]
+
+    def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> list[Outcome]:
+        from unettile.segmentation.segment import Watch
+
+        with _directory(tasks[0].output.parent), console.images("images") as show:
+            finished = 0
+
+            def work(task: Task) -> Outcome:
+                nonlocal finished
+
+                def on_progress(done: int, total: int) -> None:
+                    show(finished, len(tasks), f"{task.image.name} {100 * done // total} %")
+
+                show(finished, len(tasks), task.image.name)
+                try:
+                    return self.run(task, Watch(on_progress, should_stop))
+                finally:
+                    finished += 1
+                    show(finished, len(tasks), "")
+
+            return run_tasks(tasks, work)
+
+    def _is_finished(self, task: Task, plan: Plan) -> bool:
+        from unettile.segmentation.finished import is_finished
+
+        return self.batch and not self.overwrite and is_finished(task.output, plan)
+
+
+def report(outcomes: Sequence[Outcome], batch: bool, console: Console) -> None:
+    """Say how it went: a line for one image, a table for several.
+
+    Raises:
+        InputError: images were refused.
+    """
+    if not batch:
+        console.message(outcomes[0].message)
+        console.result(outcomes[0].to_dict())
+        return
+    refused = [outcome for outcome in outcomes if outcome.status is Status.REFUSED]
+    counts = Counter(outcome.status.value for outcome in outcomes)
+    shown = outcomes if len(outcomes) <= TABLE_ROWS else refused
+    if console.quiet:
+        for outcome in refused:
+            write_line(f"unettile: {outcome.message}")
+    elif shown:
+        console.table(
+            ("image", "status", ""),
+            [(str(outcome.task.image), outcome.status.value, outcome.message) for outcome in shown],
+        )
+    console.result({"images": [outcome.to_dict() for outcome in outcomes], **counts})
+    summary = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    if refused:
+        verb = "was" if len(refused) == 1 else "were"
+        tally = f"{len(refused)} of {len(outcomes)} images {verb} refused ({summary})"
+        raise InputError(f"{tally}: mend them and give the same command again")
+    console.message(f"{len(outcomes)} images: {summary}")
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[None]:
+    """Make the output directory; take it away again if nothing came into it."""
+    existed = path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not existed:
+            with suppress(OSError):
+                path.rmdir()  # fails if it holds anything
+
+
+def _skipped(task: Task) -> Outcome:
+    return Outcome(task, Status.SKIPPED, f"{task.output} is finished", {})
+
+
+def _size(plan: Plan) -> str:
+    return f"{plan.shape[1]} × {plan.shape[0]} px"
+
+
+def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
+    plan = result.plan
+    parts = [_size(plan)]
+    if result.class_pixels:
+        area = plan.shape[0] * plan.shape[1]
+        parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.class_pixels.items())[1:]]
+    parts.append(f"{format_duration(result.seconds)} at {result.pixels_per_second / 1e6:.2f} Mpx/s")
+    if result.resumed:
+        parts.append(f"{result.resumed} of {len(plan.blocks)} blocks were there")
+    what = f"wrote {task.output}"
+    if shard is not None:
+        what = (
+            f"wrote shard {shard.index}/{shard.count} to {task.output} ({result.computed} of {len(plan.blocks)} blocks)"
+        )
+    return f"{what}: {', '.join(parts)}"
