@@ -110,13 +110,14 @@ def segment(
     tasks = [Task(images[0], output)] if part is not None else plan_tasks(images, output)
 
     from unettile.checkpoint import load_checkpoint
-    from unettile.devices import set_threads
+    from unettile.devices import keep_freed_memory, set_threads
     from unettile.models import find_model
     from unettile.segmentation.predict import Predictor
     from unettile.segmentation.segment import SegmentOptions
 
     console = Console(quiet, json)
     set_threads()
+    keep_freed_memory()
     checkpoint = load_checkpoint(find_model(model))
     if tile is not None:
         checkpoint.geometry.check_output_edge(tile)
