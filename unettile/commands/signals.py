@@ -47,7 +47,9 @@ def stop_at_once() -> Iterator[None]:
 
 @contextmanager
 def finish_block_first(notice: str = "") -> Iterator[ShouldStop]:
-    """Note SIGINT and SIGTERM in a flag that the run asks for between two blocks; a second signal ends the process.
+    """Note SIGINT and SIGTERM in a flag that the run asks for between two blocks.
+
+    A second signal unwinds at once, as in `stop_at_once`; a third kills, should the unwinding hang.
 
     Args:
         notice: a line for stderr when the first signal comes.
@@ -55,11 +57,14 @@ def finish_block_first(notice: str = "") -> Iterator[ShouldStop]:
     asked: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
-        if asked:
+        asked.append(signum)
+        if len(asked) == 1:
+            _tell(f"\n{notice}\n" if notice else "")
+        elif len(asked) == 2:
+            raise StopNow(signum)
+        else:
             _tell(SHOW_CURSOR if sys.stderr.isatty() else "")
             die_of(signum)
-        asked.append(signum)
-        _tell(f"\n{notice}\n" if notice else "")
 
     with _handled_by(note):
         yield lambda: asked[0] if asked else None
