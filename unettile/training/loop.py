@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +280,7 @@ class _Run:
             grey_to_rgb=images.grey_to_rgb,
             recipe=recipe.to_dict(),
             card={
+                **{key: text for key, text in asdict(recipe.card).items() if text},
                 "images": {"training": len(self.training), "validation": len(self.validation)},
                 "epoch": row.epoch,
                 "scores": {"iou": row.iou, "ap": row.ap, "loss": row.validation_loss},

@@ -105,6 +105,15 @@ class RunPart:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class CardPart:
+    """What the model's card says besides its scores: where the data come from, the model's licence, its limits."""
+
+    data: str = ""
+    licence: str = ""
+    limits: str = ""
+
+
 CHOICES = {
     "labels.kind": ("instances", "classes"),
     "loss.class_weights": ("balanced", "none"),
@@ -133,6 +142,7 @@ class Recipe:
     loss: LossPart = field(default_factory=LossPart)
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     run: RunPart = field(default_factory=RunPart)
+    card: CardPart = field(default_factory=CardPart)
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
