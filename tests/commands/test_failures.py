@@ -87,3 +87,12 @@ def test_a_wrong_command_line_takes_one_line(
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1
     assert all(part in shown.err for part in parts), shown.err
+
+
+def test_out_of_memory_names_the_options() -> None:
+    import torch
+
+    cpu = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(cpu)):
+        failure = explain(error)
+        assert failure is not None and failure.exit_code == 3 and "--tile or --batch" in failure.message

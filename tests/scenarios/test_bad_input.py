@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import subprocess
@@ -193,6 +194,22 @@ def test_destination_without_a_directory(cli: Cli, tmp_path: Path, model: Path, 
     assert list(tmp_path.iterdir()) == [image]
 
 
+def test_what_failed_before_its_first_block_leaves_nothing(
+    cli: Cli, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that runs out says what to change; what did not begin does not bind the next command to its options."""
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, make_pixels(60, 50))
+
+    def fail(self: object, windows: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("unettile.segmentation.predict.Predictor.classes", fail)
+    done = cli("segment", image, "-m", model, "-o", tmp_path / "mask.tif", "--tile", 388)
+    assert done.code == 3 and "--tile or --batch" in done.err, done.err
+    assert list(tmp_path.iterdir()) == [image]
+
+
 @pytest.fixture(params=["full", "read-only"])
 def bad_disk(request: pytest.FixtureRequest, tmp_path: Path) -> object:
     """A small file system that is full or read-only."""
@@ -237,3 +254,11 @@ def test_a_file_that_may_not_grow(tmp_path: Path, model: Path) -> None:
     assert done.returncode == 3, done.stderr
     assert done.stderr.splitlines()[-1].startswith("unettile: ") and "Traceback" not in done.stderr
     assert not out.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_permission(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    place = tmp_path / "closed"
+    place.mkdir(mode=0o555)
+    done = cli("segment", image, "-m", model, "-o", place / "mask.tif")
+    assert done.code == 3 and "permission" in done.err and done.err.count("\n") == 1, done.err

@@ -136,6 +136,11 @@ class RunDirectory:
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def remove_if_empty(self) -> None:
+        """Remove the directory unless a block is finished."""
+        if not any((self.path / "done").glob("*.json")):
+            self.remove()
+
     def _load(self, block: Block) -> NDArray[np.uint8] | None:
         try:
             marker = json.loads(self._marker(block).read_text("utf-8"))

@@ -189,7 +189,11 @@ def segment_image(
         check_format(output, plan)
         run = RunDirectory.join(run_directory_for(output), plan)
         work = _Work(slide, predictor, options.batch_for(predictor), run)
-        work.do(range(len(plan.blocks)), watch)
+        try:
+            work.do(range(len(plan.blocks)), watch)
+        except Exception:
+            run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
+            raise
     counts = write_output(run, output)
     run.remove()
     class_pixels = dict(zip(plan.class_names, counts, strict=True)) if counts else None
