@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unettile.commands.batch import Outcome, Status, Task, plan_tasks, run_tasks
+from unettile.commands.batch import Outcome, Status, Task, plan_shard, plan_tasks, run_tasks
 from unettile.errors import InputError, Interrupted, UsageError
 
 
@@ -31,6 +31,14 @@ def test_a_directory_even_of_one_image_becomes_a_directory(tmp_path: Path) -> No
     touch(tmp_path / "out.tif")
     with pytest.raises(UsageError, match="is a file"):
         plan_tasks([Path("a.tif"), Path("b.tif")], tmp_path / "out.tif")
+
+
+def test_a_shard_is_a_directory(tmp_path: Path) -> None:
+    assert plan_shard([Path("a.tif")], tmp_path / "run") == [Task(Path("a.tif"), tmp_path / "run")]
+    with pytest.raises(UsageError, match="looks like a file: --shard needs a run directory"):
+        plan_shard([Path("a.tif")], tmp_path / "mask.tif")
+    with pytest.raises(UsageError, match="one image"):
+        plan_shard([tmp_path], tmp_path / "run")
 
 
 def test_clashes_are_refused(tmp_path: Path) -> None:

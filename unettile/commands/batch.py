@@ -71,10 +71,22 @@ def plan_tasks(images: Sequence[Path], output: Path) -> list[Task]:
             example = output / _name(images[0])
             raise UsageError(f"-o {output} is a directory: one image needs a file name; use {example}")
     else:
-        _check_directory(output)
+        _check_directory(output, "several images, or a directory of them, need a directory")
         tasks = [Task(image, output / _name(image)) for image in _expand(images)]
     _check_clashes(tasks)
     return tasks
+
+
+def plan_shard(images: Sequence[Path], output: Path) -> list[Task]:
+    """Return the one task of a command with --shard, whose OUT is a run directory.
+
+    Raises:
+        UsageError: more than one image, or an OUT that is or looks like a file.
+    """
+    if is_batch(images):
+        raise UsageError("--shard takes one image: give a command for each")
+    _check_directory(output, "--shard needs a run directory, which `unettile stitch` makes a file of")
+    return [Task(images[0], output)]
 
 
 def run_tasks(tasks: Sequence[Task], work: Callable[[Task], Outcome]) -> list[Outcome]:
@@ -107,14 +119,11 @@ def _expand(images: Sequence[Path]) -> list[Path]:
     return [path for image in images for path in (list_images(image) if image.is_dir() else [image])]
 
 
-def _check_directory(output: Path) -> None:
+def _check_directory(output: Path, need: str) -> None:
     if output.exists() and not output.is_dir():
-        raise UsageError(f"-o {output} is a file: several images, or a directory of them, need a directory")
+        raise UsageError(f"-o {output} is a file: {need}")
     if not output.exists() and output.suffix.lower() in (".tif", ".tiff", ".png"):
-        raise UsageError(
-            f"-o {output} looks like a file: several images, or a directory of them, need a directory;"
-            f" use {output.with_suffix('')}"
-        )
+        raise UsageError(f"-o {output} looks like a file: {need}; use {output.with_suffix('')}")
 
 
 def _check_clashes(tasks: Sequence[Task]) -> None:

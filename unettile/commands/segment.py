@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unettile.commands.batch import Task, is_batch, plan_tasks
+from unettile.commands.batch import is_batch, plan_shard, plan_tasks
 from unettile.commands.console import Console
 from unettile.commands.jobs import Job, report
 from unettile.commands.options import (
@@ -24,7 +24,6 @@ from unettile.commands.options import (
     Write,
     parse_channels,
 )
-from unettile.errors import UsageError
 
 
 def segment(
@@ -105,9 +104,7 @@ def segment(
 
     channels = parse_channels(channel)
     part = None if shard is None else Shard.parse(shard)
-    if part is not None and is_batch(images):
-        raise UsageError("--shard takes one image: give a command for each")
-    tasks = [Task(images[0], output)] if part is not None else plan_tasks(images, output)
+    tasks = plan_tasks(images, output) if part is None else plan_shard(images, output)
 
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
