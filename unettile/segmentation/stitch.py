@@ -67,9 +67,8 @@ def stitch_run(
         checked += block.box.area
         on_progress(checked, plan.shape[0] * plan.shape[1])
     if missing:
-        shards = [
-            index for index in range(plan.shards) if set(missing) & set(Shard(index, plan.shards).blocks(plan.blocks))
-        ]
+        lacking = set(missing)
+        shards = [k for k in range(plan.shards) if not lacking.isdisjoint(Shard(k, plan.shards).blocks(plan.blocks))]
         raise Incomplete(
             f"{directory} lacks {len(missing)} of {len(plan.blocks)} blocks (missing or damaged): run "
             f"shard{'s' if len(shards) > 1 else ''} {shard_list(shards)} of {plan.shards} again"
@@ -105,7 +104,7 @@ def stitch_crops(
     if gaps:
         named = ", ".join(f"y {b.y0} to {b.y1}, x {b.x0} to {b.x1}" for b in gaps[:5])
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-        raise Incomplete(f"the crops in {folder} leave {len(gaps)} gaps: {named}{more}; add the crops that cover them")
+        raise Incomplete(f"the crops in {folder} leave {len(gaps)} gap{'s' if len(gaps) > 1 else ''}: {named}{more}; add the crops that cover them")
     if output.name.lower().endswith(".png") and mosaic.channels > 1:
         raise UsageError(f"{output.name} cannot hold {mosaic.channels} channels: use a name ending in .tif")
     canvas = Canvas(mosaic.shape, mosaic.channels, mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)

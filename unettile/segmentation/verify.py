@@ -12,7 +12,7 @@ from unettile.segmentation.segment import SegmentOptions, WindowReader, make_pla
 from unettile.tiling import Tile, TileGrid
 
 SAMPLE = 4
-_MORE_STRIDES = 6  # on each side of the tile, so that both its origin and its edge differ
+_MORE = 96  # px on each side of the tile, so that both its origin and its edge differ
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def verify_sample(image: Path, predictor: Predictor, options: SegmentOptions, sa
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-        more = _MORE_STRIDES * plan.geometry.stride
+        more = -(-_MORE // plan.geometry.stride) * plan.geometry.stride
         largest, differing, pixels = 0.0, 0, 0
         tiles = sample_tiles(plan.tiles, sample)
         for tile in tiles:
@@ -70,5 +70,6 @@ def verify_sample(image: Path, predictor: Predictor, options: SegmentOptions, sa
 def sample_tiles(grid: TileGrid, count: int) -> list[Tile]:
     """Return up to `count` tiles, from the first to the last, at even steps in raster order."""
     total = len(grid)
-    chosen = sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(min(count, total))})
+    count = min(count, total)
+    chosen = [index * (total - 1) // max(1, count - 1) for index in range(count)]
     return [grid.tile(*divmod(index, grid.columns)) for index in chosen]

@@ -1,0 +1,126 @@
+"""Crops: names understood or refused, gaps and disagreements named, pixels as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from tests.segmentation.conftest import make_pixels
+from unettile.box import Box
+from unettile.errors import Incomplete, InputError
+from unettile.segmentation.crops import CropName
+from unettile.segmentation.stitch import stitch_crops
+
+PIXELS = make_pixels(90, 130)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "crops"
+    place.mkdir()
+    return place
+
+
+def cut(folder: Path, pixels: NDArray[np.generic], box: Box, qupath: bool = False, name: str = "slide") -> Path:
+    """Write one crop and return its path."""
+    place = f" [x={box.x0},y={box.y0},w={box.width},h={box.height}]" if qupath else f"_y{box.y0:05d}_x{box.x0:05d}"
+    path = folder / f"{name}{place}.tif"
+    tifffile.imwrite(path, np.ascontiguousarray(pixels[box.slices]), photometric="rgb" if pixels.ndim == 3 else None)
+    return path
+
+
+@pytest.mark.parametrize("qupath", [False, True])
+@pytest.mark.parametrize("step", [40, 30])
+def test_crops_become_the_image(tmp_path: Path, folder: Path, qupath: bool, step: int) -> None:
+    whole = Box.of_shape((90, 130))
+    for y in range(0, 90, step):
+        for x in range(0, 130, step):
+            cut(folder, PIXELS, Box(y, x, y + 40, x + 40).intersect(whole), qupath)
+    result = stitch_crops(folder, tmp_path / "whole.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "whole.tif"), PIXELS)
+    assert result.shape == (90, 130) and result.parts == len(list(folder.iterdir()))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_types_and_channels_are_kept(tmp_path: Path, folder: Path, dtype: type[np.generic]) -> None:
+    pixels = make_pixels(40, 50, channels=3).astype(dtype)
+    cut(folder, pixels, Box(0, 0, 40, 30))
+    cut(folder, pixels, Box(0, 20, 40, 50))
+    stitch_crops(folder, tmp_path / "whole.tif")
+    found = tifffile.imread(tmp_path / "whole.tif")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.moveaxis(pixels, 2, 0))
+
+
+def test_gaps_are_named(tmp_path: Path, folder: Path) -> None:
+    for box in (Box(0, 0, 40, 130), Box(40, 0, 90, 50), Box(40, 70, 90, 130)):
+        cut(folder, PIXELS, box)
+    with pytest.raises(Incomplete, match="leave 1 gap: y 40 to 90, x 50 to 70;"):
+        stitch_crops(folder, tmp_path / "whole.tif")
+    cut(folder, PIXELS, Box(50, 40, 90, 80))
+    with pytest.raises(Incomplete, match="y 40 to 50, x 50 to 70;"):
+        stitch_crops(folder, tmp_path / "whole.tif")
+    with pytest.raises(Incomplete, match="y 90 to 100, x 0 to 130"):
+        stitch_crops(folder, tmp_path / "whole.tif", shape=(100, 130))
+    assert not (tmp_path / "whole.tif").exists()
+
+
+def test_a_missing_first_crop_is_a_gap(tmp_path: Path, folder: Path) -> None:
+    cut(folder, PIXELS, Box(0, 40, 90, 130))
+    with pytest.raises(Incomplete, match="y 0 to 90, x 0 to 40"):
+        stitch_crops(folder, tmp_path / "whole.tif")
+
+
+def test_overlaps_that_disagree_are_named(tmp_path: Path, folder: Path) -> None:
+    one = cut(folder, PIXELS, Box(0, 0, 90, 80))
+    changed = PIXELS.copy()
+    changed[33, 77] += 1
+    changed[55, 71] += 1
+    other = cut(folder, changed, Box(0, 70, 90, 130))
+    with pytest.raises(InputError, match="disagree where they overlap, first at y 33, x 77") as refusal:
+        stitch_crops(folder, tmp_path / "whole.tif")
+    assert one.name in str(refusal.value) and other.name in str(refusal.value)
+    assert not (tmp_path / "whole.tif").exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_no_mosaic_is_refused(tmp_path: Path, folder: Path) -> None:
+    first = cut(folder, PIXELS, Box(0, 0, 90, 80))
+    out = tmp_path / "whole.tif"
+    refused = {
+        "other": "2 images .other, slide.",
+        "kind": "differ in kind",
+        "stray": "no offset in its name",
+        "size": "its name says 60 × 90",
+        "downsampled": "full resolution",
+    }
+    for case, text in refused.items():
+        match case:
+            case "other":
+                path = cut(folder, PIXELS, Box(0, 80, 90, 130), name="other")
+            case "kind":
+                path = cut(folder, PIXELS.astype(np.uint16), Box(0, 80, 90, 130))
+            case "stray":
+                path = folder / "overview.tif"
+                path.write_bytes(first.read_bytes())
+            case "size":
+                path = folder / "slide [x=80,y=0,w=60,h=90].tif"
+                path.write_bytes(first.read_bytes())
+            case _:
+                path = folder / "slide [d=4,x=80,y=0,w=60,h=90].tif"
+                path.write_bytes(first.read_bytes())
+        with pytest.raises(InputError, match=text) as refusal:
+            stitch_crops(folder, out)
+        assert "\n" not in str(refusal.value)
+        path.unlink()
+    assert not out.exists()
+
+
+def test_names() -> None:
+    assert CropName.parse(Path("a/my_slide_y00384_x00768.tif")) == CropName("my_slide", 384, 768)
+    assert CropName.parse(Path("y1_x2.png")) == CropName("", 1, 2)
+    assert CropName.parse(Path("my slide [x=768,y=384,w=512,h=500].tif")) == CropName("my slide", 384, 768, (500, 512))
+    assert CropName.parse(Path("s [d=1,x=1,y=2,w=3,h=4].tif")) == CropName("s", 2, 1, (4, 3))
