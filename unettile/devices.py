@@ -87,7 +87,8 @@ def keep_freed_memory() -> None:
     """Ask the C library to keep freed memory for the next tensors instead of giving it back to the kernel.
 
     glibc maps each large tensor afresh, and the kernel zeroes its pages one fault at a time: on two cores a training
-    step of a narrow network took six times as long, a window of `segment` in bfloat16 one and a half times. The peak stays what it was. Nothing happens with other C libraries.
+    step of a narrow network took six times as long, a window of `segment` in bfloat16 one and a half times. The peak
+    stays what it was. Nothing happens with other C libraries.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
