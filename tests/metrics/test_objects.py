@@ -134,9 +134,9 @@ def test_refusals_say_what_was_got() -> None:
 def test_ten_thousand_objects_take_a_moment() -> None:
     truth = np.kron(np.arange(1, 10_001).reshape(100, 100), np.pad(np.ones((14, 14), int), ((0, 6), (0, 6))))
     prediction = np.roll(truth, 1, axis=0)
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: other work on the machine does not count
     counts = match_counts(prediction, truth, THRESHOLDS)
-    assert time.perf_counter() - start < 5  # about 0.15 s on one core; a comparison of all pairs would take hours
+    assert time.process_time() - start < 10  # about 0.15 s on one core; a comparison of all pairs would take hours
     assert counts.tp[:8] == (10_000,) * 8  # IoU 13 / 15 = 0.867
     assert counts.tp[8:] == (0, 0)
 
