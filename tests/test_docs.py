@@ -84,7 +84,7 @@ def test_the_first_screen_has_the_two_commands() -> None:
     assert all("\n" not in body for body in named.values())
 
 
-@pytest.mark.timeout(1200)  # half a minute where nothing else computes
+@pytest.mark.timeout(1200)  # a machine that is busy with a training takes minutes
 def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run them in the README's order, in one folder, as a reader would; the set-up alone is left out."""
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
