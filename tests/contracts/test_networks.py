@@ -63,7 +63,8 @@ def test_shifting_the_window_by_the_stride_shifts_the_output_and_by_less_does_no
     whole = _forward(network, image[:, :edge, :edge])
     s = geometry.stride
     moved = _forward(network, image[:, s : s + edge, s : s + edge])
-    np.testing.assert_array_equal(whole[:, s:, s:], moved[:, : -s or None, : -s or None])
+    # torch picks its kernels by shape; that `segment` gets equal bytes nevertheless is a law of its own
+    np.testing.assert_allclose(whole[:, s:, s:], moved[:, :-s, :-s], rtol=1e-5, atol=1e-5)
     off = _forward(network, image[:, 1 : 1 + edge, 1 : 1 + edge])
     assert np.abs(whole[:, 1:, 1:] - off[:, :-1, :-1]).max() > 1e-4
 

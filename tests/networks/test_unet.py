@@ -30,7 +30,7 @@ def test_he_initialisation_keeps_the_scale_of_activations() -> None:
         if name.endswith("bias"):
             assert not parameter.any()
     first = network.down[1][0].weight
-    assert float(first.std()) == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.05)
+    assert first.detach().std().item() == pytest.approx((2 / (9 * 16)) ** 0.5, rel=0.05)
 
 
 @pytest.mark.parametrize(

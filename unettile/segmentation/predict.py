@@ -80,7 +80,8 @@ class Predictor:
         with _same_arithmetic(self.device):
             logits: Tensor = self._network(x)
         margin = self.geometry.margin
-        logits = logits[:, :, : height - 2 * margin, : width - 2 * margin].float().contiguous()
+        cut = (logits.shape[2] - x.shape[2] + 2 * margin) // 2  # a network that pads puts its margin out, too
+        logits = logits[:, :, cut : cut + height - 2 * margin, cut : cut + width - 2 * margin].float().contiguous()
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 f"the model overflows in {self.precision}: its output is not a finite number; use another --precision"

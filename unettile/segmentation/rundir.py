@@ -182,7 +182,10 @@ class RunDirectory:
                 config={"write_empty_chunks": True},  # a chunk that is absent was not written, whatever it would hold
             )
         except ContainsArrayError:
-            array = zarr.open_array(store, mode="r+")
+            try:
+                array = zarr.open_array(store, mode="r+")
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{store} is damaged: remove {self.path}, and start afresh") from error
         except OSError as error:
             raise InputError(f"cannot write {store}: {(error.strerror or str(error)).lower()}") from error
         return array.with_config({"write_empty_chunks": True})

@@ -104,7 +104,8 @@ def stitch_crops(
     if gaps:
         named = ", ".join(f"y {b.y0} to {b.y1}, x {b.x0} to {b.x1}" for b in gaps[:5])
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-        raise Incomplete(f"the crops in {folder} leave {len(gaps)} gap{'s' if len(gaps) > 1 else ''}: {named}{more}; add the crops that cover them")
+        count = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}"
+        raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them")
     if output.name.lower().endswith(".png") and mosaic.channels > 1:
         raise UsageError(f"{output.name} cannot hold {mosaic.channels} channels: use a name ending in .tif")
     canvas = Canvas(mosaic.shape, mosaic.channels, mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)

@@ -12,7 +12,7 @@ from unettile.segmentation.segment import SegmentOptions, WindowReader, make_pla
 from unettile.tiling import Tile, TileGrid
 
 SAMPLE = 4
-_MORE = 96  # px on each side of the tile, so that both its origin and its edge differ
+_MORE = 96  # px at least, on each side of the tile, so that both its origin and its edge differ
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def verify_sample(image: Path, predictor: Predictor, options: SegmentOptions, sa
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-        more = -(-_MORE // plan.geometry.stride) * plan.geometry.stride
+        strides = -(-_MORE // plan.geometry.stride) // 2 * 2 + 1  # odd: half of the true stride would show, too
+        more = strides * plan.geometry.stride
         largest, differing, pixels = 0.0, 0, 0
         tiles = sample_tiles(plan.tiles, sample)
         for tile in tiles:
