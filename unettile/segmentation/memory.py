@@ -1,0 +1,53 @@
+"""What a run will need in memory, before it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unettile.networks import build_network
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.predict import Predictor
+from unettile.segmentation.rundir import CACHE_BYTES
+
+LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
+_MAPS_AT_ONCE = 5  # a U-Net's top level: skip, what comes up, both joined (twice as wide), and the next one
+
+
+def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
+    """Return about how many bytes a process of this run needs at its peak, on a GPU those of the GPU included.
+
+    It does not grow with the image: a block with its margin, a batch of windows, the network's feature maps, and what
+    is kept of the blocks while the file is written.
+    """
+    edge = plan.geometry.input_edge(plan.output_edge)
+    channels = predictor.checkpoint.in_channels
+    parameters = sum(tensor.numel() for tensor in predictor.checkpoint.parameters.values())
+    item = 4 if predictor.precision == "fp32" else 2
+    maps = _MAPS_AT_ONCE * item * batch * _largest_map(predictor, edge)
+    rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
+    block = rows * columns * channels * np.dtype(plan.image["dtype"]).itemsize + plan.planes * rows * columns
+    windows = 3 * 4 * batch * channels * edge**2
+    writing = min(CACHE_BYTES, plan.planes * plan.shape[0] * plan.shape[1])
+    return int(LIBRARIES + parameters * (4 + item) + maps + max(block + windows, writing))
+
+
+def _largest_map(predictor: Predictor, edge: int) -> int:
+    """Return the number of elements of the largest feature map for one window; nothing is computed."""
+    checkpoint = predictor.checkpoint
+    largest = 0
+
+    def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, output.numel())
+
+    with torch.device("meta"), torch.inference_mode():
+        network = build_network(checkpoint.network, checkpoint.config).eval()
+        for module in network.modules():
+            if not list(module.children()):
+                module.register_forward_hook(note)
+        network(torch.empty(1, checkpoint.in_channels, edge, edge))
+    return largest
