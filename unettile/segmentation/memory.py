@@ -8,20 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unettile.images.normalize import WHOLE_PIXELS
 from unettile.networks import build_network
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import CACHE_BYTES
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
+_SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
 _MAPS_AT_ONCE = 5  # a U-Net's top level: skip, what comes up, both joined (twice as wide), and the next one
 
 
 def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
     """Return about how many bytes a process of this run needs at its peak, on a GPU those of the GPU included.
 
-    It does not grow with the image: a block with its margin, a batch of windows, the network's feature maps, and what
-    is kept of the blocks while the file is written.
+    It does not grow with the image: the sample for the scaling; then a block with its margin, a batch of windows and
+    the network's feature maps; then what is kept of the blocks while the file is written.
     """
     edge = plan.geometry.input_edge(plan.output_edge)
     channels = predictor.checkpoint.in_channels
@@ -31,8 +33,10 @@ def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
     rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
     block = rows * columns * channels * np.dtype(plan.image["dtype"]).itemsize + plan.planes * rows * columns
     windows = 3 * 4 * batch * channels * edge**2
-    writing = min(CACHE_BYTES, plan.planes * plan.shape[0] * plan.shape[1])
-    return int(LIBRARIES + parameters * (4 + item) + maps + max(block + windows, writing))
+    area = plan.shape[0] * plan.shape[1]
+    measuring = _SAMPLE_BYTES * channels * min(WHOLE_PIXELS, area)
+    writing = min(CACHE_BYTES, plan.planes * area)
+    return int(LIBRARIES + parameters * (4 + item) + max(measuring, maps + block + windows, maps + writing))
 
 
 def _largest_map(predictor: Predictor, edge: int) -> int:
