@@ -37,7 +37,7 @@ def test_reads_are_those_of_a_block_and_its_margin(
 
 def test_the_estimate_grows_with_windows_and_not_with_the_image(image: Path, predictor: Predictor) -> None:
     plan = plan_image(image, predictor, SegmentOptions(output_edge=388))
-    large = replace(plan, shape=(13_000, 10_000), block_edge=3072)
+    large = replace(plan, shape=(13_000, 12_000), block_edge=3072)
     larger = replace(large, shape=(100_000, 100_000))
     assert estimate_memory(larger, predictor, 1) == estimate_memory(large, predictor, 1) < 2**30
     assert estimate_memory(plan, predictor, 1) < estimate_memory(large, predictor, 1)
