@@ -47,6 +47,7 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
+        from unettile.segmentation.memory import estimate_memory
         from unettile.segmentation.output import check_format, check_output
         from unettile.segmentation.segment import plan_image
 
@@ -58,6 +59,8 @@ class Job:
             if not self.batch or task.output.parent.exists():
                 check_output(task.output, overwrite=self.overwrite)
         blocks = self.shard.blocks(plan.blocks) if self.shard else range(len(plan.blocks))
+        batch = self.options.batch_for(self.predictor)
+        memory = estimate_memory(plan, self.predictor, batch)
         details = {
             "shape": list(plan.shape),
             "tile": plan.output_edge,
@@ -65,7 +68,8 @@ class Job:
             "tiles": len(plan.tiles),
             "blocks": len(plan.blocks),
             "blocks_to_do": len(blocks),
-            "batch": self.options.batch_for(self.predictor),
+            "batch": batch,
+            "memory_bytes": memory,
             "device": plan.device,
             "precision": plan.precision,
             "classes": list(plan.class_names),
@@ -73,7 +77,8 @@ class Job:
         }
         message = (
             f"would write {task.output}: {_size(plan)}, {len(plan.tiles)} tiles of {plan.output_edge} px, "
-            f"{len(blocks)} of {len(plan.blocks)} blocks, batch {details['batch']}, {plan.device}, {plan.precision}"
+            f"{len(blocks)} of {len(plan.blocks)} blocks, batch {batch}, {plan.device}, {plan.precision}, "
+            f"about {memory / 2**30:.1f} GiB of memory"
         )
         return Outcome(task, Status.PLANNED, message, details)
 
