@@ -29,8 +29,9 @@ from unettile import __version__
 from unettile.checkpoint import load_checkpoint
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.models import DEFAULT_MODEL, find_model
+from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.segment import SegmentOptions, segment_image
+from unettile.segmentation.segment import segment_image
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "nuclei.tif"
 OUTPUT_EDGE = 388

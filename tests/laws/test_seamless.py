@@ -21,8 +21,9 @@ from unettile.box import Box
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.images.mirror import reflect_indices
 from unettile.models import find_model
+from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.segment import SegmentOptions, segment_image, segment_shard
+from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
 from unettile.tiling import Shard
 

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-import unettile.segmentation.segment
+import unettile.segmentation.windows
 import unettile.tiling
 from unettile.box import Box
 from unettile.images.mirror import read_mirrored
 from unettile.images.slide import Slide
 from unettile.segmentation.memory import estimate_memory
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.planning import plan_image
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.segment import SegmentOptions, plan_image, segment_image
+from unettile.segmentation.segment import segment_image
 
 
 def test_reads_are_those_of_a_block_and_its_margin(
@@ -29,7 +31,7 @@ def test_reads_are_those_of_a_block_and_its_margin(
         boxes.append(box)
         return read_mirrored(slide, box)
 
-    monkeypatch.setattr(unettile.segmentation.segment, "read_mirrored", record)
+    monkeypatch.setattr(unettile.segmentation.windows, "read_mirrored", record)
     segment_image(image, tmp_path / "mask.tif", predictor, SegmentOptions(output_edge=32))
     assert len(boxes) == 20
     assert max(max(box.shape) for box in boxes) == 64 + 2 * predictor.geometry.margin

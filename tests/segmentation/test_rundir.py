@@ -14,18 +14,14 @@ import tifffile
 import unettile.tiling
 from tests.segmentation.conftest import make_checkpoint, make_pixels
 from unettile.errors import Incomplete, InputError, Interrupted, UsageError
+from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.planning import plan_image
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory
-from unettile.segmentation.segment import (
-    SegmentOptions,
-    Watch,
-    plan_image,
-    run_directory_for,
-    segment_image,
-    segment_shard,
-)
+from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import shard_list, stitch_run
+from unettile.segmentation.work import Watch
 from unettile.tiling import Shard
 
 OPTIONS = SegmentOptions(output_edge=68)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.segmentation.conftest import make_checkpoint
 from unettile.geometry import Geometry
+from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.segment import SegmentOptions
 from unettile.segmentation.verify import sample_tiles, verify_sample
 from unettile.tiling import TileGrid
 

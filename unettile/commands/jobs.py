@@ -17,9 +17,11 @@ from unettile.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.plan import Plan
     from unettile.segmentation.predict import Predictor
-    from unettile.segmentation.segment import SegmentOptions, SegmentResult, Watch
+    from unettile.segmentation.segment import SegmentResult
+    from unettile.segmentation.work import Watch
     from unettile.tiling import Shard
 
 TABLE_ROWS = 40
@@ -49,7 +51,7 @@ class Job:
         """Check a task and say what would be done, without writing anything."""
         from unettile.segmentation.memory import estimate_memory
         from unettile.segmentation.output import check_format, check_output
-        from unettile.segmentation.segment import plan_image
+        from unettile.segmentation.planning import plan_image
 
         plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
         if self._is_finished(task, plan):
@@ -84,7 +86,8 @@ class Job:
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
-        from unettile.segmentation.segment import plan_image, segment_image, segment_shard
+        from unettile.segmentation.planning import plan_image
+        from unettile.segmentation.segment import segment_image, segment_shard
         from unettile.segmentation.verify import verify_sample
 
         if self.shard is not None:
@@ -121,7 +124,7 @@ class Job:
             Interrupted: a signal came; finished blocks and images are kept.
             InputError: the only image is refused; images of a batch are noted as such instead.
         """
-        from unettile.segmentation.segment import Watch
+        from unettile.segmentation.work import Watch
 
         with finish_block_first("" if console.quiet else STOPPING) as should_stop:
             if self.batch:
@@ -130,7 +133,7 @@ class Job:
                 return [self.run(tasks[0], Watch(on_progress, should_stop))]
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> list[Outcome]:
-        from unettile.segmentation.segment import Watch
+        from unettile.segmentation.work import Watch
 
         with _directory(tasks[0].output.parent), console.images("images") as show:
             finished = 0

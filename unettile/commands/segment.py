@@ -109,8 +109,8 @@ def segment(
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
     from unettile.models import find_model
+    from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.predict import Predictor
-    from unettile.segmentation.segment import SegmentOptions
 
     console = Console(quiet, json)
     set_threads()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.segment import SegmentOptions, WindowReader, make_plan, open_image
+from unettile.segmentation.windows import WindowReader
 from unettile.tiling import Tile, TileGrid
 
 SAMPLE = 4

@@ -1,0 +1,42 @@
+"""What a user chooses for a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unettile.errors import UsageError
+from unettile.segmentation.predict import Predictor
+
+WRITES = ("classes", "probabilities")
+
+_BATCHES = {"cpu": 1, "cuda": 4}
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What a user chooses for a run; device and precision belong to the `Predictor`.
+
+    Args:
+        write: classes or probabilities.
+        output_edge: of a tile, px; None chooses by device.
+        batch: windows at once; None chooses by device.
+        channels: of the image that the model sees, from 0; None for all.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+
+    write: str = "classes"
+    output_edge: int | None = None
+    batch: int | None = None
+    channels: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.write not in WRITES:
+            raise UsageError(f"--write {self.write!r} is not known: need one of {', '.join(WRITES)}")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"--batch {self.batch} is too small: need at least 1")
+
+    def batch_for(self, predictor: Predictor) -> int:
+        """Return how many windows are computed at once."""
+        return self.batch or _BATCHES[predictor.device.type]

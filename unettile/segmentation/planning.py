@@ -1,0 +1,65 @@
+"""Planning: from an image, a model and a user's options to the plan of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unettile.errors import UsageError
+from unettile.images.slide import Slide, fingerprint, open_slide, select_channels
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.plan import Plan, check_channels
+from unettile.segmentation.predict import Predictor
+from unettile.tiling import BlockGrid, TileGrid
+
+_WRITE_EDGES = {"cpu": 384, "cuda": 1536}  # px; larger windows waste less on the margin, but need more memory
+
+
+def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
+    """Return the plan of a run without beginning it.
+
+    Raises:
+        InputError: the image cannot be read, holds NaN where it was sampled, or has channels that the model does not
+            take.
+        UsageError: an illegal tile edge, or a channel that does not exist.
+    """
+    with open_image(image, options) as slide:
+        return make_plan(slide, predictor, options, shards)
+
+
+def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
+    """Return the plan of a run over an open slide; errors as in `plan_image`."""
+    checkpoint = predictor.checkpoint
+    check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.channels is not None)
+    edge = options.output_edge
+    if edge is None:
+        length = min(_WRITE_EDGES[predictor.device.type], max(slide.shape))
+        edge = checkpoint.geometry.smallest_output_edge(max(length, 192))
+    tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
+    return Plan(
+        image=fingerprint(slide),
+        shape=slide.shape,
+        model={"network": checkpoint.network, "sha256": checkpoint.sha256},
+        geometry=checkpoint.geometry,
+        output_edge=edge,
+        block_edge=BlockGrid.for_tiles(tiles).edge,
+        precision=predictor.precision,
+        device=predictor.device.type,
+        scaling=checkpoint.normalization.measure(slide),
+        write=options.write,
+        class_names=tuple(info.name for info in checkpoint.classes),
+        palette=tuple(info.color for info in checkpoint.classes),
+        shards=shards,
+        pixel_size_um=slide.pixel_size_um,
+    )
+
+
+def open_image(image: Path, options: SegmentOptions) -> Slide:
+    """Open an image with the channels that the options choose."""
+    slide = open_slide(image)
+    if options.channels is None:
+        return slide
+    try:
+        return select_channels(slide, options.channels)
+    except UsageError:
+        slide.close()
+        raise
