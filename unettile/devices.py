@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 
 import torch
 
 from unettile.errors import UsageError
+from unettile.limits import count_threads
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -65,22 +65,10 @@ def _cpu_flag_bf16() -> bool:
 
 
 def set_threads(threads: int | None = None) -> int:
-    """Let torch use the job's cores: `threads`, else OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else the affinity.
-
-    Returns:
-        The number that was set; never the machine's count, of which a job may own a part.
-    """
-    if threads is None:
-        threads = _from_environment("OMP_NUM_THREADS") or _from_environment("SLURM_CPUS_PER_TASK")
-    if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    return threads
-
-
-def _from_environment(name: str) -> int | None:
-    value = os.environ.get(name, "").split(",")[0].strip()  # OpenMP allows a list, one for each nesting level
-    return int(value) if value.isdigit() and int(value) > 0 else None
+    """Let torch use the job's processors, as `count_threads` counts them; return their number."""
+    count = count_threads(threads)
+    torch.set_num_threads(count)
+    return count
 
 
 def keep_freed_memory() -> None:

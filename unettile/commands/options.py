@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -58,3 +59,19 @@ def parse_channels(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise UsageError(f'--channel got "{text}": need channel numbers counted from 0, like 0 or 0,1,2')
     return tuple(int(part) for part in parts)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a time such as 90s, 55m, 2h or 1h30m.
+
+    Raises:
+        UsageError: not such a time.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    if not found or not any(found.groups()):
+        raise UsageError(f"--max-time {text!r} is not understood: need a time such as 2h, 55m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(hours * 3600 + minutes * 60 + seconds)

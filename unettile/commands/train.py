@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet, parse_duration
 from unettile.commands.signals import finish_block_first
 from unettile.errors import UsageError
 
@@ -156,19 +155,3 @@ def train(
 def _scores(row: LogRow) -> str:
     objects = "" if row.ap is None else f", AP at 0.5 {row.ap:.3f}"
     return f"validation loss {row.validation_loss:.4f}, IoU {row.iou:.3f}{objects}"
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a time such as 90s, 55m, 2h or 1h30m.
-
-    Raises:
-        UsageError: not such a time.
-
-    >>> parse_duration("1h30m")
-    5400.0
-    """
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
-    if not found or not any(found.groups()):
-        raise UsageError(f"--max-time {text!r} is not understood: need a time such as 2h, 55m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return float(hours * 3600 + minutes * 60 + seconds)
