@@ -40,7 +40,11 @@ def test_he_initialisation_keeps_the_scale_of_activations() -> None:
         ({"widths": [4, 0]}, "each at least 1"),
         ({"classes": 1}, "classes >= 2"),
         ({"dropout": 1.0}, "dropout"),
-        ({"depth": 3}, "unexpected keyword"),
+        ({"width": [4, 5]}, "unknown key 'width'; did you mean 'widths'"),
+        ({"widths": "64"}, "wrong type"),
+        ({"classes": 3, "one_logit": True}, "set one_logit to false"),
+        ({"padding": "full"}, "valid, same"),
+        ({"down": "strided"}, "needs padding = 'same'"),
     ],
 )
 def test_a_bad_config_is_refused_by_name(values: dict[str, object], message: str) -> None:

@@ -26,7 +26,7 @@ from unettile.training.setup import learning_rate
 from unettile.training.state import TrainingFolder
 
 RECIPE = Recipe(
-    network=NetworkPart(widths=(4, 6, 8)),
+    network=NetworkPart(config={"widths": [4, 6, 8], "batch_norm": True}),
     augment=AugmentPart(elastic_std=2.0),
     optimizer=OptimizerPart(learning_rate=1e-2, warmup_steps=2),
     run=RunPart(epochs=2, steps_per_epoch=4, batch=2, output_edge=40, select="loss"),
@@ -98,7 +98,7 @@ def test_a_seed_repeats_a_run_whatever_the_number_of_workers(data: Path) -> None
 
 @pytest.mark.parametrize("at", [1, 4, 6])
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, at: int) -> None:
-    recipe = replace(RECIPE, network=replace(RECIPE.network, dropout=0.3))
+    recipe = replace(RECIPE, network=NetworkPart(config=RECIPE.network.config | {"dropout": 0.3}))
     whole, _ = _train(_job(data, recipe, "whole"))
     with pytest.raises(Interrupted) as stopped:
         _train(_job(data, recipe, "stopped"), lambda step: signal.SIGTERM if step == at else None)
@@ -158,7 +158,7 @@ def test_a_run_can_begin_with_the_parameters_of_a_model(data: Path) -> None:
     job = replace(_job(data, replace(RECIPE, optimizer=tiny), "next"), start=first.checkpoint)
     result, _ = _train(job)
     torch.testing.assert_close(result.checkpoint.parameters["head.weight"], first.checkpoint.parameters["head.weight"])
-    wide = replace(RECIPE, network=replace(RECIPE.network, widths=(4, 6, 9)))
+    wide = replace(RECIPE, network=NetworkPart(config=RECIPE.network.config | {"widths": [4, 6, 9]}))
     with pytest.raises(InputError, match=r"widths is \[4, 6, 8\], the recipe's \[4, 6, 9\]"):
         _train(replace(_job(data, wide, "wide"), start=first.checkpoint))
 
@@ -197,7 +197,7 @@ def test_an_output_edge_that_does_not_fit_and_a_wrong_number_of_channels(data: P
     with pytest.raises(UsageError, match="tile edge 41 does not fit"):
         _train(_job(data, replace(RECIPE, run=replace(RECIPE.run, output_edge=41))))
     with pytest.raises(InputError, match=r"set network.in_channels=1"):
-        _train(_job(data, replace(RECIPE, network=replace(RECIPE.network, in_channels=2)), "b"))
+        _train(_job(data, replace(RECIPE, network=NetworkPart(config=RECIPE.network.config | {"in_channels": 2})), "b"))
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
@@ -209,7 +209,7 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 def test_two_processes_follow_the_curve_of_one(data: Path) -> None:
     """The same global batch, shared by two processes with gloo: equal up to the order of float32 sums."""
-    recipe = replace(RECIPE, network=replace(RECIPE.network, batch_norm=False))  # its statistics are per process
+    recipe = replace(RECIPE, network=NetworkPart(config={"widths": [4, 6, 8]}))  # its statistics are per process
     one, _ = _train(_job(data, recipe, "one"))
     (data / "job.json").write_text(json.dumps(recipe.to_dict()))
     script = Path(__file__).with_name("two_processes.py")

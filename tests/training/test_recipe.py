@@ -18,7 +18,7 @@ def test_shipped_recipes_are_valid_and_survive_a_round_trip(name: str) -> None:
 
 def test_set_changes_one_key() -> None:
     recipe = read_recipe("nuclei", ("run.epochs=3", "network.widths=[2, 3]", "loss.class_weights=balanced"))
-    assert (recipe.run.epochs, recipe.network.widths, recipe.loss.class_weights) == (3, (2, 3), "balanced")
+    assert (recipe.run.epochs, recipe.network_config()["widths"], recipe.loss.class_weights) == (3, [2, 3], "balanced")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,11 @@ def test_set_changes_one_key() -> None:
         ("run.epoch=3", "did you mean epochs"),
         ("runs.epochs=3", r"unknown table \[runs\]; did you mean run"),
         ("run.epochs=many", "wrong type"),
+        ("network.width=[2, 3]", "did you mean 'widths'"),
+        ("network.preset=smal", "did you mean 'small'"),
+        ("network.name=vnet", "'vnet' is not known"),
+        ("network.widths=2", "wrong type"),
+        ("network.classes=3", "labels.names says"),
         ("run.epochs=0", "at least 1"),
         ("loss.sigma=0", "more than 0"),
         ("augment.zoom=[2.0, 1.0]", "no range"),
@@ -37,6 +42,17 @@ def test_set_changes_one_key() -> None:
 def test_a_wrong_key_or_value_is_refused_by_name(change: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_recipe("nuclei", (change,))
+
+
+def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Path) -> None:
+    labels = 'kind = "classes"\nnames = ["0", "1", "2"]'
+    (tmp_path / "a.toml").write_text(f'[network]\npreset = "small"\n[labels]\n{labels}\n')
+    recipe = read_recipe(str(tmp_path / "a.toml"), ("dropout=0.5",))  # a key without a table is the network's
+    config = recipe.network_config()
+    assert (config["widths"], config["classes"], config["dropout"]) == ([32, 32, 64, 128, 256], 3, 0.5)
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(InputError, match="set one_logit to false"):
+        read_recipe(str(tmp_path / "a.toml"), ("network.preset=bn",))
 
 
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:

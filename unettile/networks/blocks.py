@@ -7,18 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-
-class DoubleConv(nn.Sequential):
-    """Two 3×3 valid convolutions, each followed by (batch norm and) ReLU; loses 2 px on each side."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, batch_norm: bool) -> None:
-        layers: list[nn.Module] = []
-        for channels in (in_channels, out_channels):
-            layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, bias=not batch_norm))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(out_channels))
-            layers.append(nn.ReLU(inplace=True))
-        super().__init__(*layers)
+from unettile.geometry import Geometry
 
 
 def crop_to(skip: Tensor, shape: torch.Size) -> Tensor:
@@ -28,6 +17,28 @@ def crop_to(skip: Tensor, shape: torch.Size) -> Tensor:
     return skip[:, :, top : top + shape[2], left : left + shape[3]]
 
 
+def class_logits(logits: Tensor) -> Tensor:
+    """Return one logit a class, (N, K, h, w): of a single logit z the pair (0, z), whose softmax is its sigmoid."""
+    if logits.shape[1] > 1:
+        return logits
+    return torch.cat([torch.zeros_like(logits), logits], dim=1)
+
+
+def check_window(x: Tensor, in_channels: int, geometry: Geometry, lost: int) -> None:
+    """Refuse windows (N, C, H, W) that a network does not take; `lost` as in `unettile.networks`.
+
+    Raises:
+        ValueError: a wrong number of channels, or an edge off the network's grid.
+    """
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise ValueError(f"need images (N, {in_channels}, H, W), got shape {tuple(x.shape)}")
+    base = (geometry.base + 2 * (geometry.margin - lost)) % geometry.stride
+    for edge in x.shape[2:]:
+        output = int(edge) - 2 * lost
+        if output < max(1, base) or (output - base) % geometry.stride:
+            raise ValueError(f"a window edge of {edge} px does not fit {geometry}")
+
+
 def he_init(network: nn.Module) -> None:
     """Draw the weights of all convolutions from a Gaussian of standard deviation √(2/N), N inputs a neuron, biases 0.
 
@@ -35,8 +46,9 @@ def he_init(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            # a transposed 2x2 convolution of stride 2 feeds each output pixel from one tap only
-            taps = 1 if isinstance(module, nn.ConvTranspose2d) else math.prod(module.kernel_size)
+            taps = math.prod(module.kernel_size)
+            if isinstance(module, nn.ConvTranspose2d):
+                taps = max(1, taps // math.prod(module.stride))  # those that feed one output pixel
             nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

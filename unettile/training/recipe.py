@@ -9,19 +9,47 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from unettile.errors import InputError, UsageError
+from unettile.networks import config_values, parse_config
 
 SHIPPED = ("nuclei",)
 
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """Which network: its name, and its config but for the number of classes, which the labels decide."""
+    """Which network: its name, and what of its config the recipe says; the rest is the preset's, or the default.
+
+    In the TOML file all stand in one table. `config` may name a `preset`; the number of classes is that of the labels'
+    names. `encoder_parameters` is a file of ImageNet parameters that the network's encoder begins with.
+
+    Raises:
+        InputError: no such network, preset or key, or a value out of its range.
+    """
 
     name: str = "unet"
-    in_channels: int = 1
-    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    dropout: float = 0.0
-    batch_norm: bool = True
+    encoder_parameters: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("name", "encoder_parameters"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"recipe: network.{key} = {getattr(self, key)!r} has the wrong type; need a text")
+        if "classes" in self.config:
+            raise InputError("recipe: network.classes is unknown: labels.names says how many classes there are")
+        parse_config(self.name, self.config)
+
+    @property
+    def in_channels(self) -> int:
+        return parse_config(self.name, self.config).in_channels
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> NetworkPart:
+        own = {key: table[key] for key in ("name", "encoder_parameters") if key in table}
+        return cls(**own, config={key: value for key, value in table.items() if key not in own})
+
+    def to_table(self) -> dict[str, Any]:
+        """Return it as the TOML file has it."""
+        parts: dict[str, Any] = {"name": self.name, **self.config}
+        return parts | {"encoder_parameters": self.encoder_parameters} if self.encoder_parameters else parts
 
 
 @dataclass(frozen=True)
@@ -159,6 +187,7 @@ class Recipe:
             raise InputError(f"recipe: augment.zoom = {self.augment.zoom} is no range; need 0 < low <= high")
         if len(self.labels.names) < 2 or (self.labels.kind == "instances" and len(self.labels.names) != 2):
             raise InputError("recipe: labels.names needs two names for instances, and at least two for classes")
+        self.network_config()
 
     def value(self, key: str) -> Any:
         part, name = key.split(".")
@@ -169,25 +198,25 @@ class Recipe:
         return len(self.labels.names)
 
     def network_config(self) -> dict[str, Any]:
-        """Return the network's config as plain values, classes included."""
-        part = self.network
-        return {
-            "in_channels": part.in_channels,
-            "classes": self.classes,
-            "widths": list(part.widths),
-            "dropout": part.dropout,
-            "batch_norm": part.batch_norm,
-        }
+        """Return the network's whole config as plain values, classes included.
+
+        Raises:
+            InputError: a network that cannot tell so many classes apart.
+        """
+        return config_values(parse_config(self.network.name, self.network.config | {"classes": self.classes}))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        parts = {entry.name: asdict(getattr(self, entry.name)) for entry in fields(self) if entry.name != "network"}
+        return {"network": self.network.to_table()} | {
             part: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-            for part, values in asdict(self).items()
+            for part, values in parts.items()
         }
 
 
 def read_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     """Read a shipped recipe by name, or a TOML file, and apply `KEY=VALUE` changes such as `run.epochs=20`.
+
+    A key without a table is the network's: `prune=2`.
 
     Raises:
         InputError: no such recipe, not TOML, an unknown key (the nearest known one is named) or a wrong value.
@@ -214,7 +243,7 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
             raise InputError(f"recipe: unknown table [{name}]{_nearest(name, tuple(known))}")
         if not isinstance(table, dict):
             raise InputError(f"recipe: {name} must be a table of keys")
-        parts[name] = _part(known[name], name, table)
+        parts[name] = NetworkPart.from_table(table) if name == "network" else _part(known[name], name, table)
     return Recipe(**parts)
 
 
@@ -247,8 +276,10 @@ def _nearest(name: str, known: tuple[str, ...]) -> str:
 
 def _apply(values: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
-    part, dot, name = key.strip().partition(".")
-    if not (equals and dot and name):
+    part, dot, name = key.strip().rpartition(".")
+    if not dot:
+        part = "network"  # prune=2, encoder_parameters=FILE
+    if not (equals and part and name):
         raise UsageError(f"--set {change!r} is not understood: need TABLE.KEY=VALUE, such as run.epochs=20")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]

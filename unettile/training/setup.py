@@ -15,11 +15,13 @@ from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.images.normalize import Normalization
 from unettile.images.slide import open_slide
+from unettile.networks import config_values, parse_config
 from unettile.training.pairs import Pair
 from unettile.training.recipe import Recipe
 from unettile.training.samples import Source, classes_of, load_pair
 from unettile.weightmap import balanced_weights
 
+FREE_KEYS = ("dropout", "block_dropout")  # of a network's config: parameters fit whatever they say
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -84,12 +86,12 @@ def start_from(network: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
     Raises:
         InputError: another network.
     """
-    need, got = recipe.network_config() | {"dropout": 0}, start.config | {"dropout": 0}
-    if start.network != recipe.network.name or got != need:
-        key = next((key for key in need if need[key] != got.get(key)), "name")
-        raise InputError(
-            f"--from has another network: {key} is {got.get(key, start.network)}, the recipe's {need.get(key)}"
-        )
+    if start.network != recipe.network.name:
+        raise InputError(f"--from has another network: name is {start.network}, the recipe's {recipe.network.name}")
+    need, got = recipe.network_config(), config_values(parse_config(start.network, start.config))
+    for key in need:
+        if need[key] != got[key] and key not in FREE_KEYS:
+            raise InputError(f"--from has another network: {key} is {got[key]}, the recipe's {need[key]}")
     network.load_state_dict(start.parameters)
 
 
