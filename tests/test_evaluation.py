@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from unettile import evaluation
 from unettile.errors import InputError, UsageError
-from unettile.evaluation import Meaning, evaluate, pair_masks
+from unettile.evaluation import evaluate as evaluating
+from unettile.evaluation.evaluate import evaluate
+from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
 
 
 def write(path: Path, values: object) -> Path:
@@ -24,7 +25,7 @@ HALF = [[0, 1, 1, 0, 0, 0], [0, 1, 1, 0, 1, 0]]
 
 
 def test_foreground_and_objects(tmp_path: Path) -> None:
-    pair = ("a", write(tmp_path / "p.tif", HALF), write(tmp_path / "t.tif", TRUTH))
+    pair = MaskPair("a", write(tmp_path / "p.tif", HALF), write(tmp_path / "t.tif", TRUTH))
     scores = evaluate([pair], Meaning(objects=True)).to_dict()["images"]["a"]
     assert scores["confusion"] == [[4, 0], [3, 5]]
     assert scores["iou"] == [4 / 7, 5 / 8] and scores["pixels"] == 12
@@ -33,47 +34,50 @@ def test_foreground_and_objects(tmp_path: Path) -> None:
 
 def test_pooled_is_the_sum_of_pixels_and_objects(tmp_path: Path) -> None:
     pairs = [
-        ("a", write(tmp_path / "pa.tif", HALF), write(tmp_path / "ta.tif", TRUTH)),
-        ("b", write(tmp_path / "pb.tif", np.array(TRUTH) > 0), write(tmp_path / "tb.tif", TRUTH)),
+        MaskPair("a", write(tmp_path / "pa.tif", HALF), write(tmp_path / "ta.tif", TRUTH)),
+        MaskPair("b", write(tmp_path / "pb.tif", np.array(TRUTH) > 0), write(tmp_path / "tb.tif", TRUTH)),
     ]
     result = evaluate(pairs, Meaning(objects=True)).to_dict()
     assert result["pooled"]["confusion"] == [[8, 0], [3, 13]]
     assert result["pooled"]["objects"]["average_precision"][0] == 3 / 5
-    assert result["mean_over_images"]["average_precision"][0] == pytest.approx((1 / 3 + 1) / 2)
+    assert result["mean_over_images"]["ap_50"] == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    pair = (
+    pair = MaskPair(
         "a",
         write(tmp_path / "p.tif", rng.integers(0, 3, (50, 41))),
         write(tmp_path / "t.tif", rng.integers(0, 3, (50, 41))),
     )
-    whole = evaluate([pair], Meaning(classes=3)).to_dict()
-    monkeypatch.setattr(evaluation, "BLOCK_EDGE", 7)
-    assert evaluate([pair], Meaning(classes=3)).to_dict() == whole
+    meanings = (Meaning(classes=3, objects=True, boundaries=True), Meaning(instances=True, objects=True))
+    whole = [evaluate([pair], meaning).to_dict() for meaning in meanings]
+    monkeypatch.setattr(evaluating, "BLOCK_EDGE", 7)
+    assert [evaluate([pair], meaning).to_dict() for meaning in meanings] == whole
 
 
 def test_instances_and_truth_components(tmp_path: Path) -> None:
     touching = write(tmp_path / "ids.tif", [[1, 1, 2, 2]])
     merged = write(tmp_path / "one.tif", [[1, 1, 1, 1]])
-    first = evaluate([("a", touching, touching)], Meaning(objects=True, instances=True)).to_dict()["pooled"]["objects"]
-    assert first["true_positives"][0] == 2
-    second = evaluate([("a", merged, touching)], Meaning(objects=True, truth_components=True)).to_dict()["pooled"][
+    first = evaluate([MaskPair("a", touching, touching)], Meaning(objects=True, instances=True)).to_dict()["pooled"][
         "objects"
     ]
+    assert first["true_positives"][0] == 2
+    second = evaluate([MaskPair("a", merged, touching)], Meaning(objects=True, truth_components=True)).to_dict()[
+        "pooled"
+    ]["objects"]
     assert second["true_positives"] == [1] * 10 and second["false_negatives"] == [0] * 10
 
 
 def test_several_ids_need_a_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "BLOCK_EDGE", 2)  # the second id is in another block than the first
-    pair = ("a", write(tmp_path / "p.tif", [[1, 0, 0, 2]]), write(tmp_path / "t.tif", [[1, 0, 0, 2]]))
+    monkeypatch.setattr(evaluating, "BLOCK_EDGE", 2)  # the second id is in another block than the first
+    pair = MaskPair("a", write(tmp_path / "p.tif", [[1, 0, 0, 2]]), write(tmp_path / "t.tif", [[1, 0, 0, 2]]))
     with pytest.raises(InputError, match=r"--classes K .*--instances"):
         evaluate([pair], Meaning())
     with pytest.raises(InputError, match=r"--classes 2 allows"):
         evaluate([pair], Meaning(classes=2))
     assert evaluate([pair], Meaning(classes=3)).to_dict()["pooled"]["iou"] == [1, 1, 1]
-    mask = ("a", write(tmp_path / "m.tif", [[255, 0, 0, 255]]), pair[2])
+    mask = MaskPair("a", write(tmp_path / "m.tif", [[255, 0, 0, 255]]), pair.truth)
     assert evaluate([mask], Meaning()).to_dict()["pooled"]["iou"] == [1, 1]
 
 
@@ -90,7 +94,7 @@ def test_pairing(tmp_path: Path) -> None:
         write(tmp_path / "t" / name, TRUTH)
     with pytest.raises(InputError, match=r"c\.tif: no prediction .*--subset"):
         pair_masks(tmp_path / "p", tmp_path / "t")
-    assert [name for name, _, _ in pair_masks(tmp_path / "p", tmp_path / "t", subset=True)] == ["a", "b"]
+    assert [pair.name for pair in pair_masks(tmp_path / "p", tmp_path / "t", subset=True)] == ["a", "b"]
     with pytest.raises(InputError, match=r"c\.tif: no truth"):
         pair_masks(tmp_path / "t", tmp_path / "p")
     with pytest.raises(UsageError, match="file with a folder"):
@@ -102,4 +106,36 @@ def test_pairing(tmp_path: Path) -> None:
 
 def test_sizes_must_agree(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"6 × 2 px .* 4 × 1 px"):
-        evaluate([("a", write(tmp_path / "p.tif", TRUTH), write(tmp_path / "t.tif", [[0, 1, 1, 0]]))], Meaning())
+        evaluate(
+            [MaskPair("a", write(tmp_path / "p.tif", TRUTH), write(tmp_path / "t.tif", [[0, 1, 1, 0]]))], Meaning()
+        )
+
+
+def test_outlines_by_class(tmp_path: Path) -> None:
+    truth, shifted = np.zeros((20, 30), int), np.zeros((20, 30), int)
+    truth[5:15, 5:15], shifted[5:15, 9:19] = 1, 1
+    truth[2, 2] = 2  # missed altogether
+    pair = MaskPair("a", write(tmp_path / "p.tif", shifted), write(tmp_path / "t.tif", truth))
+    result = evaluate([pair], Meaning(classes=4, boundaries=True)).to_dict()["images"]["a"]
+    assert result["hausdorff_95"] == [4, None, None]
+    one = evaluate([pair], Meaning(boundaries=True)).to_dict()["mean_over_images"]
+    assert one["hausdorff_95_1"] > 3
+
+
+def test_the_worst_come_first_and_intervals_hold_the_figure(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    pairs = []
+    for number in range(12):
+        truth = np.kron(np.arange(16).reshape(4, 4), np.ones((6, 6), int))
+        wrong = np.where(rng.random(truth.shape) < number / 15, 0, truth)
+        files = (write(tmp_path / f"p{number}.tif", wrong), write(tmp_path / f"t{number}.tif", truth))
+        pairs.append(MaskPair(f"{number:02d}", *files))
+    evaluation = evaluate(pairs, Meaning(objects=True, instances=True))
+    assert evaluation.worst_first[0] in ("10", "11") and evaluation.worst_first[-1] == "00"
+    result = evaluation.to_dict()
+    for kind, figures in (("pooled", evaluation.pooled.figures), ("mean_over_images", evaluation.mean_over_images)):
+        for name in ("mean_iou", "ap_50", "mean_ap", "panoptic_quality", "seg"):
+            low, high = result["confidence_95"][kind][name]
+            assert low < figures[name] < high, name
+    assert evaluate(pairs, Meaning(objects=True, instances=True)).to_dict() == result  # drawn alike every time
+    assert evaluate(pairs[:1], Meaning(instances=True)).to_dict()["confidence_95"] == {}

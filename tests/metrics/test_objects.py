@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from skimage.measure import label
 
 from unettile.errors import InputError
-from unettile.metrics.objects import ObjectCounts, average_precision, connected_components, match_counts
+from unettile.metrics.objects import (
+    ObjectCounts,
+    average_precision,
+    connected_components,
+    f1,
+    match_counts,
+    panoptic_quality,
+    seg,
+)
 
 THRESHOLDS = tuple(np.arange(50, 100, 5) / 100)
 
@@ -157,3 +165,26 @@ def test_components_share_a_side() -> None:
     assert labels.tolist() == [[1, 0, 0, 2], [0, 3, 0, 2], [0, 3, 3, 0]]
     assert connected_components(mask > 0).tolist() == labels.tolist()
     assert not connected_components(np.zeros((3, 0), bool)).size
+
+
+def test_panoptic_quality_f1_and_seg_worked_out_by_hand() -> None:
+    truth = np.zeros((4, 12), int)
+    truth[:, 0:3], truth[:, 4:7], truth[:, 8:10] = 1, 2, 3
+    prediction = np.zeros((4, 12), int)
+    prediction[:, 0:3] = 40  # IoU 1 with 1
+    prediction[:3, 4:7] = 7  # IoU 9 / 12 with 2
+    prediction[0, 8:10] = 8  # IoU 2 / 8 with 3, of which it covers a quarter
+    prediction[:, 11] = 9  # invented
+    counts = match_counts(prediction, truth, (0.5, 0.8))
+    assert panoptic_quality(counts) == pytest.approx((1 + 0.75) / (2 + 2 / 2 + 1 / 2))
+    assert f1(counts).tolist() == [4 / 7, 2 / 7]
+    assert seg(counts) == pytest.approx((1 + 0.75 + 0) / 3)
+    large = match_counts(np.ones((4, 12), int), truth)  # covers each object wholly, resembles none
+    assert large.tp == (0,) and panoptic_quality(large) == 0
+    assert seg(large) == pytest.approx((12 / 48 + 12 / 48 + 8 / 48) / 3)
+    nothing = np.zeros((2, 2), int)
+    assert panoptic_quality(match_counts(nothing, nothing)) == 1 and np.isnan(seg(match_counts(nothing, nothing)))
+    with pytest.raises(ValueError, match=r"IoU of 0\.5"):
+        panoptic_quality(match_counts(truth, truth, (0.7,)))
+    doubled = counts + counts
+    assert panoptic_quality(doubled) == panoptic_quality(counts) and seg(doubled) == pytest.approx(seg(counts))

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import INPUT, Json
+from unettile.commands.options import INPUT, Json, Quiet
 
 if TYPE_CHECKING:
-    from unettile.evaluation import Evaluation, Meaning
+    from unettile.evaluation.pairs import Meaning
+    from unettile.evaluation.score import Evaluation, Totals
+    from unettile.metrics.objects import ObjectCounts
+
+WORST = 10
+"""Images that the table names, the worst first."""
 
 
 def evaluate(
@@ -22,7 +27,18 @@ def evaluate(
     objects: Annotated[
         bool,
         typer.Option(
-            "--objects", help="Score objects, too: average precision at IoU 0.50 … 0.95.", rich_help_panel=INPUT
+            "--objects",
+            help="Score objects, too: average precision at IoU 0.50 … 0.95, F1, panoptic quality, SEG, Rand error, "
+            "variation of information.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    boundaries: Annotated[
+        bool,
+        typer.Option(
+            "--boundaries",
+            help="Score outlines, too: the Hausdorff distance at 95 %, in px, of each class.",
+            rich_help_panel=INPUT,
         ),
     ] = False,
     classes: Annotated[
@@ -53,42 +69,87 @@ def evaluate(
         bool,
         typer.Option("--subset", help="Let TRUTH have images that PREDICTION has not.", rich_help_panel=INPUT),
     ] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Score masks against the truth: IoU and Dice by class, and average precision by object.
+    """Score masks against the truth, by pixel, by object and by outline.
 
-    The table goes to stdout. Pixels and objects of several images are pooled;
-    --json has every image by itself, too.
+    The table goes to stdout, the worst images first. Pixels and objects of several images are pooled, with 95 %
+    confidence intervals from the bootstrap over images; --json has every image by itself, too.
     """
-    from unettile.evaluation import Meaning, pair_masks
-    from unettile.evaluation import evaluate as score
+    from unettile.evaluation.evaluate import evaluate as score
+    from unettile.evaluation.pairs import Meaning, pair_masks
 
-    meaning = Meaning(classes, instances, truth_components, objects)
-    evaluation = score(pair_masks(prediction, truth, subset=subset), meaning)
+    meaning = Meaning(classes, instances, truth_components, objects, boundaries)
+    pairs = pair_masks(prediction, truth, subset=subset)
+    console = Console(quiet, json)
+    with console.images("images") as show:
+        evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""))
     if json:
-        Console(json_output=True).result(evaluation.to_dict())
+        console.result(evaluation.to_dict())
     else:
         typer.echo("\n".join(_report(evaluation, meaning)))
 
 
 def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:
-    from unettile.metrics.objects import average_precision
-    from unettile.metrics.pixels import dice, iou
-
-    pooled = evaluation.pooled
+    pooled, intervals = evaluation.pooled, evaluation.intervals()
     count = len(evaluation.scores)
     lines = [f"{count} image{'s' if count > 1 else ''}, {pooled.confusion.sum() / 1e6:.2f} Mpx", ""]
+    lines += _class_table(pooled, meaning)
+    if pooled.counts is not None:
+        lines += ["", *_object_table(pooled.counts)]
+    lines += ["", f"{'score':<26}{'pooled':>9}{'95 % interval':>18}{'mean':>9}{'95 % interval':>18}"]
+    figures, means = pooled.figures, evaluation.mean_over_images
+    for name in means:
+        if name.startswith(("iou_", "dice_")):
+            continue  # stands in the table of the classes
+        cells = [_figure(figures.get(name)), _interval(intervals, "pooled", name)]
+        cells += [_figure(means[name]), _interval(intervals, "mean_over_images", name)] if count > 1 else []
+        if count == 1 and name not in figures:
+            cells[0] = _figure(means[name])
+        widths = (9, 18, 9, 18)
+        row = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=False))
+        lines.append(f"{name.replace('_', ' '):<26}{row}".rstrip())
+    if count > 1:
+        lines += ["", *_worst(evaluation)]
+    return lines
+
+
+def _class_table(pooled: Totals, meaning: Meaning) -> list[str]:
+    from unettile.metrics.pixels import dice, iou
+
     names = ["background", "foreground"] if meaning.classes is None else [str(k) for k in range(meaning.classes)]
-    lines.append(f"{'class':<12}{'IoU':>8}{'Dice':>8}{'true px':>14}{'predicted px':>14}")
+    lines = [f"{'class':<12}{'IoU':>8}{'Dice':>8}{'true px':>14}{'predicted px':>14}"]
     for k, name in enumerate(names):
         true, predicted = pooled.confusion[k].sum(), pooled.confusion[:, k].sum()
         figures = f"{iou(pooled.confusion)[k]:8.4f}{dice(pooled.confusion)[k]:8.4f}"
         lines.append(f"{name:<12}{figures}{true:>14}{predicted:>14}")
-    if pooled.counts is not None:
-        lines += ["", f"{'object IoU >':<12}{'AP':>8}{'matched':>10}{'invented':>10}{'missed':>10}"]
-        precision = average_precision(pooled.counts)
-        for k, threshold in enumerate(pooled.counts.thresholds):
-            tp, fp, fn = pooled.counts.tp[k], pooled.counts.fp[k], pooled.counts.fn[k]
-            lines.append(f"{threshold:<12.2f}{precision[k]:8.4f}{tp:>10}{fp:>10}{fn:>10}")
-        lines.append(f"{'mean':<12}{precision.mean():8.4f}")
     return lines
+
+
+def _object_table(counts: ObjectCounts) -> list[str]:
+    from unettile.metrics.objects import average_precision, f1
+
+    lines = [f"{'object IoU >':<12}{'AP':>8}{'F1':>8}{'matched':>10}{'invented':>10}{'missed':>10}"]
+    precision, balanced = average_precision(counts), f1(counts)
+    for k, threshold in enumerate(counts.thresholds):
+        numbers = f"{counts.tp[k]:>10}{counts.fp[k]:>10}{counts.fn[k]:>10}"
+        lines.append(f"{threshold:<12.2f}{precision[k]:8.4f}{balanced[k]:8.4f}{numbers}")
+    lines.append(f"{'mean':<12}{precision.mean():8.4f}{balanced.mean():8.4f}")
+    return lines
+
+
+def _worst(evaluation: Evaluation) -> list[str]:
+    first = evaluation.worst_first[:WORST]
+    by = evaluation.ranked_by
+    lines = [f"{'worst ' + str(len(first)) if len(first) < len(evaluation.scores) else 'worst first':<12}{by:>10}"]
+    return lines + [f"{_figure(evaluation.scores[name].figures[by]):>22}  {name}" for name in first]
+
+
+def _interval(intervals: dict[str, dict[str, tuple[float, float] | None]], of: str, name: str) -> str:
+    found = intervals.get(of, {}).get(name)
+    return "" if found is None else f"{found[0]:.4f} … {found[1]:.4f}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else "–" if value != value else f"{value:.4f}"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import nn
 
 from unettile.checkpoint import Checkpoint
@@ -48,6 +49,8 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
         precision=FABRIC_PRECISION[precision],  # type: ignore[arg-type]
+        # named, or Fabric would take ranks from a batch system's variables, which say nothing of this process
+        plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
     )
     fabric.launch()
     return fabric

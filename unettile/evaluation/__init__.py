@@ -1,0 +1,1 @@
+"""Scoring predicted masks against true ones."""

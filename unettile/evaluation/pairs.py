@@ -1,0 +1,100 @@
+"""Pairs: which predicted mask belongs to which true one, and what the ids of both mean.
+
+What an id means is said, never guessed. The truth's ids are objects and the prediction's ids are one foreground class
+unless the caller says otherwise; an id above 0 is foreground.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unettile.errors import InputError, UsageError
+from unettile.images.slide import image_stem, list_images
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the ids of the two masks are, and what is scored.
+
+    Args:
+        classes: None scores foreground (id > 0) against background; K scores the class ids 0 … K - 1 of both masks.
+        instances: the prediction's ids are objects; without it they are classes, whose objects are the connected
+            components of its foreground.
+        truth_components: the truth's ids are classes, too, and its objects the connected components.
+        objects: score objects as well.
+        boundaries: score how far apart the outlines of each class are as well.
+
+    Raises:
+        UsageError: fewer than two classes, or ids that would be classes and objects at once.
+    """
+
+    classes: int | None = None
+    instances: bool = False
+    truth_components: bool = False
+    objects: bool = False
+    boundaries: bool = False
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 2:
+            raise UsageError(f"--classes got {self.classes}: need 2 or more, the background counts as one")
+        if self.classes is not None and self.instances:
+            raise UsageError("--classes and --instances exclude each other: ids are classes or objects; give one")
+        if self.truth_components and not self.objects:
+            raise UsageError("--truth-components says what an object is: need --objects with it")
+
+    @property
+    def class_count(self) -> int:
+        """Return the number of classes that pixels are scored by."""
+        return self.classes or 2
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """A predicted mask and the true one of the same image."""
+
+    name: str
+    prediction: Path
+    truth: Path
+
+
+def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[MaskPair]:
+    """Pair two files, or the images of two folders by their names without endings.
+
+    Args:
+        prediction, truth: two files or two folders.
+        subset: let TRUTH have images that PREDICTION has not.
+
+    Returns:
+        Pairs in order of name.
+
+    Raises:
+        UsageError: a file against a folder.
+        InputError: an image without its counterpart, or two images of one name in one folder.
+    """
+    if prediction.is_dir() != truth.is_dir() and prediction.exists() and truth.exists():
+        raise UsageError(f"cannot compare a file with a folder ({prediction}, {truth}): give two files or two folders")
+    if not prediction.is_dir():
+        return [MaskPair(image_stem(prediction), prediction, truth)]
+    predictions, truths = _by_stem(prediction), _by_stem(truth)
+    _need_all(predictions, truths, f"no truth in {truth}")
+    if not subset:
+        _need_all(truths, predictions, f"no prediction in {prediction} (--subset scores what is there)")
+    return [MaskPair(name, path, truths[name]) for name, path in predictions.items()]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in list_images(folder):
+        name = image_stem(path)
+        if name in found:
+            raise InputError(f"{found[name]} and {path} share a name: need one mask an image; remove one")
+        found[name] = path
+    return dict(sorted(found.items()))
+
+
+def _need_all(names: dict[str, Path], counterparts: dict[str, Path], what: str) -> None:
+    alone = [path.name for name, path in names.items() if name not in counterparts]
+    if alone:
+        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+        raise InputError(f"{', '.join(alone[:3])}{more}: {what}; need equal names, endings aside")
