@@ -219,3 +219,12 @@ def test_two_processes_follow_the_curve_of_one(data: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     two = [line.split(",") for line in (data / "two.training" / "log.csv").read_text().splitlines()[1:]]
     assert [float(row[3]) for row in two] == pytest.approx([row.validation_loss for row in one.rows], rel=1e-3)
+
+
+def test_ranks_come_from_the_launcher_alone(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch job that asked for several tasks is not a distributed run; nor does an srun on the PATH matter."""
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("shutil.which", lambda name, *rest: f"/usr/bin/{name}")
+    result, losses = _train(_job(data))
+    assert result.best is not None and len(losses) > 0
