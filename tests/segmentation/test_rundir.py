@@ -21,7 +21,7 @@ from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import shard_list, stitch_run
-from unettile.segmentation.work import Watch
+from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 OPTIONS = SegmentOptions(output_edge=68)
@@ -62,7 +62,7 @@ def test_stopped_and_resumed_gives_the_same_bytes(
         assert stopped.value.exit_code == 143 and not out.exists()
     seen: list[tuple[int, int]] = []
     result = segment_image(image, out, predictor, OPTIONS, Watch(lambda done, total: seen.append((done, total))))
-    assert (result.resumed, result.computed) == (9, 11)
+    assert (result.tally.resumed, result.tally.computed) == (9, 11)
     assert seen == sorted(seen) and seen[-1] == (211 * 307, 211 * 307)
     assert result.class_pixels is not None and sum(result.class_pixels.values()) == 211 * 307
     assert out.read_bytes() == whole
@@ -110,7 +110,7 @@ def test_a_damaged_block_is_named_and_recomputed(
         stitch_run(run, tmp_path / "joined.tif")
     assert not (tmp_path / "joined.tif").exists()
     result = segment_shard(image, run, Shard(0, 3), predictor, OPTIONS)
-    assert (result.computed, result.resumed) == (1, 5)
+    assert (result.tally.computed, result.tally.resumed) == (1, 5)
     stitch_run(run, tmp_path / "joined.tif")
     assert (tmp_path / "joined.tif").read_bytes() == whole
     assert run.exists()
@@ -200,7 +200,7 @@ def test_what_is_no_run_directory_stays_untouched(tmp_path: Path, image: Path, p
 def test_a_run_that_died_before_its_plan_is_begun(tmp_path: Path, image: Path, predictor: Predictor) -> None:
     (tmp_path / "run" / "done").mkdir(parents=True)
     (tmp_path / "run" / ".plan.json.host.1.tmp").write_text("{")
-    assert segment_shard(image, tmp_path / "run", Shard(0, 1), predictor, OPTIONS).computed == 20
+    assert segment_shard(image, tmp_path / "run", Shard(0, 1), predictor, OPTIONS).tally.computed == 20
 
 
 def test_a_destination_is_refused_before_any_work(tmp_path: Path, image: Path, predictor: Predictor) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unettile.segmentation.plan import Plan
     from unettile.segmentation.predict import Predictor
     from unettile.segmentation.segment import SegmentResult
-    from unettile.segmentation.work import Watch
+    from unettile.segmentation.watch import Watch
     from unettile.tiling import Shard
 
 TABLE_ROWS = 40
@@ -124,7 +124,7 @@ class Job:
             Interrupted: a signal came; finished blocks and images are kept.
             InputError: the only image is refused; images of a batch are noted as such instead.
         """
-        from unettile.segmentation.work import Watch
+        from unettile.segmentation.watch import Watch
 
         with finish_block_first("" if console.quiet else STOPPING) as should_stop:
             if self.batch:
@@ -133,7 +133,7 @@ class Job:
                 return [self.run(tasks[0], Watch(on_progress, should_stop))]
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> list[Outcome]:
-        from unettile.segmentation.work import Watch
+        from unettile.segmentation.watch import Watch
 
         with _directory(tasks[0].output.parent), console.images("images") as show:
             finished = 0
@@ -217,11 +217,10 @@ def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
         area = plan.shape[0] * plan.shape[1]
         parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.class_pixels.items())[1:]]
     parts.append(f"{format_duration(result.seconds)} at {result.pixels_per_second / 1e6:.2f} Mpx/s")
-    if result.resumed:
-        parts.append(f"{result.resumed} of {len(plan.blocks)} blocks were there")
+    if result.tally.resumed:
+        parts.append(f"{result.tally.resumed} of {len(plan.blocks)} blocks were there")
     what = f"wrote {task.output}"
     if shard is not None:
-        what = (
-            f"wrote shard {shard.index}/{shard.count} to {task.output} ({result.computed} of {len(plan.blocks)} blocks)"
-        )
+        blocks = f"{result.tally.computed} of {len(plan.blocks)} blocks"
+        what = f"wrote shard {shard.index}/{shard.count} to {task.output} ({blocks})"
     return f"{what}: {', '.join(parts)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,11 @@ def check_format(output: Path, plan: Plan) -> None:
         raise InputError(f"{plan.shape[1]} x {plan.shape[0]} px is too large for a PNG: use a name ending in .tif")
 
 
-def write_output(run: RunDirectory, output: Path) -> tuple[int, ...]:
+def write_output(run: RunDirectory, output: Path, check: Callable[[], None] = lambda: None) -> tuple[int, ...]:
     """Write the finished run to its final file.
+
+    Args:
+        check: called before each piece; raises to stop.
 
     Returns:
         For classes, the number of pixels of each; for probabilities, nothing.
@@ -74,6 +78,7 @@ def write_output(run: RunDirectory, output: Path) -> tuple[int, ...]:
 
     def read(box: Box) -> NDArray[np.uint8]:
         nonlocal counts
+        check()
         pixels = run.read_box(box)
         counts += np.bincount(pixels.ravel(), minlength=256)
         return pixels

@@ -3,6 +3,9 @@
 plan.json         frozen; whoever comes first writes it, everyone else must agree
 mask.zarr/        Zarr v3, one chunk a block: no two writers share a file
 done/000012.json  marker of a finished block: plan id and SHA-256 of its pixels; written after the block
+parts/000013      the finished tiles of a block in work: a line of JSON, then its pixels
+
+Nothing in it is believed: what does not fit its checksum is computed again.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ import shutil
 import socket
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,11 @@ class RunDirectory:
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
     @classmethod
-    def join(cls, path: Path, plan: Plan) -> RunDirectory:
+    def join(cls, path: Path, plan: Plan, discard: bool = False) -> RunDirectory:
         """Create a run directory, or go on with one that has the same plan.
+
+        Args:
+            discard: a run directory with another plan, or a damaged one, is removed.
 
         Raises:
             InputError: it has another plan, is something else, or cannot be written.
@@ -52,18 +57,24 @@ class RunDirectory:
             if path.exists() and not is_run_directory(path) and not _is_unborn(path):
                 raise InputError(f"{path} exists and is no run directory: choose another output, or remove it")
             path.mkdir(exist_ok=True)
-            (path / "done").mkdir(exist_ok=True)
+            for name in ("done", "parts"):
+                (path / name).mkdir(exist_ok=True)
+            _write_first(path / "plan.json", plan.to_json())
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise InputError(f"cannot write {path}: {reason}; choose another output") from error
-        _write_first(path / "plan.json", plan.to_json())
-        earlier = _read_plan(path)
-        differences = plan.differences(earlier)
-        if differences:
-            raise InputError(
-                f"{path} holds an unfinished run that differs in {', '.join(differences)}: give the same options "
-                "to go on, or remove that directory to start afresh"
-            )
+            raise InputError(f"cannot write {path}: {_reason(error)}; choose another output") from error
+        try:
+            earlier = _read_plan(path)
+            differences = plan.differences(earlier)
+            if differences:
+                raise InputError(
+                    f"{path} holds an unfinished run that differs in {', '.join(differences)}: give the same options "
+                    "to go on, or remove that directory to start afresh"
+                )
+        except InputError:
+            if not discard:
+                raise
+            remove_run(path)
+            return cls.join(path, plan)
         return cls(path, earlier)
 
     @classmethod
@@ -87,13 +98,35 @@ class RunDirectory:
             self._array[self._region(block.box)] = pixels
             self._sync_chunk(block)
         except OSError as error:
-            reason = REFUSALS.get(error.errno or 0, (error.strerror or str(error)).lower())
             raise InputError(
-                f"cannot write block {block.index} in {self.path}: {reason}; what is finished is kept"
+                f"cannot write block {block.index} in {self.path}: {_reason(error)}; what is finished is kept"
             ) from error
         marker = {"plan": self.plan.id, "sha256": _digest(pixels)}
         with atomic_path(self._marker(block)) as temporary:
             temporary.write_text(json.dumps(marker), "utf-8")
+        self._part(block).unlink(missing_ok=True)
+
+    def write_part(self, block: Block, pixels: NDArray[np.uint8], tiles: int) -> None:
+        """Store a block, (h, w) or (K, h, w), of which the first `tiles` tiles are computed.
+
+        Raises:
+            InputError: the disk is full, or no longer writable.
+        """
+        header = {"plan": self.plan.id, "sha256": _digest(pixels), "tiles": tiles}
+        with atomic_path(self._part(block)) as temporary:
+            temporary.write_bytes(json.dumps(header).encode() + b"\n" + pixels.tobytes())
+
+    def read_part(self, block: Block) -> tuple[NDArray[np.uint8], int] | None:
+        """Return what `write_part` stored of a block, the pixels and the number of tiles; None if there is nothing."""
+        planes = () if self.plan.planes == 1 else (self.plan.planes,)
+        try:
+            header, _, content = self._part(block).read_bytes().partition(b"\n")
+            values = json.loads(header)
+            pixels = np.frombuffer(content, np.uint8).reshape(*planes, *block.box.shape).copy()
+            whole = values["plan"] == self.plan.id and values["sha256"] == _digest(pixels)
+            return (pixels, int(values["tiles"])) if whole else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def read_block(self, block: Block) -> NDArray[np.uint8]:
         """Return the pixels of a finished block, checked against its marker.
@@ -106,7 +139,10 @@ class RunDirectory:
             return self._cache[block.index]
         pixels = self._load(block)
         if pixels is None:
-            raise Incomplete(f"block {block.index} of {self.path} is missing or damaged: run its shard again")
+            raise Incomplete(
+                f"block {block.index} of {self.path} is missing or damaged: give the same command again, or, if the"
+                " run has shards, that of its shard"
+            )
         self._cache[block.index] = pixels
         while sum(kept.nbytes for kept in self._cache.values()) > CACHE_BYTES and len(self._cache) > 1:
             self._cache.popitem(last=False)
@@ -134,11 +170,11 @@ class RunDirectory:
         return [index for index in indices if not self.is_done(self.plan.blocks[index])]
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_run(self.path)
 
     def remove_if_empty(self) -> None:
-        """Remove the directory unless a block is finished."""
-        if not any((self.path / "done").glob("*.json")):
+        """Remove the directory unless something of a block is in it."""
+        if not any(any((self.path / name).glob("[!.]*")) for name in ("done", "parts")):
             self.remove()
 
     def _load(self, block: Block) -> NDArray[np.uint8] | None:
@@ -165,30 +201,43 @@ class RunDirectory:
     def _marker(self, block: Block) -> Path:
         return self.path / "done" / f"{block.name}.json"
 
+    def _part(self, block: Block) -> Path:
+        return self.path / "parts" / block.name
+
     def _region(self, box: Box) -> tuple[slice, ...]:
         return box.slices if self.plan.planes == 1 else (slice(None), *box.slices)
 
     def _open_array(self) -> zarr.Array[Any]:
-        planes = () if self.plan.planes == 1 else (self.plan.planes,)
-        edge = self.plan.blocks.edge
-        chunk = tuple(min(edge, length) for length in self.plan.shape)
+        """Open the array, or create it; damaged metadata are written anew: checksums tell which chunks fit."""
         store = self.path / "mask.zarr"
         try:
-            return zarr.create_array(
-                store,
-                shape=(*planes, *self.plan.shape),
-                chunks=(*planes, *chunk),
-                dtype="uint8",
-                config={"write_empty_chunks": True},  # a chunk that is absent was not written, whatever it would hold
-            )
-        except ContainsArrayError:
             try:
+                return self._create_array(store)
+            except ContainsArrayError:
                 array = zarr.open_array(store, mode="r+")
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{store} is damaged: remove {self.path}, and start afresh") from error
+                if array.shape[-2:] == self.plan.shape and array.chunks[-2:] == self._chunk:
+                    return array.with_config({"write_empty_chunks": True})
+            except (ValueError, KeyError, TypeError, AttributeError):  # whatever zarr makes of foreign JSON
+                pass
+            (store / "zarr.json").unlink(missing_ok=True)
+            return self._create_array(store)
         except OSError as error:
-            raise InputError(f"cannot write {store}: {(error.strerror or str(error)).lower()}") from error
-        return array.with_config({"write_empty_chunks": True})
+            raise InputError(f"cannot write {store}: {_reason(error)}") from error
+
+    def _create_array(self, store: Path) -> zarr.Array[Any]:
+        planes = () if self.plan.planes == 1 else (self.plan.planes,)
+        return zarr.create_array(
+            store,
+            shape=(*planes, *self.plan.shape),
+            chunks=(*planes, *self._chunk),
+            dtype="uint8",
+            config={"write_empty_chunks": True},  # a chunk that is absent was not written, whatever it would hold
+        )
+
+    @property
+    def _chunk(self) -> tuple[int, int]:
+        edge = self.plan.blocks.edge
+        return min(edge, self.plan.shape[0]), min(edge, self.plan.shape[1])
 
 
 def is_run_directory(path: Path) -> bool:
@@ -200,9 +249,19 @@ def _digest(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
+def remove_run(path: Path) -> None:
+    """Remove a run directory, its plan last: what a kill leaves of it is a run directory still."""
+    for entry in path.glob("*"):
+        if entry.name != "plan.json":
+            shutil.rmtree(entry, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def _is_unborn(path: Path) -> bool:
     """Whether a directory holds no more than a run leaves that died before its plan was written."""
-    return path.is_dir() and all(entry.name == "done" or ".plan.json." in entry.name for entry in path.iterdir())
+    return path.is_dir() and all(
+        entry.name in ("done", "parts") or ".plan.json." in entry.name for entry in path.iterdir()
+    )
 
 
 def _write_first(path: Path, text: str) -> None:
@@ -215,8 +274,12 @@ def _write_first(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, "utf-8")
-        with suppress(FileExistsError):
+        try:
             os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links; of writers at the same moment the last wins there
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -224,5 +287,13 @@ def _write_first(path: Path, text: str) -> None:
 def _read_plan(path: Path) -> Plan:
     try:
         return Plan.from_json((path / "plan.json").read_text("utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / 'plan.json'} is damaged or of another version: remove {path}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path / 'plan.json'}: {_reason(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path / 'plan.json'} is damaged or of another version: remove {path} to start afresh"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return REFUSALS.get(error.errno or 0, (error.strerror or str(error)).lower())

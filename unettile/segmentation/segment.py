@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from unettile.errors import Incomplete, InputError
+from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.rundir import RunDirectory
-from unettile.segmentation.work import Watch, Work
+from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
+from unettile.segmentation.watch import Watch
+from unettile.segmentation.windows import WindowReader
+from unettile.segmentation.work import Tally, Work
 from unettile.tiling import Shard
 
 
@@ -22,23 +28,21 @@ class SegmentResult:
 
     Args:
         output: the file, or the run directory of a shard.
-        class_pixels: pixels of each class by name; None for probabilities and for shards.
-        computed, resumed: blocks.
+        tally: of the blocks.
         seconds: that this process took.
-        pixels: that this process computed.
+        class_pixels: pixels of each class by name; None for probabilities, for shards, and where another process had
+            the file ready.
     """
 
     output: Path
     plan: Plan = field(repr=False)
-    computed: int
-    resumed: int
-    pixels: int
+    tally: Tally
     seconds: float
     class_pixels: dict[str, int] | None = None
 
     @property
     def pixels_per_second(self) -> float:
-        return self.pixels / max(self.seconds, 1e-9)
+        return self.tally.pixels / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as JSON."""
@@ -55,8 +59,8 @@ class SegmentResult:
             "device": plan.device,
             "exact": plan.geometry.exact,
             "blocks": len(plan.blocks),
-            "blocks_computed": self.computed,
-            "blocks_resumed": self.resumed,
+            "blocks_computed": self.tally.computed,
+            "blocks_resumed": self.tally.resumed,
             "seconds": round(self.seconds, 3),
             "pixels_per_second": round(self.pixels_per_second),
         }
@@ -77,29 +81,45 @@ def segment_image(
 ) -> SegmentResult:
     """Segment a whole image into a file; a run that was stopped is gone on with.
 
+    Two processes that are given the same work do it twice, and do each other no harm.
+
+    Args:
+        overwrite: replace the file, and discard an unfinished run of other options.
+
     Raises:
         InputError: image or destination refused, or an unfinished run differs; nothing is under the final name.
         UsageError: options that do not fit.
-        Interrupted: `should_stop` returned a signal; what is finished is kept in the run directory.
+        Interrupted, Incomplete: `watch` asked to stop; what is finished is kept in the run directory.
     """
     watch = watch or Watch()
     start = time.monotonic()
-    check_output(output, overwrite=overwrite)
+    place = run_directory_for(output)
+    was_killed_at_the_end = not overwrite and output.exists() and is_run_directory(place)
+    if not was_killed_at_the_end:
+        check_output(output, overwrite=overwrite)
+    before = _identity(output)
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options)
         check_format(output, plan)
-        run = RunDirectory.join(run_directory_for(output), plan)
-        work = Work(slide, predictor, options.batch_for(predictor), run)
+        if was_killed_at_the_end and is_finished(output, plan):
+            remove_run(place)
+            return SegmentResult(output, plan, Tally(resumed=len(plan.blocks)), time.monotonic() - start)
+        run = RunDirectory.join(place, plan, discard=overwrite)
+        reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
+        work = Work(reader, predictor, options.batch_for(predictor), run)
         try:
-            work.do(range(len(plan.blocks)), watch)
-        except Exception:
-            run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
-            raise
-    counts = write_output(run, output)
+            with closing(reader):
+                work.do(range(len(plan.blocks)), watch)
+            counts = write_output(run, output, watch.check)
+        except Exception as error:
+            expected = isinstance(error, InputError | Incomplete)
+            if not expected or _identity(output) == before or not _is_by(output, plan):
+                run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
+                raise
+            counts = ()  # another process was given the same command, had the file ready and took the directory away
     run.remove()
     class_pixels = dict(zip(plan.class_names, counts, strict=True)) if counts else None
-    seconds = time.monotonic() - start
-    return SegmentResult(output, plan, work.computed, work.resumed, work.pixels, seconds, class_pixels)
+    return SegmentResult(output, plan, work.tally, time.monotonic() - start, class_pixels)
 
 
 def segment_shard(
@@ -115,13 +135,30 @@ def segment_shard(
     Raises:
         InputError: image or directory refused, or the directory's plan differs.
         UsageError: options that do not fit.
-        Interrupted: `should_stop` returned a signal; what is finished is kept.
+        Interrupted, Incomplete: `watch` asked to stop; what is finished is kept.
     """
     watch = watch or Watch()
     start = time.monotonic()
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options, shard.count)
         run = RunDirectory.join(directory, plan)
-        work = Work(slide, predictor, options.batch_for(predictor), run)
-        work.do(shard.blocks(plan.blocks), watch)
-    return SegmentResult(directory, plan, work.computed, work.resumed, work.pixels, time.monotonic() - start)
+        reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
+        work = Work(reader, predictor, options.batch_for(predictor), run)
+        with closing(reader):
+            work.do(shard.blocks(plan.blocks), watch)
+    return SegmentResult(directory, plan, work.tally, time.monotonic() - start)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _is_by(output: Path, plan: Plan) -> bool:
+    with suppress(InputError):
+        return is_finished(output, plan)
+    return False

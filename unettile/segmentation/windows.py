@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.errors import InputError
 from unettile.images.mirror import read_mirrored, reflect_indices
 from unettile.images.normalize import check_finite
-from unettile.images.slide import Slide
+from unettile.images.slide import Slide, fingerprint
 from unettile.segmentation.plan import Plan
+
+_HICCUPS = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)
+"""Errors of a network file system that may be gone when the file is opened again."""
 
 
 class WindowReader:
-    """Reads windows of a slide as the network wants them: mirrored, scaled, with its channels."""
+    """Reads windows of a slide as the network wants them; from one thread at a time.
 
-    def __init__(self, slide: Slide, plan: Plan, channels: int) -> None:
-        self._slide, self._plan, self._channels = slide, plan, channels
+    A read that fails as network file systems do is tried once more, on the file opened afresh.
+
+    Args:
+        slide: to read.
+        plan: of the run.
+        channels: that the network has.
+        reopen: opens the same slide again; without it nothing is tried twice.
+    """
+
+    def __init__(self, slide: Slide, plan: Plan, channels: int, reopen: Callable[[], Slide] | None = None) -> None:
+        self._slide, self._plan, self._channels, self._reopen = slide, plan, channels, reopen
 
     def read(self, box: Box) -> NDArray[np.generic]:
         """Return a region that may lie past the image, (h, w, C) in the slide's own type.
 
         Raises:
-            InputError: a pixel that is not a finite number, named in the image's coordinates.
+            InputError: the region cannot be read, or has a pixel that is not a finite number, named in the image's
+                coordinates.
         """
-        pixels = read_mirrored(self._slide, box)
+        try:
+            pixels = read_mirrored(self._slide, box)
+        except (InputError, OSError) as error:
+            if self._reopen is None or not _is_hiccup(error):
+                raise
+            self._slide.close()
+            self._slide = self._reopen()
+            self.check_unchanged()
+            pixels = read_mirrored(self._slide, box)
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             y, x, _ = np.argwhere(~np.isfinite(pixels))[0].tolist()
             height, width = self._slide.shape
@@ -39,3 +64,27 @@ class WindowReader:
         if scaled.shape[-1] == self._channels:
             return scaled
         return np.repeat(scaled, self._channels, axis=-1)  # grey for a network of colours, see Checkpoint.grey_to_rgb
+
+    def check_unchanged(self) -> None:
+        """Look at the file again.
+
+        Raises:
+            InputError: it is gone, or another than when the run was planned.
+        """
+        if fingerprint(self._slide) != self._plan.image:
+            raise InputError(
+                f"{self._slide.path} was changed while it was read: what was computed belongs to the image as it was;"
+                " put that back, or give --overwrite to start afresh"
+            )
+
+    def close(self) -> None:
+        self._slide.close()
+
+
+def _is_hiccup(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is one that may be gone at the next try."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _HICCUPS:
+            return True
+        error = error.__cause__
+    return False

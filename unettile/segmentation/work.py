@@ -1,98 +1,147 @@
-"""The work of a run: one block after the other, from windows to the run directory.
+"""The work of a run: one block after the other, from the slide to the run directory.
 
-    slide --read_mirrored--> block + margin --scale, cut--> windows --Predictor--> tiles --> block --> run directory
+    thread:   read block 1 | read block 2    | read block 3    |
+    caller:                | compute block 1 | compute block 2 | compute block 3
+    thread:                                  | write block 1   | write block 2   | write block 3
 
-Memory is that of one block and of one batch of windows, whatever the image's size.
+Memory is that of two blocks and of one batch of windows, whatever the image's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import Interrupted
-from unettile.images.slide import Slide
+from unettile.segmentation.compute import BlockPixels, TileComputer
 from unettile.segmentation.predict import Predictor
+from unettile.segmentation.recall import RECALL_BYTES, Recall
 from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.watch import Watch
 from unettile.segmentation.windows import WindowReader
-from unettile.tiling import Block, Tile
+from unettile.tiling import Block
+
+PART_S = 30.0
+"""Seconds after which the finished tiles of a block in work are stored: the most that a kill costs a slow network."""
+
+Within = Callable[[Box], NDArray[np.bool_]]
+"""Tells which pixels (h, w) of a box are to be segmented."""
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What is told to, and asked of, whoever started a run.
+@dataclass
+class Tally:
+    """What was done: blocks computed, blocks that were there, and the pixels of the former."""
 
-    Args:
-        on_progress: takes pixels done and pixels in all.
-        should_stop: asked after each block; returns the number of a signal, or None to go on.
-    """
-
-    on_progress: Callable[[int, int], None] = lambda done, total: None
-    should_stop: Callable[[], int | None] = lambda: None
+    computed: int = 0
+    resumed: int = 0
+    pixels: int = 0
 
 
 class Work:
-    """The loop over blocks; counts what it did."""
+    """The loop over blocks.
 
-    def __init__(self, slide: Slide, predictor: Predictor, batch: int, run: RunDirectory) -> None:
-        self._reader = WindowReader(slide, run.plan, predictor.checkpoint.in_channels)
-        self._predict = predictor.classes if run.plan.write == "classes" else predictor.levels
-        self._batch, self._run = batch, run
-        self.computed = self.resumed = self.pixels = 0
+    Args:
+        batch: windows at once.
+        within: tells where to work; None for everywhere.
+        recall_bytes: of windows that are remembered in order not to be computed twice; 0 for none.
+    """
+
+    def __init__(
+        self,
+        reader: WindowReader,
+        predictor: Predictor,
+        batch: int,
+        run: RunDirectory,
+        within: Within | None = None,
+        recall_bytes: int = RECALL_BYTES,
+    ) -> None:
+        plan = run.plan
+        predict = predictor.classes if plan.write == "classes" else predictor.levels
+        recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
+        self._computer = TileComputer(plan, reader.scale, predict, batch, recall)
+        self._reader, self._run, self._within = reader, run, within
+        self._step_s = 0.0  # the longest batch so far
+        self.tally = Tally()
 
     def do(self, indices: range, watch: Watch) -> None:
         """Compute the blocks that are not finished.
 
         Raises:
-            Interrupted: asked to stop.
+            Interrupted, Incomplete: asked to stop, or out of time; what is computed is kept.
+            InputError: the image cannot be read, or the run directory not be written.
         """
         blocks = [self._run.plan.blocks[index] for index in indices]
         total = sum(block.box.area for block in blocks)
         done = 0
-        for block in blocks:
-            if self._run.is_done(block):
-                self.resumed += 1
-            else:
-                pixels = self._compute(block, partial(_report, watch, done, total))
-                self._run.write_block(block, pixels)
-                self.computed += 1
-                self.pixels += block.box.area
-            done += block.box.area
-            watch.on_progress(done, total)
-            signum = watch.should_stop()
-            if signum is not None:
-                raise Interrupted(signum)
+        written: Future[None] | None = None
+        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+            coming = [reading.submit(self._read, block) for block in blocks[:1]]
+            for block, following in zip_longest(blocks, blocks[1:]):
+                work = coming.pop().result()
+                if following is not None:
+                    coming.append(reading.submit(self._read, following))
+                if work is None:
+                    self.tally.resumed += 1
+                else:
+                    pixels = self._compute(work, watch, done, total)
+                    if written is not None:
+                        written.result()  # at most one block waits to be written
+                    written = writing.submit(self._run.write_block, block, pixels)
+                    self.tally.computed += 1
+                    self.tally.pixels += block.box.area
+                done += block.box.area
+                watch.on_progress(done, total)
+                watch.check()
+            if written is not None:
+                written.result()
+        self._reader.check_unchanged()
 
-    def _compute(self, block: Block, on_area: Callable[[int], None]) -> NDArray[np.uint8]:
-        """Return the pixels of a block, (h, w) or (K, h, w)."""
-        plan = self._run.plan
-        tiles = list(plan.tiles.tiles_in(block.box))
-        region = Box(tiles[0].window.y0, tiles[0].window.x0, tiles[-1].window.y1, tiles[-1].window.x1)
-        pixels = self._reader.read(region)
-        planes = () if plan.planes == 1 else (plan.planes,)
-        result = np.empty((*planes, *block.box.shape), np.uint8)
-        area = 0
-        for batch in _batches(tiles, self._batch):
-            windows = np.stack([self._reader.scale(pixels[t.window.relative_to(region).slices]) for t in batch])
-            # the shape stays the same to the last: kernels may be chosen by it
-            padding = np.repeat(windows[-1:], self._batch - len(batch), axis=0)
-            outputs = self._predict(np.concatenate([windows, padding]) if len(padding) else windows)
-            for tile, output in zip(batch, outputs[: len(batch)], strict=True):
-                place = tile.write.relative_to(block.box).slices
-                result[(..., *place)] = output[..., : tile.write.height, : tile.write.width]
-                area += tile.write.area
-            on_area(area)
+    def _read(self, block: Block) -> BlockPixels | None:
+        """Return what is to be computed of a block; None if it is finished."""
+        if self._run.is_done(block):
+            return None
+        tiles = list(self._run.plan.tiles.tiles_in(block.box))
+        inside = None if self._within is None else self._within(block.box)
+        if inside is not None:
+            tiles = [tile for tile in tiles if inside[tile.write.relative_to(block.box).slices].any()]
+        if not tiles:
+            return BlockPixels(block, (), Box(0, 0, 0, 0), np.empty((0, 0, 1), np.uint8), inside)
+        windows = [tile.window for tile in tiles]
+        region = Box(
+            min(window.y0 for window in windows),
+            min(window.x0 for window in windows),
+            max(window.y1 for window in windows),
+            max(window.x1 for window in windows),
+        )
+        return BlockPixels(block, tiles, region, self._reader.read(region), inside)
+
+    def _compute(self, work: BlockPixels, watch: Watch, before: int, total: int) -> NDArray[np.uint8]:
+        """Return the pixels of a block, (h, w) or (K, h, w), from what an earlier process stored of it onwards."""
+        result, kept = self._run.read_part(work.block) or (work.background(self._run.plan), 0)
+        done = kept
+        stored = start = time.monotonic()
+        try:
+            for done in self._computer.fill(work, result, kept):
+                now = time.monotonic()
+                self._step_s, start = max(self._step_s, now - start), now
+                watch.on_progress(before + work.block.box.area * done // len(work.tiles), total)
+                if done == len(work.tiles):
+                    break
+                watch.check(ahead=self._step_s)
+                if now - stored >= PART_S:
+                    self._run.write_part(work.block, result, done)
+                    kept, stored = done, now
+        except BaseException:  # a signal, the time limit or a defect: what is computed is kept
+            if done > kept:
+                with suppress(Exception):
+                    self._run.write_part(work.block, result, done)
+            raise
+        work.clear_outside(self._run.plan, result)
         return result
-
-
-def _report(watch: Watch, before: int, total: int, area: int) -> None:
-    watch.on_progress(before + area, total)
-
-
-def _batches(tiles: list[Tile], size: int) -> Iterator[list[Tile]]:
-    return (tiles[start : start + size] for start in range(0, len(tiles), size))

@@ -1,0 +1,40 @@
+"""Watch: what a run tells whoever started it, and when it is to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unettile.errors import Incomplete, Interrupted
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is told to, and asked of, whoever started a run.
+
+    Args:
+        on_progress: takes pixels done and pixels in all.
+        should_stop: asked after each batch of windows; returns the number of a signal, or None to go on.
+        deadline: when the run's time is up, by `time.monotonic`, s; None for never.
+    """
+
+    on_progress: Callable[[int, int], None] = lambda done, total: None
+    should_stop: Callable[[], int | None] = lambda: None
+    deadline: float | None = None
+
+    def check(self, ahead: float = 0.0) -> None:
+        """Return if there is time for what comes next.
+
+        Args:
+            ahead: how long that takes, s.
+
+        Raises:
+            Interrupted: a signal asked the run to stop.
+            Incomplete: its time would be up before the next step is done.
+        """
+        signum = self.should_stop()
+        if signum is not None:
+            raise Interrupted(signum)
+        if self.deadline is not None and time.monotonic() + ahead >= self.deadline:
+            raise Incomplete("stopped by --max-time; what is finished is kept: give the same command again to go on")
