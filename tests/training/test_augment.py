@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unettile.training.augment import Warp, draw_warp, reflect, resample, resample_labels, vary_values
-from unettile.training.recipe import AugmentPart
+from unettile.images.normalize import Scaling
+from unettile.training.augment import Warp, draw_warp, reflect, resample, resample_labels, resample_map, vary_values
+from unettile.training.parts import AugmentPart
 
+SAME = Scaling((0.0, 0.0), (1.0, 1.0))
 STILL = AugmentPart(flip=False, rotate=False, zoom=(1.0, 1.0), elastic_std=0.0)
 
 
 def test_without_any_change_a_warp_is_a_crop() -> None:
-    warp = draw_warp(np.random.default_rng(0), STILL, 9, (50, 60))
+    warp = draw_warp(np.random.default_rng(0), STILL, 9, (25.0, 30.0))
     assert np.allclose(np.diff(warp.y, axis=0), 1, atol=1e-4) and np.allclose(np.diff(warp.y, axis=1), 0, atol=1e-4)
     assert np.allclose(np.diff(warp.x, axis=1), 1, atol=1e-4) and np.allclose(np.diff(warp.x, axis=0), 0, atol=1e-4)
 
@@ -20,13 +22,13 @@ def test_without_any_change_a_warp_is_a_crop() -> None:
 @pytest.mark.parametrize("zoom", [0.5, 2.0])
 def test_zoom_magnifies(zoom: float) -> None:
     part = AugmentPart(flip=False, rotate=False, zoom=(zoom, zoom), elastic_std=0.0)
-    warp = draw_warp(np.random.default_rng(0), part, 9, (50, 60))
+    warp = draw_warp(np.random.default_rng(0), part, 9, (25.0, 30.0))
     assert np.allclose(np.diff(warp.y, axis=0), 1 / zoom, atol=1e-4)
 
 
 def test_rotation_keeps_lengths_and_flip_changes_handedness() -> None:
     for seed in range(8):
-        warp = draw_warp(np.random.default_rng(seed), AugmentPart(zoom=(1.0, 1.0), elastic_std=0.0), 9, (50, 60))
+        warp = draw_warp(np.random.default_rng(seed), AugmentPart(zoom=(1.0, 1.0), elastic_std=0.0), 9, (25.0, 30.0))
         down = np.array([warp.y[1, 0] - warp.y[0, 0], warp.x[1, 0] - warp.x[0, 0]])
         right = np.array([warp.y[0, 1] - warp.y[0, 0], warp.x[0, 1] - warp.x[0, 0]])
         np.testing.assert_allclose([down @ down, right @ right, down @ right], [1, 1, 0], atol=1e-3)
@@ -38,7 +40,7 @@ def test_elastic_displacements_have_the_asked_spread_and_are_smooth() -> None:
     moved = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        warp = draw_warp(rng, part, 101, (1000, 1000))
+        warp = draw_warp(rng, part, 101, (500.0, 500.0))
         shift = warp.y - flat[:, None]
         moved.append(shift[0, 0] - shift[-1, -1])  # two independent corners of the coarse grid
         assert np.abs(np.diff(shift, axis=0)).max() < 2
@@ -49,15 +51,16 @@ def test_elastic_displacements_have_the_asked_spread_and_are_smooth() -> None:
 def test_reflect_equals_numpys_padding(length: int) -> None:
     line = np.arange(length, dtype=np.float32)
     padded = np.pad(line, 40, mode="reflect") if length > 1 else np.zeros(81, np.float32)
-    np.testing.assert_array_equal(reflect(np.arange(-40, length + 40, dtype=np.float32), length), padded[: length + 80])
+    beyond = np.arange(-40, length + 40, dtype=np.float32)[None]
+    np.testing.assert_array_equal(reflect(beyond, length)[0], padded[: length + 80])
 
 
 def test_resampling_at_pixel_centres_gives_the_pixels_and_between_them_the_mean() -> None:
     rng = np.random.default_rng(0)
     image = rng.random((7, 11, 2), np.float32)
     y, x = np.meshgrid(np.arange(7, dtype=np.float32), np.arange(11, dtype=np.float32), indexing="ij")
-    np.testing.assert_allclose(resample(image, y, x), image.transpose(2, 0, 1), atol=1e-5)
-    half = resample(image, y[:-1] + np.float32(0.5), x[:-1])
+    np.testing.assert_allclose(resample(image, y, x, SAME), image.transpose(2, 0, 1), atol=1e-5)
+    half = resample(image, y[:-1] + np.float32(0.5), x[:-1], SAME)
     np.testing.assert_allclose(half, ((image[1:] + image[:-1]) / 2).transpose(2, 0, 1), atol=1e-5)
     labels = rng.integers(0, 9, (7, 11))
     np.testing.assert_array_equal(resample_labels(labels, y + np.float32(0.2), x - np.float32(0.2)), labels)
@@ -68,9 +71,9 @@ def test_image_and_labels_move_together() -> None:
     labels[20:50, 30:70] = 1
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        warp = draw_warp(rng, AugmentPart(zoom=(0.7, 1.4)), 96, labels.shape)
+        warp = draw_warp(rng, AugmentPart(zoom=(0.7, 1.4)), 96, (40.0, 40.0))
         y, x = reflect(warp.y, 80), reflect(warp.x, 80)
-        image = resample(labels[..., None].astype(np.float32), y, x)[0]
+        image = resample_map(labels.astype(np.float32), y, x)
         clear = np.abs(image - 0.5) > 0.49
         np.testing.assert_array_equal(image[clear] > 0.5, resample_labels(labels, y, x)[clear] > 0)
 

@@ -21,8 +21,9 @@ from unettile.errors import Incomplete, InputError, Interrupted, UsageError
 from unettile.training.job import TrainJob
 from unettile.training.loop import TrainProgress, TrainResult, train
 from unettile.training.pairs import Pair, find_pairs, hold_out
-from unettile.training.recipe import AugmentPart, LabelPart, NetworkPart, OptimizerPart, Recipe, RunPart
-from unettile.training.setup import learning_rate
+from unettile.training.parts import AugmentPart, LabelPart, OptimizerPart, RunPart
+from unettile.training.recipe import NetworkPart, Recipe
+from unettile.training.schedule import learning_rate
 from unettile.training.state import TrainingFolder
 
 RECIPE = Recipe(
@@ -52,7 +53,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def _job(data: Path, recipe: Recipe = RECIPE, name: str = "model") -> TrainJob:
-    training, validation = hold_out(find_pairs(data / "images", data / "labels"), 0.34)
+    training, validation, _ = hold_out(find_pairs(data / "images", data / "labels"), 0.34)
     return TrainJob(training, validation, recipe, data / f"{name}.safetensors", torch.device("cpu"), "fp32", workers=0)
 
 
@@ -112,7 +113,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, at: i
 
 
 def test_a_time_limit_saves_and_says_how_to_go_on(data: Path) -> None:
-    with pytest.raises(Incomplete, match="after step 1: give the same command with --resume"):
+    with pytest.raises(Incomplete, match="after step 1: the run is saved; give the same command with --resume"):
         _train(replace(_job(data), max_seconds=0))
     assert TrainingFolder.beside(data / "model.safetensors").has_state
     assert not (data / "model.safetensors").exists()
@@ -185,7 +186,7 @@ def test_labels_of_another_shape_or_without_objects_are_refused(data: Path) -> N
 
 def test_the_held_out_images_depend_on_names_alone() -> None:
     pairs = [Pair(Path(f"{i}.png"), Path(f"{i}.png")) for i in range(50)]
-    _, held_out = hold_out(pairs, 0.2)
+    _, held_out, _ = hold_out(pairs, 0.2)
     assert len(held_out) == 10
     assert set(hold_out(pairs[::-1], 0.2)[1]) == set(held_out)
     for fraction in (0.0, 1.0, 0.001):

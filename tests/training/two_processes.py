@@ -16,7 +16,7 @@ from unettile.training.recipe import recipe_from_dict
 if __name__ == "__main__":
     data = Path(sys.argv[1])
     recipe = recipe_from_dict(json.loads((data / "job.json").read_text()))
-    training, validation = hold_out(find_pairs(data / "images", data / "labels"), 0.34)
+    training, validation, _ = hold_out(find_pairs(data / "images", data / "labels"), 0.34)
     output = data / "two.safetensors"
     train(
         TrainJob(training, validation, recipe, output, torch.device("cpu"), "fp32", workers=0),

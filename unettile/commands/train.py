@@ -50,7 +50,7 @@ def train(
         float | None,
         typer.Option(
             metavar="FRACTION",
-            help="Part of the images held out, chosen by their names. [default: 0.1]",
+            help="Part of the images held out, chosen by their names. Default: the recipe's, 0.1.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -103,15 +103,19 @@ def train(
     keep_freed_memory()
     chosen = choose_device(device)
     changed = (*(changes or ()), *([f"run.epochs={epochs}"] if epochs else ()))
-    held_out: Folders | float = 0.1 if validation is None else validation
+    read = read_recipe(recipe, changed)
+    held_out: Folders | float = read.split.validation if validation is None else validation
     if validation_images is not None and validation_labels is not None and validation is None:
         held_out = Folders(validation_images, validation_labels)
     elif validation_images is not None or validation_labels is not None:
         raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
     check_output(output, overwrite=overwrite, resume=resume)
+    data = find_data(Folders(images, labels, weights), held_out, read.split.test)
     job = TrainJob(
-        *find_data(Folders(images, labels, weights), held_out),
-        recipe=read_recipe(recipe, changed),
+        data.training,
+        data.validation,
+        test=data.test,
+        recipe=read,
         output=output,
         device=chosen,
         precision=choose_precision(precision.value, chosen),
@@ -134,9 +138,9 @@ def train(
                 )
 
         result = run_training(job, on_progress, should_stop)
-    best = result.best
-    if best is None:  # not the first process of several: nothing of its own to say
+    if not result.first:
         return
+    best = result.best
     plot_curves(result.rows, result.folder / "curves.png")
     console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; log and curves in {result.folder}")
     console.result(

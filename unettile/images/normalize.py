@@ -88,6 +88,7 @@ class Normalization:
         high_percentile: of the image's pixels, becomes 1.
         per_channel: each channel by its own percentiles; otherwise all by those of all channels together, which keeps
             the colour of a stain.
+        signed: the low percentile becomes -1 instead of 0.
 
     Raises:
         ValueError: not 0 ≤ low < high ≤ 100.
@@ -96,6 +97,7 @@ class Normalization:
     low_percentile: float = 1.0
     high_percentile: float = 99.8
     per_channel: bool = False
+    signed: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.low_percentile < self.high_percentile <= 100.0:
@@ -138,6 +140,8 @@ class Normalization:
             pairs = [_percentiles(sample[:, channel], ends) for channel in range(channels)]
         else:
             pairs = [_percentiles(sample.ravel(), ends)] * channels
+        if self.signed:  # what becomes 0 lies in the middle
+            pairs = [((low + high) / 2, high) for low, high in pairs]
         return Scaling(tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,11 +149,13 @@ class Normalization:
             "low_percentile": self.low_percentile,
             "high_percentile": self.high_percentile,
             "per_channel": self.per_channel,
+            **({"signed": True} if self.signed else {}),  # the plans and masks of other models stay what they were
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Normalization:
-        return cls(float(values["low_percentile"]), float(values["high_percentile"]), bool(values["per_channel"]))
+        percentiles = float(values["low_percentile"]), float(values["high_percentile"])
+        return cls(*percentiles, bool(values["per_channel"]), bool(values.get("signed", False)))
 
 
 def sample_boxes(shape: tuple[int, int]) -> Iterator[Box]:

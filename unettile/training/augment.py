@@ -1,16 +1,24 @@
-"""Augmentation: one coordinate map for all that moves pixels, then changes of grey values."""
+"""Augmentation: one coordinate map for all that moves pixels, then changes of grey values.
+
+What touches every pixel is compiled: a loader that makes samples on the cores that train has little time for each.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch.nn import functional as F
 
-from unettile.training.recipe import AugmentPart
+from unettile.images.normalize import HIGHEST, LOWEST, Scaling
+from unettile.training import kernels
+from unettile.training.parts import AugmentPart
+
+COMPILED = (np.uint8, np.uint16, np.float32)  # types of images that are resampled without a conversion
 
 
 @dataclass(frozen=True)
@@ -31,72 +39,116 @@ class Warp:
         return Warp(self.y[inside, inside], self.x[inside, inside])
 
 
-def draw_warp(rng: np.random.Generator, part: AugmentPart, edge: int, shape: tuple[int, int]) -> Warp:
-    """Draw a place in an image of `shape`, and a flip, rotation, zoom and elastic deformation, as one map.
+def draw_warp(rng: np.random.Generator, part: AugmentPart, edge: int, centre: tuple[float, float]) -> Warp:
+    """Draw a flip, rotation, zoom and elastic deformation about a place (y, x) of an image, as one map.
 
     The elastic part is that of the U-Net paper, section 3.1: Gaussian displacements on a coarse grid, bicubic between.
     """
-    centre = rng.uniform((0, 0), (shape[0] - 1, shape[1] - 1))
     angle = rng.uniform(0, 2 * np.pi) if part.rotate else 0.0
     zoom = np.exp(rng.uniform(np.log(part.zoom[0]), np.log(part.zoom[1])))
     mirror = -1.0 if part.flip and rng.random() < 0.5 else 1.0
-    offset = np.arange(edge, dtype=np.float32) - (edge - 1) / 2
-    dy, dx = offset[:, None], offset[None, :] * mirror
+    offset = np.arange(edge, dtype=np.float32) - np.float32((edge - 1) / 2)
+    dy, dx = offset[:, None], offset[None, :] * np.float32(mirror)
     if part.elastic_std > 0:
-        coarse = rng.normal(0, part.elastic_std, (1, 2, part.elastic_grid, part.elastic_grid)).astype(np.float32)
-        fine = F.interpolate(torch.from_numpy(coarse), size=(edge, edge), mode="bicubic", align_corners=True)
-        dy, dx = dy + fine[0, 0].numpy(), dx + fine[0, 1].numpy()
+        coarse = rng.normal(0, part.elastic_std, (2, part.elastic_grid, part.elastic_grid)).astype(np.float32)
+        between = _bicubic(edge, part.elastic_grid)
+        dy, dx = dy + between @ coarse[0] @ between.T, dx + between @ coarse[1] @ between.T
     cosine, sine = np.float32(np.cos(angle) / zoom), np.float32(np.sin(angle) / zoom)
     return Warp(
-        (cosine * dy - sine * dx + np.float32(centre[0])).astype(np.float32),
-        (sine * dy + cosine * dx + np.float32(centre[1])).astype(np.float32),
+        cosine * dy - sine * dx + np.float32(centre[0]),
+        sine * dy + cosine * dx + np.float32(centre[1]),
     )
+
+
+@lru_cache(maxsize=8)
+def _bicubic(edge: int, points: int) -> NDArray[np.float32]:
+    """Return the weights (edge, points) by which bicubic interpolation mixes values on a line of points."""
+    lines = torch.eye(points)[None, None]
+    mixed = F.interpolate(lines, (edge, points), mode="bicubic", align_corners=True)
+    weights: NDArray[np.float32] = mixed[0, 0].numpy()
+    return weights
 
 
 def reflect(coordinates: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     """Reflect coordinates about the centres of the first and last pixel, as often as needed, into 0 … length - 1."""
-    if length == 1:
-        return np.zeros_like(coordinates)
-    period = np.float32(2 * (length - 1))
-    folded = np.mod(coordinates, period)
-    return np.minimum(folded, period - folded)
+    folded = np.empty(coordinates.shape, np.float32)
+    kernels.reflect(_plain(coordinates), length, folded)
+    return folded
 
 
-def resample(image: NDArray[np.float32], y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (C, n, n) bilinear samples of `image` (H, W, C) at coordinates inside it."""
-    height, width = image.shape[:2]
-    grid = np.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], axis=-1)
-    source = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-    samples = F.grid_sample(source, torch.from_numpy(grid)[None], padding_mode="border", align_corners=True)
-    result: NDArray[np.float32] = samples[0].numpy()
-    return result
+def resample(
+    image: NDArray[np.generic], y: NDArray[np.float32], x: NDArray[np.float32], scaling: Scaling
+) -> NDArray[np.float32]:
+    """Return (C, n, n) bilinear samples of an image (H, W, C), scaled, at coordinates inside it."""
+    if image.dtype not in COMPILED:
+        image, scaling = scaling.apply(image), Scaling((0.0,) * image.shape[2], (1.0,) * image.shape[2])
+    out = np.empty((image.shape[2], *y.shape), np.float32)
+    low = np.array(scaling.low, np.float32)
+    spread = np.array(scaling.high, np.float32) - low
+    gain = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
+    kernels.resample(_plain(image), y, x, low, gain, np.float32(LOWEST), np.float32(HIGHEST), out)
+    return out
+
+
+def resample_map(values: NDArray[np.float32], y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (n, n) bilinear samples of a map (H, W) at coordinates inside it."""
+    out = np.empty((1, *y.shape), np.float32)
+    low, gain, bound = np.zeros(1, np.float32), np.ones(1, np.float32), np.float32(np.inf)
+    kernels.resample(_plain(values[..., None]), y, x, low, gain, -bound, bound, out)
+    values = out[0]
+    return values
 
 
 def resample_labels(labels: NDArray[np.integer], y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.integer]:
     """Return the labels (H, W) nearest to the coordinates."""
-    return labels[np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)]
+    out = np.empty(y.shape, labels.dtype)
+    kernels.nearest(_plain(labels), y, x, out)
+    return out
 
 
 def vary_values(rng: np.random.Generator, part: AugmentPart, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Change the values of a scaled image (C, n, n), whose darkest and brightest pixels are about 0 and 1."""
     if len(image) == 3 and rng.random() < part.grey:
         image = np.repeat(image.mean(axis=0, keepdims=True), 3, axis=0)
+    gain, shift = np.ones(len(image)), np.zeros(len(image))  # all linear changes of a channel are one
     if rng.random() < part.invert:
-        image = 1 - image
-    if part.color > 0 and len(image) > 1 and np.ptp(image, axis=0).max() > 1e-3:  # grey images stay grey
-        image = image * rng.uniform(1 - part.color, 1 + part.color, (len(image), 1, 1)).astype(np.float32)
-        image = image + rng.uniform(-part.color / 2, part.color / 2, (len(image), 1, 1)).astype(np.float32)
+        gain, shift = -gain, shift + 1
+    if part.color > 0 and len(image) > 1:
+        stronger = rng.uniform(1 - part.color, 1 + part.color, len(image))
+        brighter = rng.uniform(-part.color / 2, part.color / 2, len(image))
+        if kernels.is_coloured(image, 1e-3):  # grey images stay grey
+            gain, shift = gain * stronger, shift * stronger + brighter
     if rng.random() < part.dim:
-        image = image * np.float32(np.exp(rng.uniform(np.log(0.2), 0)))
-    if part.gamma > 0:
-        power = np.float32(np.exp(rng.uniform(-part.gamma, part.gamma)))
-        image = np.sign(image) * np.abs(image) ** power
-    gain = np.float32(1 + rng.uniform(-part.contrast, part.contrast))
-    image = (image - image.mean()) * gain + image.mean() + np.float32(rng.uniform(-part.brightness, part.brightness))
+        factor = np.exp(rng.uniform(np.log(0.2), 0))
+        gain, shift = gain * factor, shift * factor
+    power = np.exp(rng.uniform(-part.gamma, part.gamma)) if part.gamma > 0 else 1.0
+    contrast = 1 + rng.uniform(-part.contrast, part.contrast)
+    brightness = rng.uniform(-part.brightness, part.brightness)
+    out = np.empty(image.shape, np.float32)
+    mean = kernels.bend(image, gain.astype(np.float32), shift.astype(np.float32), np.float32(power), out)
     if part.blur > 0 and rng.random() < 0.5:
-        sigma = rng.uniform(0, part.blur)
-        image = np.stack([ndimage.gaussian_filter(channel, sigma) for channel in image])
+        out = _blurred(out, rng.uniform(0, part.blur))
+    noise = None
     if part.noise > 0 and rng.random() < 0.5:
-        noise = rng.normal(0, rng.uniform(0, part.noise), image.shape[1:])
-        image = image + noise.astype(np.float32)  # the same on all channels, so that grey stays grey
-    return image.astype(np.float32)
+        strength = np.float32(rng.uniform(0, part.noise))
+        noise = rng.standard_normal(image.shape[1:], np.float32) * strength  # one for all channels: grey stays grey
+    out *= np.float32(contrast)
+    out += np.float32(mean * (1 - contrast) + brightness)
+    if noise is not None:
+        out += noise
+    return out
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array in the one layout that the kernels are compiled for."""
+    return np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+
+
+def _blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Return a Gaussian blur of an image (C, n, n), mirrored at its edges, cut off at 3 sigma."""
+    radius = min(int(np.ceil(3 * sigma)), image.shape[1] - 1, image.shape[2] - 1)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-6)) ** 2).astype(np.float32)
+    taps /= taps.sum()
+    out = np.empty_like(image)
+    kernels.blur(image, taps, out)
+    return out

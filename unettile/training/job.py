@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +29,7 @@ class TrainJob:
         workers: processes that make samples; 0 makes them in the training process.
         max_seconds: stop, resumable, after so long; None for no limit.
         resume: go on with what the training folder holds.
+        test: images to score once, at the end.
         start: a model whose parameters the network begins with, instead of random ones.
     """
 
@@ -35,10 +39,31 @@ class TrainJob:
     output: Path
     device: torch.device
     precision: str
+    test: tuple[Pair, ...] = ()
     workers: int = 1
     max_seconds: float | None = None
     resume: bool = False
     start: Checkpoint | None = None
+
+    def plan(self) -> dict[str, Any]:
+        """Return, as JSON, what a run that is resumed must share with the one that was stopped."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "precision": self.precision,
+            "start": self.start.sha256 if self.start else None,
+            "training": _names_digest(self.training),
+            "validation": _names_digest(self.validation),
+            "test": _names_digest(self.test),
+        }
+
+
+@dataclass(frozen=True)
+class Data:
+    """Pairs to train, to validate and to test on."""
+
+    training: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    test: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,19 +75,24 @@ class Folders:
     weights: Path | None = None
 
 
-def find_data(training: Folders, validation: Folders | float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Return training and validation pairs.
+def find_data(training: Folders, validation: Folders | float, test: float = 0.0) -> Data:
+    """Return the pairs of each part.
 
     Args:
         validation: directories of their own, or the fraction of the training images to hold out.
+        test: the fraction to hold out besides.
 
     Raises:
-        InputError: files that do not pair, or a fraction that leaves nothing.
+        InputError: files that do not pair, or fractions that leave a part empty.
     """
     pairs = find_pairs(training.images, training.labels, training.weights)
     if isinstance(validation, float):
-        return hold_out(pairs, validation)
-    return pairs, find_pairs(validation.images, validation.labels)
+        return Data(*hold_out(pairs, validation, test))
+    validating = find_pairs(validation.images, validation.labels)
+    if not test:
+        return Data(pairs, validating)
+    kept, tested, _ = hold_out(pairs, test)
+    return Data(kept, validating, tested)
 
 
 def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
@@ -80,3 +110,8 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
         raise InputError(f"{output} exists: choose another name, or give --overwrite")
     if overwrite and not resume:
         TrainingFolder.beside(output).clear()
+
+
+def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
+    names = "\n".join(sorted(pair.name for pair in pairs))
+    return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from unettile.atomic import atomic_path
-from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_checkpoint
+from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
-from unettile.images.colours import distinct_colours
-from unettile.images.normalize import Normalization
 from unettile.networks import build_network
+from unettile.training.average import Average
+from unettile.training.card import make_checkpoint
+from unettile.training.cost import Cost, Meter
 from unettile.training.job import TrainJob
-from unettile.training.loss import weighted_cross_entropy
-from unettile.training.pairs import Pair
-from unettile.training.samples import Samples
-from unettile.training.setup import class_weights, learning_rate, look_at, make_fabric, make_optimizer, start_from
+from unettile.training.losses import training_loss
+from unettile.training.samples import Samples, collate
+from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience
+from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
-from unettile.training.validate import Scores, validate
+from unettile.training.survey import Source, class_weights, survey
+from unettile.training.validate import ImageScore, Judge, Scores
 
 LOG_EVERY = 10  # steps between two reports of progress
+SAVE_EVERY_S = 600.0  # a process that is killed loses no more than this
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,28 @@ class TrainProgress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The finished checkpoint, the log and its best epoch; processes other than the first keep no log."""
+    """A finished run.
+
+    Args:
+        checkpoint: the best epoch.
+        rows, best: the log and its best epoch.
+        validation, test: scores of the checkpoint; there may be no images to test on.
+        sources: the images validated on, in the order of their scores.
+        judge: scores and predicts with the checkpoint's network.
+        cost: what the run took.
+        first: whether this is the first of several processes, which alone writes and speaks.
+    """
 
     checkpoint: Checkpoint
     rows: tuple[LogRow, ...]
-    best: LogRow | None
+    best: LogRow
+    validation: Scores
+    test: Scores | None
+    sources: tuple[Source, ...]
+    judge: Judge
+    cost: Cost
     folder: Path
+    first: bool
 
 
 def train(
@@ -67,14 +82,19 @@ def train(
 
     Raises:
         InputError: unusable images, labels or recipe, or a run to resume that differs.
-        Incomplete: `max_seconds` is over; the run is saved.
+        Incomplete: `max_seconds` is over, or SIGUSR1 came; the run is saved.
         Interrupted: `should_stop` said so; the run is saved.
     """
     fabric = make_fabric(job.device, job.precision)
-    batch, processes = job.recipe.run.batch, fabric.world_size
-    if batch % processes:
-        raise InputError(f"run.batch = {batch} cannot be shared by {processes} processes: use a multiple")
-    return _Run(job, fabric).go(on_progress, should_stop)
+    run, processes = job.recipe.run, fabric.world_size
+    if run.batch % (processes * run.accumulate):
+        raise InputError(
+            f"run.batch = {run.batch} cannot be shared by {processes} processes in {run.accumulate} passes: use a "
+            "multiple"
+        )
+    if not run.steps_per_epoch:
+        run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
+    return _Run(replace(job, recipe=replace(job.recipe, run=run)), fabric).go(on_progress, should_stop)
 
 
 class _Run:
@@ -84,25 +104,26 @@ class _Run:
         recipe = job.recipe
         self.job, self.recipe, self.fabric = job, recipe, fabric
         self.folder = TrainingFolder.beside(job.output)
-        self.began = time.monotonic()
-        self.training = look_at(job.training, recipe)
-        self.validation = look_at(job.validation, recipe)
+        self.meter = Meter()
+        self.training, self.validation = survey(job.training, recipe), survey(job.validation, recipe)
+        self.test = survey(job.test, recipe)
         self._begin_folder()
         self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
         network = build_network(recipe.network.name, recipe.network_config())
         if job.start is not None:
             start_from(network, job.start, recipe)
-        geometry = network.geometry
-        assert isinstance(geometry, Geometry)
-        geometry.check_output_edge(recipe.run.output_edge)
-        self.geometry = geometry
+        assert isinstance(network.geometry, Geometry) and isinstance(network.lost, int)
+        self.geometry, self.lost = network.geometry, network.lost
+        check_window(self.geometry, self.lost, recipe.run.output_edge)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # on CPUs torch has none: one set a process
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network = fabric.setup_module(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-        optimizer = fabric.setup_optimizers(make_optimizer(network, recipe))
+        optimizer = fabric.setup_optimizers(make_optimizer(network, recipe.optimizer))
         assert not isinstance(optimizer, tuple)
         self.optimizer = optimizer
+        self.average = Average(self.network.module, recipe.run.ema) if recipe.run.ema > 0 else None
         self.step = 0
-        self.seconds_before = 0.0
         self.rows: list[LogRow] = []
         self.loss_sum, self.loss_count = 0.0, 0
         if job.resume and self.folder.has_state:
@@ -112,20 +133,26 @@ class _Run:
         run = self.recipe.run
         steps = run.epochs * run.steps_per_epoch
         recent: list[float] = []
-        for batch in self._batches():
-            recent = [*recent[1 - LOG_EVERY :], self._train_step(batch)]
+        batches = iter(()) if self._is_over() else self._batches()
+        for batch in batches:
+            if isinstance(batch, InputError):
+                raise batch
+            value, signum = self._together(self._train_step(*batch), should_stop())
+            recent = [*recent[1 - LOG_EVERY :], value]
             done = self.step % run.steps_per_epoch == 0
             if done:
                 self._end_epoch()
             if self.fabric.is_global_zero and (done or self.step % LOG_EVERY == 0):
                 row = self.rows[-1] if done else None
                 on_progress(TrainProgress(self.step, steps, float(np.mean(recent)), row))
-            self._stop_if_asked(should_stop(), self.step == steps)
+            if self._is_over():
+                break
+            self._stop_if_asked(signum)
         return self._finish()
 
-    def _batches(self) -> Iterator[list[Tensor]]:
+    def _batches(self) -> Iterator[Any]:
         run = self.recipe.run
-        samples = Samples(self.training, self.recipe, self.geometry, self.class_weights)
+        samples = Samples(self.training, self.recipe, self.lost, self.class_weights)
         world, rank = self.fabric.world_size, self.fabric.global_rank
         share = run.batch // world
         # sample numbers depend on the step alone, so that a resumed or distributed run sees the same ones
@@ -133,167 +160,203 @@ class _Run:
             list(range(step * run.batch + rank * share, step * run.batch + (rank + 1) * share))
             for step in range(self.step, run.epochs * run.steps_per_epoch)
         ]
-        own = torch.Generator()  # else the loader draws from the generator that dropout uses, and a resumed run differs
-        workers = self.job.workers
         loader = DataLoader(
-            samples, batch_sampler=numbers, num_workers=workers, generator=own, worker_init_fn=_leave_signals
+            samples,
+            batch_sampler=numbers,
+            num_workers=self.job.workers,
+            collate_fn=collate,
+            generator=torch.Generator(),  # else the loader draws from the generator that dropout uses
+            worker_init_fn=_begin_worker,
+            pin_memory=self.fabric.device.type == "cuda",
         )
         placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         assert not isinstance(placed, list)
         return iter(placed)
 
-    def _train_step(self, batch: list[Tensor]) -> float:
-        windows, classes, weights = batch
-        rate = learning_rate(self.step, self.recipe)
+    def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor) -> float:
+        """Take one step of the optimiser; return the loss of this process's share of the batch."""
+        run, part = self.recipe.run, self.recipe.optimizer
+        rate = learning_rate(self.step, self.recipe, [row.validation_loss for row in self.rows])
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        # dropout follows from the step, so that a resumed run drops the same, and each process its own
+        torch.manual_seed((run.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank)
         self.network.train()
         self.optimizer.zero_grad()
-        logits = self.network(windows.contiguous(memory_format=torch.channels_last))
-        loss = weighted_cross_entropy(logits, classes, weights)
-        self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.recipe.optimizer.clip_norm)
+        value = 0.0
+        passes = zip(*(tensor.chunk(run.accumulate) for tensor in (windows, classes, weights)), strict=True)
+        for index, (x, c, w) in enumerate(passes):
+            with self.fabric.no_backward_sync(self.network, enabled=index < run.accumulate - 1):
+                outputs = self.network(x.contiguous(memory_format=torch.channels_last))
+                loss = training_loss(outputs, c, w, self.recipe.loss) / run.accumulate
+                self.fabric.backward(loss)
+            value += float(loss.detach())
+        if part.clip_norm > 0:
+            # a norm that is not finite is told below, in our own words
+            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=part.clip_norm, error_if_nonfinite=False)
         self.optimizer.step()
         self.step += 1
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise InputError(f"the loss is {value} at step {self.step}: lower optimizer.learning_rate, or check inputs")
-        self.loss_sum, self.loss_count = self.loss_sum + value, self.loss_count + 1
+        if self.average is not None:
+            self.average.update(self.network.module, self.step)
         return value
 
-    def _end_epoch(self) -> None:
-        scores: Scores | None = None
-        if self.fabric.is_global_zero:
-            network = self.network.module
-            network.eval()
-            with self.fabric.autocast():
-                scores = validate(network, self.geometry, self.validation, self.recipe)
-            self._log(scores)
-        self.fabric.barrier()
+    def _together(self, loss: float, signum: int | None) -> tuple[float, int | None]:
+        """Return the mean loss of the processes, and the signal that any of them was sent.
 
-    def _log(self, scores: Scores) -> None:
-        before = max((self._selected(row) for row in self.rows), default=-math.inf)
+        Raises:
+            InputError: the loss is not a finite number.
+        """
+        if self.fabric.world_size > 1:
+            shared = self.fabric.all_gather(torch.tensor([loss, float(signum or 0)], dtype=torch.float64))
+            assert isinstance(shared, Tensor)
+            loss, signum = float(shared[:, 0].mean()), int(shared[:, 1].max()) or None
+        if not math.isfinite(loss):
+            raise InputError(f"the loss is {loss} at step {self.step}: lower optimizer.learning_rate, or check inputs")
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+        return loss, signum
+
+    def _end_epoch(self) -> None:
+        self.meter.pause()
+        network = self.network.module if self.average is None else self.average.network
+        scores = self._scores(network, self.validation)
         row = LogRow(
             epoch=self.step // self.recipe.run.steps_per_epoch,
             step=self.step,
             training_loss=self.loss_sum / self.loss_count,
             validation_loss=scores.loss,
-            iou=scores.foreground_iou,
+            iou=scores.iou,
             ap=scores.ap,
-            learning_rate=learning_rate(self.step - 1, self.recipe),
-            seconds=self._seconds(),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            seconds=self.meter.seconds,
         )
         self.loss_sum, self.loss_count = 0.0, 0
+        best = max((self._figure(earlier) for earlier in self.rows), default=-math.inf)
         self.rows.append(row)
-        if self._selected(row) > before or not self.folder.best.exists():
-            save_checkpoint(self._checkpoint(row), self.folder.best)
-        self.folder.write_log(self.rows)
-        self._save()
-
-    def _selected(self, row: LogRow) -> float:
-        by = self.recipe.run.select
-        return Scores(row.validation_loss, (math.nan, row.iou), row.ap).selected(by)
-
-    def _stop_if_asked(self, signum: int | None, finished: bool) -> None:
-        limit = self.job.max_seconds
-        over = limit is not None and time.monotonic() - self.began > limit
-        asked, late = self._highest(signum or 0), self._highest(over)  # a stop of one process is a stop of all
-        if finished or not (asked or late):
-            return
         if self.fabric.is_global_zero:
+            if self._figure(row) > best or not self.folder.best.exists():
+                save_checkpoint(make_checkpoint(self.job, network, self.geometry, scores, row), self.folder.best)
+            self.folder.write_log(self.rows)
             self._save()
         self.fabric.barrier()
-        if asked:
-            raise Interrupted(asked)
-        raise Incomplete(f"the time limit is reached after step {self.step}: give the same command with --resume")
+        self.meter.go_on()
 
-    def _highest(self, value: int) -> int:
-        """Return the largest of the processes' values."""
-        highest = self.fabric.all_reduce(torch.tensor(float(value)), reduce_op="max")
+    def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
+        """Score a network on images that the processes share among them."""
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        network.eval()
+        if world > 1:  # each process kept its own statistics of batch norm: the first one's count
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        judge = Judge(network, self.geometry, self.recipe)
+        with self.fabric.autocast():
+            own = [judge.score(source) for source in sources[rank::world]]
+        if world == 1:
+            return Scores.of(own)
+        shares: list[list[ImageScore]] = [[] for _ in range(world)]
+        torch.distributed.all_gather_object(shares, own)
+        return Scores.of([shares[index % world][index // world] for index in range(len(sources))])
+
+    def _figure(self, row: LogRow) -> float:
+        """Return the figure that chooses the best epoch; larger is better."""
+        by = self.recipe.run.select
+        chosen = -row.validation_loss if by == "loss" else row.ap if by == "ap" and row.ap is not None else row.iou
+        return -math.inf if math.isnan(chosen) else chosen
+
+    def _is_over(self) -> bool:
+        run = self.recipe.run
+        ended = self.step % run.steps_per_epoch == 0
+        late = ended and out_of_patience([self._figure(row) for row in self.rows], run.patience)
+        return self.step == run.epochs * run.steps_per_epoch or late
+
+    def _stop_if_asked(self, signum: int | None) -> None:
+        limit = self.job.max_seconds
+        late = self._any(limit is not None and self.meter.seconds_here > limit) if limit is not None else False
+        stop = bool(signum) or late
+        if self.fabric.is_global_zero and (stop or self.meter.since_saved > SAVE_EVERY_S):
+            self._save()
+        if not stop:
+            return
+        self.fabric.barrier()
+        if signum and signum != signal.SIGUSR1:
+            raise Interrupted(signum)
+        why = "SIGUSR1 came" if signum else "the time limit is reached"
+        raise Incomplete(f"{why} after step {self.step}: the run is saved; give the same command with --resume")
+
+    def _any(self, own: bool) -> bool:
+        """Whether it is so on any process."""
+        highest = self.fabric.all_reduce(torch.tensor(float(own)), reduce_op="max")
         assert isinstance(highest, Tensor)
-        return int(highest)
+        return bool(highest)
 
     def _finish(self) -> TrainResult:
+        best = max(self.rows, key=self._figure)
+        checkpoint = load_checkpoint(self.folder.best)
+        network = build_network(checkpoint.network, checkpoint.config)
+        network.load_state_dict(checkpoint.parameters)
+        network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        validation = self._scores(network, self.validation)
+        test = self._scores(network, self.test) if self.test else None
         if self.fabric.is_global_zero:
-            with atomic_path(self.job.output) as temporary:
-                shutil.copyfile(self.folder.best, temporary)
+            if test is not None:
+                scores = checkpoint.card["scores"] | {"test": {"iou": test.iou, "ap": test.ap, "loss": test.loss}}
+                checkpoint = replace(checkpoint, card=checkpoint.card | {"scores": scores})
+            checkpoint = save_checkpoint(checkpoint, self.job.output)
         self.fabric.barrier()
-        best = max(self.rows, key=self._selected, default=None)
-        return TrainResult(load_checkpoint(self.job.output), tuple(self.rows), best, self.folder.path)
+        return TrainResult(
+            checkpoint=checkpoint,
+            rows=tuple(self.rows),
+            best=best,
+            validation=validation,
+            test=test,
+            sources=self.validation,
+            judge=Judge(network, self.geometry, self.recipe),
+            cost=self.meter.cost(self.step, self.fabric),
+            folder=self.folder.path,
+            first=self.fabric.is_global_zero,
+        )
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""
-        plan = {
-            "recipe": self.recipe.to_dict(),
-            "precision": self.job.precision,
-            "start": self.job.start.sha256 if self.job.start else None,
-            "training": _names_digest(self.job.training),
-            "validation": _names_digest(self.job.validation),
-        }
+        plan = self.job.plan()
         if self.folder.has_state and not self.job.resume:
             raise InputError(f"{self.folder.path} holds an unfinished run: go on with --resume, or --overwrite it")
         if self.job.resume and self.folder.has_state:
             self.folder.check_plan(plan)
         elif self.fabric.is_global_zero:
-            self.folder.start(plan, [pair.name for pair in self.job.validation])
+            held_out = {"validation": self.job.validation, "test": self.job.test}
+            self.folder.start(plan, self.recipe, {part: [p.name for p in pairs] for part, pairs in held_out.items()})
         self.fabric.barrier()
-
-    def _seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.began
 
     def _save(self) -> None:
         self.folder.save(
             {
                 "network": self.network.module.state_dict(),
+                "average": self.average.network.state_dict() if self.average is not None else {},
                 "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
                 "step": self.step,
                 "loss": [self.loss_sum, float(self.loss_count)],
                 "rows": [[getattr(row, entry.name) for entry in fields(LogRow)] for row in self.rows],
-                "seconds": self._seconds(),
-                "random": torch.get_rng_state(),
+                "meter": self.meter.to_list(),
             }
         )
+        self.meter.saved()
 
     def _restore(self) -> None:
         state = self.folder.load()
         self.network.module.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = int(state["step"])
         self.loss_sum, self.loss_count = float(state["loss"][0]), int(state["loss"][1])
         self.rows = [LogRow(*values) for values in state["rows"]]
-        self.seconds_before = float(state["seconds"])
-        torch.set_rng_state(state["random"])
-
-    def _checkpoint(self, row: LogRow) -> Checkpoint:
-        recipe = self.recipe
-        images = recipe.images
-        return Checkpoint(
-            network=recipe.network.name,
-            config=recipe.network_config(),
-            geometry=self.geometry,
-            normalization=Normalization(images.low_percentile, images.high_percentile, images.per_channel),
-            classes=tuple(
-                ClassInfo(name, color)
-                for name, color in zip(recipe.labels.names, distinct_colours(recipe.classes), strict=True)
-            ),
-            parameters=dict(self.network.module.state_dict()),
-            grey_to_rgb=images.grey_to_rgb,
-            recipe=recipe.to_dict(),
-            card={
-                **{key: text for key, text in asdict(recipe.card).items() if text},
-                "images": {"training": len(self.training), "validation": len(self.validation)},
-                "epoch": row.epoch,
-                "scores": {"iou": row.iou, "ap": row.ap, "loss": row.validation_loss},
-            },
-        )
+        self.meter.add(state["meter"])
 
 
-def _leave_signals(worker: int) -> None:
-    """Let a worker ignore signals that a terminal or scheduler sends to the whole job: the training process decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
-    names = "\n".join(sorted(pair.name for pair in pairs))
-    return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}
+def _begin_worker(worker: int) -> None:
+    """Let a worker ignore signals sent to the whole job, which the training process answers, and use one thread."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)

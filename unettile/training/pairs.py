@@ -46,23 +46,31 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
     return tuple(Pair(found["image"][stem], found["label image"][stem], maps.get(stem)) for stem in sorted(stems))
 
 
-def hold_out(pairs: Sequence[Pair], fraction: float) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Split into training and validation pairs; the choice depends on the names alone, not on their order.
+def hold_out(
+    pairs: Sequence[Pair], validation: float, test: float = 0.0
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...], tuple[Pair, ...]]:
+    """Split into pairs to train, to validate and to test on; the choice depends on the names alone, not on their order.
 
-    The pairs whose names have the smallest SHA-256 validate: adding images to a set changes few of them.
+    The pairs whose names have the smallest SHA-256 validate, the next ones test: adding images to a set moves few.
 
     Raises:
-        InputError: a fraction, or a number of pairs, that leaves either part empty.
+        InputError: fractions, or a number of pairs, that leave a part empty that should not be.
     """
-    count = round(len(pairs) * fraction)
-    if not 0 < count < len(pairs):
-        raise InputError(
-            f"a validation fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
-            "part; change --validation"
-        )
+    validating, testing = round(len(pairs) * validation), round(len(pairs) * test)
+    for name, fraction, count in (("validation", validation, validating), ("test", test, testing)):
+        wanted = fraction > 0 or name == "validation"
+        if (wanted and count == 0) or validating + testing >= len(pairs):
+            raise InputError(
+                f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
+                f"part, and some to train on; change {'--validation' if name == 'validation' else 'split.test'}"
+            )
     ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
-    chosen = set(ranked[:count])
-    return tuple(p for p in pairs if p not in chosen), tuple(p for p in pairs if p in chosen)
+    part = {pair: index >= validating for index, pair in enumerate(ranked[: validating + testing])}
+    return (
+        tuple(pair for pair in pairs if pair not in part),
+        tuple(pair for pair in pairs if part.get(pair) is False),
+        tuple(pair for pair in pairs if part.get(pair) is True),
+    )
 
 
 def _by_stem(directory: Path) -> dict[str, Path]:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import math
+import operator
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from unettile.errors import InputError, UsageError
+from unettile.images.normalize import Normalization
 from unettile.networks import config_values, parse_config
+from unettile.training.parts import (
+    ABOVE,
+    AT_LEAST,
+    AT_MOST,
+    BELOW,
+    CHOICES,
+    AugmentPart,
+    CardPart,
+    ImagePart,
+    LabelPart,
+    LossPart,
+    OptimizerPart,
+    RunPart,
+    SamplePart,
+    SplitPart,
+)
 
-SHIPPED = ("nuclei",)
+SHIPPED = ("nuclei", "adam", "paper")
 
 
 @dataclass(frozen=True)
@@ -53,109 +73,6 @@ class NetworkPart:
 
 
 @dataclass(frozen=True)
-class ImagePart:
-    """How images are scaled: percentiles become 0 and 1; `grey_to_rgb` feeds grey images to three channels."""
-
-    low_percentile: float = 1.0
-    high_percentile: float = 99.8
-    per_channel: bool = False
-    grey_to_rgb: bool = False
-
-
-@dataclass(frozen=True)
-class LabelPart:
-    """What labels mean: `instances` (ids; every id > 0 is class 1) or `classes` (the value is the class).
-
-    `gap` is the background, in px of the network's input, that is carved between touching instances.
-    """
-
-    kind: str = "instances"
-    names: tuple[str, ...] = ("background", "object")
-    gap: int = 2
-
-
-@dataclass(frozen=True)
-class AugmentPart:
-    """Random changes of a sample; all that moves pixels is one resampling.
-
-    `zoom` is the range of magnification; `elastic_std` the standard deviation (px) of displacements on a coarse grid
-    of `elastic_grid` points a side; `contrast`, `brightness` and `gamma` are half-widths around no change;
-    `color`, `noise` (of the range) and `blur` (σ, px) are strengths; `invert`, `grey` and `dim` are probabilities:
-    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell.
-    """
-
-    flip: bool = True
-    rotate: bool = True
-    zoom: tuple[float, float] = (0.7, 1.4)
-    elastic_std: float = 10.0
-    elastic_grid: int = 3
-    contrast: float = 0.3
-    brightness: float = 0.15
-    gamma: float = 0.3
-    color: float = 0.0
-    noise: float = 0.0
-    blur: float = 0.0
-    invert: float = 0.0
-    grey: float = 0.0
-    dim: float = 0.0
-
-
-@dataclass(frozen=True)
-class LossPart:
-    """Weighted cross entropy: w0 and σ (px) of the border term; class weights `balanced` or `none`."""
-
-    w0: float = 10.0
-    sigma: float = 5.0
-    class_weights: str = "none"
-
-
-@dataclass(frozen=True)
-class OptimizerPart:
-    """AdamW or SGD with a linear warm-up and a cosine to zero over the whole run."""
-
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
-    warmup_steps: int = 100
-    clip_norm: float = 1.0
-
-
-@dataclass(frozen=True)
-class RunPart:
-    """How long, how much at once, and what decides which epoch was the best: `iou`, `ap` (objects) or `loss`."""
-
-    epochs: int = 50
-    steps_per_epoch: int = 100
-    batch: int = 8
-    output_edge: int = 196
-    select: str = "iou"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class CardPart:
-    """What the model's card says besides its scores: where the data come from, the model's licence, its limits."""
-
-    data: str = ""
-    licence: str = ""
-    limits: str = ""
-
-
-CHOICES = {
-    "labels.kind": ("instances", "classes"),
-    "loss.class_weights": ("balanced", "none"),
-    "optimizer.name": ("adamw", "sgd"),
-    "run.select": ("iou", "ap", "loss"),
-}
-AT_LEAST = {
-    "run.epochs": 1, "run.steps_per_epoch": 1, "run.batch": 1, "run.seed": 0, "labels.gap": 0, "loss.w0": 0,
-    "augment.elastic_std": 0, "augment.elastic_grid": 2, "optimizer.warmup_steps": 0,
-}  # fmt: skip
-ABOVE = {"loss.sigma": 0, "optimizer.learning_rate": 0, "optimizer.clip_norm": 0}
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A whole recipe; each part is a table of the TOML file.
 
@@ -166,6 +83,8 @@ class Recipe:
     network: NetworkPart = field(default_factory=NetworkPart)
     images: ImagePart = field(default_factory=ImagePart)
     labels: LabelPart = field(default_factory=LabelPart)
+    split: SplitPart = field(default_factory=SplitPart)
+    samples: SamplePart = field(default_factory=SamplePart)
     augment: AugmentPart = field(default_factory=AugmentPart)
     loss: LossPart = field(default_factory=LossPart)
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
@@ -176,17 +95,40 @@ class Recipe:
         for key, choices in CHOICES.items():
             if self.value(key) not in choices:
                 raise InputError(f"recipe: {key} = {self.value(key)!r} is not known; need one of {', '.join(choices)}")
-        for key, least in AT_LEAST.items():
-            if self.value(key) < least:
-                raise InputError(f"recipe: {key} = {self.value(key)!r} is too small; need at least {least}")
-        for key, bound in ABOVE.items():
-            if self.value(key) <= bound:
-                raise InputError(f"recipe: {key} = {self.value(key)!r} is too small; need more than {bound}")
+        for limits, fits, need in (
+            (AT_LEAST, operator.ge, "at least"),
+            (AT_MOST, operator.le, "at most"),
+            (ABOVE, operator.gt, "more than"),
+            (BELOW, operator.lt, "less than"),
+        ):
+            for key, limit in limits.items():
+                if not fits(self.value(key), limit):
+                    raise InputError(f"recipe: {key} = {self.value(key)!r} is out of range; need {need} {limit}")
         low, high = self.augment.zoom
         if not 0 < low <= high:
             raise InputError(f"recipe: augment.zoom = {self.augment.zoom} is no range; need 0 < low <= high")
-        if len(self.labels.names) < 2 or (self.labels.kind == "instances" and len(self.labels.names) != 2):
+        self._check_labels()
+        loss = self.loss
+        if not loss.cross_entropy + loss.dice + loss.focal > 0:
+            raise InputError("recipe: the loss has no term; need loss.cross_entropy, loss.dice or loss.focal above 0")
+        if self.run.batch % self.run.accumulate:
+            raise InputError(
+                f"recipe: run.batch = {self.run.batch} cannot be split into run.accumulate = {self.run.accumulate} "
+                "passes; use a multiple"
+            )
+        if any(not weight > 0 for weight in self.samples.weights.values()):
+            raise InputError(f"recipe: samples.weights = {self.samples.weights}; need figures above 0")
+
+    def _check_labels(self) -> None:
+        part = self.labels
+        if len(part.names) < 2 or (part.kind == "instances" and len(part.names) != 2):
             raise InputError("recipe: labels.names needs two names for instances, and at least two for classes")
+        if part.kind == "classes" and part.border:
+            raise InputError('recipe: labels.border lies between instances; need labels.kind = "instances" with it')
+        if part.colors and len(part.colors) != self.classes:
+            raise InputError(f"recipe: labels.colors has {len(part.colors)} colours for {self.classes} classes")
+        if any(not 0 <= value <= 255 for color in part.colors for value in color):
+            raise InputError("recipe: labels.colors needs three whole numbers from 0 to 255 for each class")
         self.network_config()
 
     def value(self, key: str) -> Any:
@@ -195,7 +137,16 @@ class Recipe:
 
     @property
     def classes(self) -> int:
-        return len(self.labels.names)
+        return len(self.labels.class_names)
+
+    @property
+    def in_channels(self) -> int:
+        return self.network.in_channels
+
+    @property
+    def normalization(self) -> Normalization:
+        part = self.images
+        return Normalization(part.low_percentile, part.high_percentile, part.per_channel, part.signed)
 
     def network_config(self) -> dict[str, Any]:
         """Return the network's whole config as plain values, classes included.
@@ -208,9 +159,16 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         parts = {entry.name: asdict(getattr(self, entry.name)) for entry in fields(self) if entry.name != "network"}
         return {"network": self.network.to_table()} | {
-            part: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-            for part, values in parts.items()
+            part: {key: _plain(value) for key, value in values.items()} for part, values in parts.items()
         }
+
+    def to_toml(self) -> str:
+        """Return the recipe as a TOML file that `read_recipe` reads back."""
+        tables = (
+            "\n".join([f"[{part}]", *(f"{key} = {_toml(value)}" for key, value in values.items())])
+            for part, values in self.to_dict().items()
+        )
+        return "\n\n".join(tables) + "\n"
 
 
 def read_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
@@ -248,25 +206,49 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
 
 
 def _part(kind: Any, part: str, table: dict[str, Any]) -> Any:
-    names = tuple(entry.name for entry in fields(kind))
-    default = kind()
+    hints = get_type_hints(kind)
     values = {}
     for key, value in table.items():
-        if key not in names:
-            raise InputError(f"recipe: unknown key {part}.{key}{_nearest(key, names)}")
-        values[key] = _convert(f"{part}.{key}", value, getattr(default, key))
+        if key not in hints:
+            raise InputError(f"recipe: unknown key {part}.{key}{_nearest(key, tuple(hints))}")
+        values[key] = _convert(f"{part}.{key}", value, hints[key])
     return kind(**values)
 
 
-def _convert(key: str, value: Any, like: Any) -> Any:
-    """Return `value` as the type that the key's default has; whole numbers serve for fractions, nothing else does."""
-    if isinstance(like, tuple) and isinstance(value, list | tuple) and value:
-        return tuple(_convert(key, item, like[0]) for item in value)
-    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
+def _convert(key: str, value: Any, kind: Any) -> Any:
+    """Return `value` as the type of the key; whole numbers serve for fractions, nothing else does."""
+    parts = get_args(kind)
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        if parts[-1] is ... or len(value) == len(parts):
+            return tuple(_convert(key, item, parts[0]) for item in value)
+    elif get_origin(kind) is dict and isinstance(value, dict):
+        return {str(name): _convert(f"{key}.{name}", item, parts[1]) for name, item in value.items()}
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    if type(value) is not type(like):
-        raise InputError(f"recipe: {key} = {value!r} has the wrong type; need one like {like!r}")
-    return value
+    elif type(value) is kind:
+        return value
+    raise InputError(f"recipe: {key} = {value!r} has the wrong type; need {_described(kind)}")
+
+
+def _described(kind: Any) -> str:
+    simple = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    if kind in simple:
+        return simple[kind]
+    parts = get_args(kind)
+    if get_origin(kind) is dict:
+        return f"a table of {_described(parts[1])} each"
+    return f"a list, each {_described(parts[0])}" if parts[-1] is ... else f"a list of {len(parts)}"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with lists for tuples, as JSON and TOML would bring it back."""
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:

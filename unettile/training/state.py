@@ -1,11 +1,13 @@
 """The training folder: what a run leaves beside its checkpoint, and how it goes on after a stop.
 
 model.training/
-    recipe.json      recipe, data and seeds; a resumed run must agree with it
-    validation.txt   names of the images that validate, one a line
+    recipe.toml      the recipe as a file that `train --recipe` takes
+    plan.json        recipe, data and precision; a resumed run must agree with it
+    validation.txt   names of the images that validate, one a line; test.txt likewise
     log.csv          one line an epoch
     state.pt         parameters, optimiser and step; replaced at each epoch and at a stop
     best.safetensors the best epoch so far
+    report.html      curves, pictures and scores of the finished run
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import torch
 
 from unettile.atomic import atomic_path
 from unettile.errors import InputError
+from unettile.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,23 @@ class TrainingFolder:
     def has_state(self) -> bool:
         return (self.path / "state.pt").exists()
 
-    def start(self, plan: dict[str, Any], validation: list[str]) -> None:
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def start(self, plan: dict[str, Any], recipe: Recipe, held_out: dict[str, list[str]]) -> None:
         """Create the folder for a new run, or empty the log of one that is started afresh."""
         self.path.mkdir(exist_ok=True)
         self.clear()
-        self._write_text("recipe.json", json.dumps(plan, indent=1, sort_keys=True) + "\n")
-        self._write_text("validation.txt", "\n".join(validation) + "\n")
+        self._write_text("plan.json", json.dumps(plan, indent=1, sort_keys=True) + "\n")
+        self._write_text("recipe.toml", recipe.to_toml())
+        for part, names in held_out.items():
+            if names:
+                self._write_text(f"{part}.txt", "\n".join(names) + "\n")
 
     def clear(self) -> None:
         """Remove what an earlier run left."""
-        for old in (self.path / "state.pt", self.best, self.log):
+        for old in (self.path / "state.pt", self.best, self.log, self.report, self.path / "test.txt"):
             old.unlink(missing_ok=True)
 
     def check_plan(self, plan: dict[str, Any]) -> None:
@@ -80,7 +90,7 @@ class TrainingFolder:
             InputError: they differ, or the file is damaged.
         """
         try:
-            earlier = json.loads((self.path / "recipe.json").read_text("utf-8"))
+            earlier = json.loads((self.path / "plan.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"cannot resume: {self.path / 'recipe.json'} is damaged; start afresh") from error
         now = json.loads(json.dumps(plan))

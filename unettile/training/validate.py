@@ -4,86 +4,171 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from unettile.box import Box
 from unettile.geometry import Geometry
-from unettile.images.mirror import reflect_indices
-from unettile.metrics.objects import average_precision, connected_components, match_counts
+from unettile.images.mirror import read_mirrored
+from unettile.metrics.objects import ObjectCounts, average_precision, connected_components, match_counts
 from unettile.metrics.pixels import confusion_matrix, iou
-from unettile.training.loss import weighted_cross_entropy
+from unettile.training.losses import weighted_cross_entropy
+from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
-from unettile.training.samples import Loaded, Source, classes_of, load_pair, to_channels
+from unettile.training.samples import to_channels
+from unettile.training.survey import Source
+from unettile.training.targets import target_of
 
 LARGEST = 1540  # px; of a larger image the middle is scored, so that memory stays bounded
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores over a set of images: mean cross entropy; IoU of each class; AP at IoU 0.5 of objects (None for classes).
+class ImageScore:
+    """How one image was segmented.
 
-    `iou` has one figure a class, pooled over all pixels; `ap` is the mean over images of TP / (TP + FP + FN), as in the
-    2018 Data Science Bowl.
+    Args:
+        name: of the image.
+        loss: mean cross entropy over its pixels.
+        confusion: (K, K) pixels, rows are the true class.
+        foreground: of instances, (2, 2) pixels: class 1 against all others, rows are the truth before gaps were carved.
+        objects: of instances, connected parts of class 1 against the instances at IoU 0.5.
     """
 
+    name: str
     loss: float
-    iou: tuple[float, ...]
-    ap: float | None
+    confusion: NDArray[np.int64]
+    foreground: NDArray[np.int64] | None
+    objects: ObjectCounts | None
 
     @property
     def foreground_iou(self) -> float:
-        """Mean IoU of the classes but the background."""
-        return float(np.nanmean(self.iou[1:]))
-
-    def selected(self, by: str) -> float:
-        """Return the figure that chooses the best epoch; larger is better."""
-        if by == "loss":
-            return -self.loss
-        return self.foreground_iou if by == "iou" or self.ap is None else self.ap
+        """Mean IoU of the classes but the background; NaN where there is nothing of them, neither true nor found."""
+        if self.foreground is not None:
+            return float(iou(self.foreground)[1])
+        return _mean(iou(self.confusion)[1:])
 
 
-def validate(network: nn.Module, geometry: Geometry, sources: Sequence[Source], recipe: Recipe) -> Scores:
-    """Score a network (callable on (1, C, H, W), in eval mode, on its own device) on whole images."""
-    device = next(network.parameters()).device
-    confusion = np.zeros((recipe.classes, recipe.classes), np.int64)
-    losses, precisions = [], []
-    for source in sources:
-        loaded = load_pair(source.pair)
-        box = _middle(source.shape)
-        window = torch.from_numpy(_window(loaded, source, box, geometry, recipe))[None].to(device)
-        labels = loaded.labels[box.slices]
-        truth = classes_of(labels, recipe, source.pair)
+@dataclass(frozen=True)
+class Scores:
+    """Scores over a set of images.
+
+    Args:
+        loss: mean cross entropy over images.
+        iou: mean IoU of the classes but the background, all pixels pooled; of instances, that of all objects together.
+        ap: of instances, AP at IoU 0.5, TP / (TP + FP + FN), mean over images, as in the 2018 Data Science Bowl.
+        confusion: (K, K) pixels, rows are the true class.
+        images: each by itself.
+    """
+
+    loss: float
+    iou: float
+    ap: float | None
+    confusion: NDArray[np.int64]
+    images: tuple[ImageScore, ...]
+
+    @classmethod
+    def of(cls, images: Sequence[ImageScore]) -> Scores:
+        """Return the scores of a set of scored images."""
+        pooled = reduce(add, [image.confusion for image in images])
+        foregrounds = [image.foreground for image in images if image.foreground is not None]
+        score = iou(reduce(add, foregrounds))[1:] if foregrounds else iou(pooled)[1:]
+        precisions = [average_precision(image.objects)[0] for image in images if image.objects is not None]
+        return cls(
+            float(np.mean([image.loss for image in images])),
+            _mean(score),
+            float(np.mean(precisions)) if precisions else None,
+            pooled,
+            tuple(images),
+        )
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network makes of an image, or of its middle.
+
+    Args:
+        box: the part of the image.
+        probabilities: (K, h, w) float32.
+    """
+
+    box: Box
+    probabilities: NDArray[np.float32]
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        largest: NDArray[np.uint8] = self.probabilities.argmax(axis=0).astype(np.uint8)
+        return largest
+
+
+class Judge:
+    """Scores a network, callable on (1, C, H, W) and in eval mode, on whole images."""
+
+    def __init__(self, network: nn.Module, geometry: Geometry, recipe: Recipe) -> None:
+        self._network = network
+        self._geometry = geometry
+        self._recipe = recipe
+        self._device = next(network.parameters()).device
+        assert isinstance(network.lost, int)
+        self._lost = network.lost
+
+    def score(self, source: Source) -> ImageScore:
+        """Return the scores of one image."""
+        part = self._recipe.labels
+        with OpenPair(source.pair, part) as opened:
+            box = middle(source.shape)
+            logits = self._logits(source, opened, box)
+            labels = opened.ids(box)
+        target = target_of(labels, part, str(source.pair.labels))
+        counted = np.ones(labels.shape, np.bool_) if target.counted is None else target.counted
+        share = torch.from_numpy(counted.astype(np.float32) * (counted.size / max(1, int(counted.sum()))))[None]
+        loss = weighted_cross_entropy(
+            logits, torch.from_numpy(target.classes)[None].to(self._device), share.to(self._device)
+        )
+        predicted = logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        confusion = confusion_matrix(predicted[counted], target.classes[counted], self._recipe.classes)
+        foreground = objects = None
+        if target.instances is not None:
+            found = (predicted == 1) & counted
+            true = np.where(counted, labels, 0)
+            foreground = confusion_matrix(found[counted].astype(np.uint8), (true[counted] > 0).astype(np.uint8), 2)
+            objects = match_counts(connected_components(found), true, (0.5,))
+        return ImageScore(source.pair.name, float(loss), confusion, foreground, objects)
+
+    def predict(self, source: Source) -> Predicted:
+        """Return the probabilities of one image."""
+        with OpenPair(source.pair, self._recipe.labels) as opened:
+            box = middle(source.shape)
+            logits = self._logits(source, opened, box)
+        return Predicted(box, logits.softmax(dim=1)[0].cpu().numpy())
+
+    def _logits(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
+        """Return (1, K, h, w) float32, K ≥ 2, of a part of an image, whose margin is mirrored at the image's edges."""
+        geometry = self._geometry
+        ends = [geometry.smallest_output_edge(length) + geometry.margin for length in box.shape]
+        window = Box(box.y0 - geometry.margin, box.x0 - geometry.margin, box.y0 + ends[0], box.x0 + ends[1])
+        values = source.scaling.apply(read_mirrored(opened.image, window))
+        channels = to_channels(np.ascontiguousarray(values.transpose(2, 0, 1)), self._recipe, source.pair)
+        batch = torch.from_numpy(channels)[None].to(self._device)
         with torch.inference_mode():
-            logits = network(window.contiguous(memory_format=torch.channels_last))[:, :, : box.height, : box.width]
-            target = torch.from_numpy(truth)[None].to(device)
-            losses.append(float(weighted_cross_entropy(logits, target, torch.ones_like(target, dtype=torch.float32))))
-            predicted = logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-        confusion += confusion_matrix(predicted, truth, recipe.classes)
-        if recipe.labels.kind == "instances":
-            counts = match_counts(connected_components(predicted > 0), labels, (0.5,))
-            precisions.append(average_precision(counts)[0])
-    ap = float(np.nanmean(precisions)) if precisions else None
-    return Scores(float(np.mean(losses)), tuple(float(value) for value in iou(confusion)), ap)
+            logits = self._network(batch.contiguous(memory_format=torch.channels_last))
+            cut = geometry.margin - self._lost  # what padding at the window's border reaches is not scored
+            scored: Tensor = logits[:, :, cut : cut + box.height, cut : cut + box.width].float()
+            return scored
 
 
-def _middle(shape: tuple[int, int]) -> Box:
+def middle(shape: tuple[int, int]) -> Box:
+    """Return the box that is scored of an image of that shape."""
     height, width = (min(edge, LARGEST) for edge in shape)
     y0, x0 = (shape[0] - height) // 2, (shape[1] - width) // 2
     return Box(y0, x0, y0 + height, x0 + width)
 
 
-def _window(loaded: Loaded, source: Source, box: Box, geometry: Geometry, recipe: Recipe) -> NDArray[np.float32]:
-    """Return (C, H, W) float32: `box` with its margin, mirrored at the image's edges, rounded up to a legal window."""
-    ends = (_window_end(box.height, geometry), _window_end(box.width, geometry))
-    rows = reflect_indices(box.y0 - geometry.margin, box.y0 + ends[0], source.shape[0])
-    columns = reflect_indices(box.x0 - geometry.margin, box.x0 + ends[1], source.shape[1])
-    values = source.scaling.apply(loaded.image[np.ix_(rows, columns)])
-    return to_channels(np.ascontiguousarray(values.transpose(2, 0, 1)), recipe, source.pair)
-
-
-def _window_end(length: int, geometry: Geometry) -> int:
-    return geometry.smallest_output_edge(length) + geometry.margin
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of the values that are numbers, or NaN if none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,66 @@
+"""The checkpoint of an epoch: parameters, and what people and `segment` should know about them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import islice
+
+from torch import nn
+
+from unettile.checkpoint import Checkpoint, ClassInfo
+from unettile.geometry import Geometry
+from unettile.images.colours import Colour, distinct_colours
+from unettile.images.palette import read_palette
+from unettile.metrics.pixels import iou
+from unettile.training.job import TrainJob
+from unettile.training.state import LogRow
+from unettile.training.validate import Scores
+
+PALETTES_READ = 16  # label images whose palettes are compared
+
+
+def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow) -> Checkpoint:
+    """Return the checkpoint of a network as it was scored after an epoch."""
+    recipe = job.recipe
+    names = recipe.labels.class_names
+    return Checkpoint(
+        network=recipe.network.name,
+        config=recipe.network_config(),
+        geometry=geometry,
+        normalization=recipe.normalization,
+        classes=tuple(ClassInfo(name, color) for name, color in zip(names, class_colours(job), strict=True)),
+        parameters=dict(network.state_dict()),
+        grey_to_rgb=recipe.images.grey_to_rgb,
+        recipe=recipe.to_dict(),
+        card={
+            **{key: text for key, text in asdict(recipe.card).items() if text},
+            "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},
+            "epoch": row.epoch,
+            "scores": {
+                "iou": row.iou,
+                "ap": row.ap,
+                "loss": row.validation_loss,
+                "classes": {
+                    name: round(float(value), 6)
+                    for name, value in zip(names, iou(scores.confusion), strict=True)
+                    if value == value  # JSON has no NaN, the IoU of a class that is nowhere
+                },
+            },
+        },
+    )
+
+
+def class_colours(job: TrainJob) -> tuple[Colour, ...]:
+    """Return the recipe's colours; else those of the label images' palette, if they have one and agree; else our own.
+
+    Colours of ids are those of no class: the palette counts only where label values are classes.
+    """
+    part, count = job.recipe.labels, job.recipe.classes
+    if part.colors:
+        return part.colors
+    if part.kind == "classes":
+        palettes = {read_palette(pair.labels) for pair in islice(job.training, PALETTES_READ)}
+        palette = palettes.pop() if len(palettes) == 1 else None
+        if palette is not None and len(set(palette[:count])) == count:
+            return palette[:count]
+    return distinct_colours(count)

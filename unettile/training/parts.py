@@ -1,0 +1,179 @@
+"""The tables of a recipe: each a frozen dataclass, its fields the table's keys, their values the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unettile.images.colours import Colour
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """How images are scaled: percentiles become 0 and 1, or -1 and 1 if `signed`; `grey_to_rgb` repeats grey images."""
+
+    low_percentile: float = 1.0
+    high_percentile: float = 99.8
+    per_channel: bool = False
+    signed: bool = False
+    grey_to_rgb: bool = False
+
+
+@dataclass(frozen=True)
+class LabelPart:
+    """What labels mean: `instances` (ids; every id > 0 is class 1) or `classes` (the value is the class).
+
+    `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
+    background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
+    and makes a last class, "border", of all background up to so wide between two instances. Pixels of the value
+    `ignore` do not count; -1 is none.
+    """
+
+    kind: str = "instances"
+    names: tuple[str, ...] = ("background", "object")
+    colors: tuple[Colour, ...] = ()
+    gap: int = 2
+    border: int = 0
+    ignore: int = -1
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return (*self.names, "border") if self.border else self.names
+
+
+@dataclass(frozen=True)
+class SplitPart:
+    """The parts of the images that are held out: to validate on after each epoch, and to test on once at the end."""
+
+    validation: float = 0.1
+    test: float = 0.0
+
+
+@dataclass(frozen=True)
+class SamplePart:
+    """Which images and places are seen how often.
+
+    `area`: 0 draws every image alike, 1 in proportion to its pixels, 0.5 between. `kinds`: 0 draws grey and colour
+    images as they come, 1 both equally often, 0.5 between. `weights` multiplies the odds of images whose names match a
+    pattern, `{"he_*" = 3.0}` say. `balance` = `classes` centres as many samples on one class as on another.
+    """
+
+    area: float = 0.5
+    kinds: float = 0.0
+    balance: str = "none"
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AugmentPart:
+    """Random changes of a sample; all that moves pixels is one resampling.
+
+    `zoom` is the range of magnification; `elastic_std` the standard deviation (px) of displacements on a coarse grid
+    of `elastic_grid` points a side; `contrast`, `brightness` and `gamma` are half-widths around no change;
+    `color`, `noise` (of the range) and `blur` (σ, px) are strengths; `invert`, `grey` and `dim` are probabilities:
+    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell.
+    """
+
+    flip: bool = True
+    rotate: bool = True
+    zoom: tuple[float, float] = (0.7, 1.4)
+    elastic_std: float = 10.0
+    elastic_grid: int = 3
+    contrast: float = 0.3
+    brightness: float = 0.15
+    gamma: float = 0.3
+    color: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    invert: float = 0.0
+    grey: float = 0.0
+    dim: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """The sum of `cross_entropy`, `dice` and `focal`, each times its figure here; 0 leaves a term out.
+
+    Cross entropy and focal loss are weighted by the weight map: `w0` and `sigma` (px) of the border term, class weights
+    `balanced` or `none`. A side output of a network that has some counts `side_outputs` times the main one.
+    """
+
+    cross_entropy: float = 1.0
+    dice: float = 0.0
+    focal: float = 0.0
+    focal_gamma: float = 2.0
+    side_outputs: float = 1.0
+    w0: float = 10.0
+    sigma: float = 5.0
+    class_weights: str = "none"
+
+
+@dataclass(frozen=True)
+class OptimizerPart:
+    """`adam`, `adamw` or `sgd`, with a linear warm-up; then the rate falls as `schedule` says.
+
+    `cosine`: to zero over the whole run; `constant`: not at all; `plateau`: by `factor` each time the validation loss
+    has not improved for `patience` epochs. `clip_norm` = 0 does not clip gradients.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    warmup_steps: int = 100
+    clip_norm: float = 1.0
+    schedule: str = "cosine"
+    patience: int = 3
+    factor: float = 0.5
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """How long, how much at once, and what decides which epoch was the best: `iou`, `ap` (objects) or `loss`.
+
+    `steps_per_epoch` = 0 takes as many as it needs to draw a sample for each training image. `accumulate` splits a
+    batch into so many passes. `ema` > 0 validates and keeps the moving average of the parameters with this decay.
+    `patience` > 0 stops after so many epochs without a better one.
+    """
+
+    epochs: int = 50
+    steps_per_epoch: int = 100
+    batch: int = 8
+    accumulate: int = 1
+    output_edge: int = 196
+    ema: float = 0.0
+    select: str = "iou"
+    patience: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CardPart:
+    """What the model's card says besides its scores: where the data come from, the model's licence, its limits."""
+
+    data: str = ""
+    licence: str = ""
+    limits: str = ""
+
+
+CHOICES = {
+    "labels.kind": ("instances", "classes"),
+    "samples.balance": ("none", "classes"),
+    "loss.class_weights": ("balanced", "none"),
+    "optimizer.name": ("adamw", "adam", "sgd"),
+    "optimizer.schedule": ("cosine", "constant", "plateau"),
+    "run.select": ("iou", "ap", "loss"),
+}
+AT_LEAST = {
+    "labels.gap": 0, "labels.border": 0, "labels.ignore": -1,
+    "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
+    "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.blur": 0,
+    "loss.cross_entropy": 0, "loss.dice": 0, "loss.focal": 0, "loss.focal_gamma": 0, "loss.side_outputs": 0,
+    "loss.w0": 0,
+    "optimizer.weight_decay": 0, "optimizer.momentum": 0, "optimizer.warmup_steps": 0, "optimizer.clip_norm": 0,
+    "optimizer.patience": 1,
+    "run.epochs": 1, "run.steps_per_epoch": 0, "run.batch": 1, "run.accumulate": 1, "run.ema": 0, "run.patience": 0,
+    "run.seed": 0,
+}  # fmt: skip
+AT_MOST = {"samples.area": 1, "samples.kinds": 1, "augment.invert": 1, "augment.grey": 1, "augment.dim": 1}
+ABOVE = {"loss.sigma": 0, "optimizer.learning_rate": 0, "optimizer.factor": 0}
+BELOW = {"optimizer.momentum": 1, "optimizer.factor": 1, "run.ema": 1, "split.validation": 1, "split.test": 1}

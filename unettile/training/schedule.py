@@ -1,0 +1,70 @@
+"""Optimisers, and what the learning rate and the end of a run follow from: the step and the log, nothing hidden.
+
+A function of the log alone goes on after a stop as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from unettile.training.parts import OptimizerPart
+from unettile.training.recipe import Recipe
+
+
+def make_optimizer(network: nn.Module, part: OptimizerPart) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; the learning rate is set anew at each step."""
+    parameters = network.parameters()
+    rate, decay = part.learning_rate, part.weight_decay
+    if part.name == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=part.momentum, weight_decay=decay)
+    if part.name == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+
+def learning_rate(step: int, recipe: Recipe, validation_losses: Sequence[float] = ()) -> float:
+    """Return the rate of a step, counted from 0: a linear warm-up, then what the schedule says.
+
+    Args:
+        validation_losses: of the epochs that have ended, for the schedule `plateau`.
+    """
+    part = recipe.optimizer
+    steps = recipe.run.epochs * recipe.run.steps_per_epoch
+    if step < part.warmup_steps:
+        return part.learning_rate * (step + 1) / part.warmup_steps
+    if part.schedule == "plateau":
+        return part.learning_rate * part.factor ** plateaus(validation_losses, part.patience)
+    if part.schedule == "constant":
+        return part.learning_rate
+    progress = (step - part.warmup_steps) / max(1, steps - part.warmup_steps)
+    return part.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def plateaus(losses: Sequence[float], patience: int) -> int:
+    """Return how often the lowest loss has stayed the lowest for `patience` further epochs; each counts afresh.
+
+    >>> plateaus([3, 2, 2, 2, 2, 2, 2], 3), plateaus([3, 2, 2, 1, 1, 1], 3)
+    (1, 0)
+    """
+    lowest, waited, count = math.inf, 0, 0
+    for loss in losses:
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(lowest, loss)
+        if waited == patience:
+            count, waited = count + 1, 0
+    return count
+
+
+def out_of_patience(figures: Sequence[float], patience: int) -> bool:
+    """Whether the best of the figures, larger is better, lies `patience` or more epochs back; 0 waits for ever.
+
+    >>> out_of_patience([1, 3, 2, 2], 2), out_of_patience([1, 3, 2], 2), out_of_patience([3, 1, 1], 0)
+    (True, False, False)
+    """
+    if not patience or not figures:
+        return False
+    return len(figures) - 1 - max(range(len(figures)), key=figures.__getitem__) >= patience

@@ -1,0 +1,116 @@
+"""Survey: every pair is looked at once before the first step, and what training needs to know of it is noted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError
+from unettile.images.normalize import Scaling
+from unettile.training.pairs import Pair
+from unettile.training.reader import OpenPair
+from unettile.training.recipe import Recipe
+from unettile.training.targets import target_margin, target_of
+from unettile.weightmap import balanced_weights
+
+PIECE = 1024  # px; labels are looked at piece by piece
+PIECES = 256  # of a larger label image as many are looked at, spread evenly
+PLACES = 512  # pixels of each class that are noted for an image
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A pair that was looked at.
+
+    Args:
+        shape: (H, W).
+        channels: of the image.
+        scaling: how its values are scaled.
+        counts: pixels of each class among those looked at.
+        places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced.
+    """
+
+    pair: Pair
+    shape: tuple[int, int]
+    channels: int
+    scaling: Scaling
+    counts: tuple[int, ...]
+    places: tuple[NDArray[np.int32], ...]
+
+
+def survey(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
+    """Open each pair, refusing what cannot be trained on.
+
+    Raises:
+        InputError: unreadable files, labels that do not fit, or another number of channels than the network takes.
+    """
+    return tuple(_look_at(pair, recipe) for pair in pairs)
+
+
+def class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...] | None:
+    """Return balanced weights over all training labels, or None for weights of 1.
+
+    Raises:
+        InputError: there is nothing but background.
+    """
+    counts = np.sum([source.counts for source in sources], axis=0)
+    if not counts[1:].any():
+        raise InputError("the training labels are background only: need at least one labelled pixel")
+    return balanced_weights([int(count) for count in counts]) if recipe.loss.class_weights == "balanced" else None
+
+
+def _look_at(pair: Pair, recipe: Recipe) -> Source:
+    with OpenPair(pair, recipe.labels) as opened:
+        image = opened.image
+        need = recipe.in_channels
+        if image.channels != need and not (image.channels == 1 and recipe.images.grey_to_rgb and need == 3):
+            hint = " and images.grey_to_rgb=true" if image.channels == 1 and need == 3 else f"={image.channels}"
+            raise InputError(
+                f"{pair.image} has {image.channels} channels, the recipe's network takes {need}: set "
+                f"{'network.in_channels' if hint.startswith('=') else 'network.in_channels=3'}{hint}"
+            )
+        scaling = recipe.normalization.measure(image)
+        counts, places = _look_at_labels(opened, recipe)
+        return Source(pair, opened.shape, image.channels, scaling, counts, places)
+
+
+def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], tuple[NDArray[np.int32], ...]]:
+    seed = int.from_bytes(hashlib.sha256(opened.pair.name.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+    whole, margin = Box.of_shape(opened.shape), target_margin(recipe.labels)
+    counts = np.zeros(recipe.classes, np.int64)
+    balance = recipe.samples.balance == "classes"
+    found: list[list[tuple[NDArray[np.float64], NDArray[np.int32]]]] = [[] for _ in range(recipe.classes)]
+    for box in _pieces(opened.shape):
+        near = box.expand(margin).intersect(whole)
+        target = target_of(opened.ids(near), recipe.labels, str(opened.pair.labels))
+        counted = target.classes if target.counted is None else np.where(target.counted, target.classes, -1)
+        classes = counted[box.relative_to(near).slices]
+        counts += np.bincount(classes[classes >= 0].ravel(), minlength=recipe.classes)
+        for index in range(recipe.classes) if balance else ():
+            flat = np.flatnonzero(classes == index)
+            keys = rng.random(len(flat))  # the pixels of the smallest keys are a fair choice over all pieces
+            chosen = np.argsort(keys)[:PLACES]
+            y, x = np.unravel_index(flat[chosen], classes.shape)
+            found[index].append((keys[chosen], np.stack([y + box.y0, x + box.x0], axis=1).astype(np.int32)))
+    places = []
+    for parts in found if balance else ():
+        keys = np.concatenate([part[0] for part in parts])
+        places.append(np.concatenate([part[1] for part in parts])[np.argsort(keys)[:PLACES]])
+    return tuple(int(count) for count in counts), tuple(places)
+
+
+def _pieces(shape: tuple[int, int]) -> Iterator[Box]:
+    whole = Box.of_shape(shape)
+    boxes = [
+        Box(y, x, y + PIECE, x + PIECE).intersect(whole)
+        for y in range(0, shape[0], PIECE)
+        for x in range(0, shape[1], PIECE)
+    ]
+    count = min(len(boxes), PIECES)
+    yield from (boxes[index * len(boxes) // count] for index in range(count))

@@ -1,0 +1,111 @@
+"""Targets: what a network should say about labels, and which pixels count.
+
+label image → ids or classes (one channel, or the colours of the classes)
+            → instances: gaps carved, borders found → classes 0 … K - 1
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.errors import InputError
+from unettile.images.colours import Colour
+from unettile.labels import carve_gaps, check_labels
+from unettile.training.parts import LabelPart
+from unettile.weightmap import border_term, reach
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to learn from a label map.
+
+    Args:
+        classes: (H, W) int64 in 0 … K - 1.
+        counted: (H, W) bool, False where the labels are to be ignored; None where every pixel counts.
+        instances: (H, W) ids after gaps were carved, for the weight map; None for labels that are classes.
+    """
+
+    classes: NDArray[np.int64]
+    counted: NDArray[np.bool_] | None
+    instances: NDArray[np.integer] | None
+
+
+def target_of(labels: NDArray[np.integer], part: LabelPart, name: str) -> Target:
+    """Return the target of a label map (H, W).
+
+    Args:
+        name: what to call the labels in messages.
+
+    Raises:
+        InputError: a class that the recipe does not name.
+    """
+    counted = None
+    if part.ignore >= 0:
+        counted = labels != part.ignore
+        labels = np.where(counted, labels, labels.dtype.type(0))
+    if part.kind == "instances":
+        carved = carve_gaps(labels, part.border or part.gap)
+        classes = (carved > 0).astype(np.int64)
+        if part.border:
+            classes[_between(carved, part.border)] = 2
+        return Target(classes, counted, carved)
+    if labels.size and labels.max() >= len(part.names):
+        raise InputError(
+            f"{name} has class {labels.max()}, the recipe names {len(part.names)}: add to labels.names, or set "
+            "labels.kind=instances if these are ids"
+        )
+    return Target(labels.astype(np.int64), counted, None)
+
+
+def target_margin(part: LabelPart) -> int:
+    """Return the px around a piece of a label map within which labels matter to its target."""
+    if part.kind == "classes":
+        return 0
+    return part.gap if not part.border else part.border + reach(_border_sigma(part.border))
+
+
+def read_ids(pixels: NDArray[np.generic], part: LabelPart, name: str) -> NDArray[np.integer]:
+    """Return ids or classes (H, W) of what a label image holds (H, W, C): numbers, or the colours of the classes.
+
+    Raises:
+        InputError: a picture without `labels.colors`, a colour that is not among them, or numbers that are no ids.
+    """
+    if pixels.shape[2] == 1:
+        return check_labels(pixels, name)
+    if pixels.shape[2] not in (3, 4) or not part.colors or pixels.dtype != np.uint8:
+        raise InputError(
+            f"{name} has {pixels.shape[2]} channels: labels need one, with ids or classes; for a picture whose colours "
+            "are the classes, give labels.colors"
+        )
+    codes = _codes(pixels.astype(np.int64))
+    known = _codes(np.array(part.colors, np.int64))
+    order = np.argsort(known)
+    index = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
+    strange = known[index] != codes
+    if strange.any():
+        y, x = np.argwhere(strange)[0].tolist()
+        colour: Colour = tuple(int(value) for value in pixels[y, x, :3])  # type: ignore[assignment]
+        raise InputError(f"{name} has the colour {colour}, which is no class: add it to labels.colors, or repaint it")
+    ids: NDArray[np.integer] = index.astype(np.int32)
+    return ids
+
+
+def _codes(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    codes: NDArray[np.int64] = (pixels[..., 0] << 16) + (pixels[..., 1] << 8) + pixels[..., 2]
+    return codes
+
+
+def _between(instances: NDArray[np.integer], width: int) -> NDArray[np.bool_]:
+    """Return where background lies in a gap of up to `width` px between two instances: d1 + d2 ≤ width + 1."""
+    sigma = _border_sigma(width)
+    edge = math.exp(-0.5 * ((width + 1) / sigma) ** 2)
+    found: NDArray[np.bool_] = border_term(instances, 1.0, sigma) > edge * (1 - 1e-5)
+    return found
+
+
+def _border_sigma(width: int) -> float:
+    return (width + 1) / 2  # the term falls steeply at the limit, so that rounding moves no pixel
