@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from unettile.training.loss import weighted_cross_entropy
 
 from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_checkpoint
 from unettile.geometry import Geometry, measure_geometry
 from unettile.images.normalize import Normalization
 from unettile.networks import build_network
+from unettile.training.losses import weighted_cross_entropy
 
 NARROW = {"in_channels": 1, "classes": 2, "widths": [2, 3, 4, 5, 6]}
 CASES = {

@@ -24,8 +24,8 @@ class LabelPart:
 
     `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
     background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
-    and makes a last class, "border", of all background up to so wide between two instances. Pixels of the value
-    `ignore` do not count; -1 is none.
+    and makes a last class, "border", of all background up to so wide between two instances; half is taken from each, so
+    an odd width is one px more. Pixels of the value `ignore` do not count; -1 is none.
     """
 
     kind: str = "instances"

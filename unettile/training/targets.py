@@ -51,7 +51,7 @@ def target_of(labels: NDArray[np.integer], part: LabelPart, name: str) -> Target
         carved = carve_gaps(labels, part.border or part.gap)
         classes = (carved > 0).astype(np.int64)
         if part.border:
-            classes[_between(carved, part.border)] = 2
+            classes[_between(carved, _width(part.border))] = 2
         return Target(classes, counted, carved)
     if labels.size and labels.max() >= len(part.names):
         raise InputError(
@@ -65,7 +65,7 @@ def target_margin(part: LabelPart) -> int:
     """Return the px around a piece of a label map within which labels matter to its target."""
     if part.kind == "classes":
         return 0
-    return part.gap if not part.border else part.border + reach(_border_sigma(part.border))
+    return part.gap if not part.border else _width(part.border) + reach(_border_sigma(_width(part.border)))
 
 
 def read_ids(pixels: NDArray[np.generic], part: LabelPart, name: str) -> NDArray[np.integer]:
@@ -105,6 +105,11 @@ def _between(instances: NDArray[np.integer], width: int) -> NDArray[np.bool_]:
     edge = math.exp(-0.5 * ((width + 1) / sigma) ** 2)
     found: NDArray[np.bool_] = border_term(instances, 1.0, sigma) > edge * (1 - 1e-5)
     return found
+
+
+def _width(border: int) -> int:
+    """Return the width that `carve_gaps` makes of it: half from each instance, so an even number of px."""
+    return (border + 1) // 2 * 2
 
 
 def _border_sigma(width: int) -> float:
