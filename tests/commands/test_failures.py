@@ -76,7 +76,7 @@ def test_signals_have_their_codes(
         (["segment", "x.tif", "-o", "y.tif", "--batch", "many"], ["--batch", "integer", "unettile segment --help"]),
         (["segment", "x.tif", "-o", "y.tif", "--write", "masks"], ["--write", "masks", "classes", "probabilities"]),
         (["segment", "x.tif", "-o", "y.tif", "--shard", "8/8"], ["8/8", "0 <= I < N"]),
-        (["segment", "x.tif", "-o", "y.tif", "--channel", "red"], ["--channel", "red", "0,1,2"]),
+        (["segment", "x.tif", "-o", "y.tif", "--channel", "0,-1"], ["--channel", "0,-1", "0,1,2"]),
     ],
     ids=lambda value: " ".join(value),
 )

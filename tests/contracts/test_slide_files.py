@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError, UsageError
+from unettile.errors import InputError
 from unettile.images.slide import (
     fingerprint,
     list_images,
@@ -24,7 +24,6 @@ from unettile.images.slide import (
     open_slide,
     read_image,
     read_labels,
-    select_channels,
 )
 
 
@@ -186,20 +185,6 @@ def test_labels_have_one_channel(tmp_path: Path) -> None:
     path.write_bytes(imagecodecs.png_encode(np.zeros((5, 6, 3), np.uint8)))
     with pytest.raises(InputError, match="have 3 channels; need one"):
         read_labels(path)
-
-
-def test_selected_channels(tmp_path: Path) -> None:
-    path = tmp_path / "image.tif"
-    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 4)).astype(np.uint8)
-    tifffile.imwrite(path, pixels, photometric="rgb", metadata=None)
-    with select_channels(open_slide(path), (2, 0)) as slide:
-        assert (slide.channels, slide.shape) == (2, (20, 30))
-        assert np.array_equal(slide.read(Box(1, 2, 5, 9)), pixels[1:5, 2:9, [2, 0]])
-        assert fingerprint(slide)["selected_channels"] == [2, 0]
-    with open_slide(path) as slide:
-        for channels in ((4,), (-1,), ()):
-            with pytest.raises(UsageError, match="has 4; use numbers from 0 to 3"):
-                select_channels(slide, channels)
 
 
 def test_a_fingerprint_sees_content_and_nothing_else(tmp_path: Path) -> None:

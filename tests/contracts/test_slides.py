@@ -342,7 +342,7 @@ def test_a_stack_is_refused(axes: str | None, tmp_path: Path) -> None:
     planes = np.zeros((3, *SHAPE), np.uint8)
     metadata = {"axes": axes} if axes else None
     tifffile.imwrite(path, planes, ome=axes is not None, metadata=metadata, photometric="minisblack")
-    with pytest.raises(InputError, match=r"stack of planes .3 along .*; need one plane: save"):
+    with pytest.raises(InputError, match=r"stack of 3 .*; need one: choose with --(z|time) N, from 0 to 2"):
         open_slide(path)
 
 
@@ -356,7 +356,7 @@ def test_a_volume_in_one_page_is_refused(tmp_path: Path) -> None:
         photometric="minisblack",
         metadata=None,
     )
-    with pytest.raises(InputError, match=r"stack of planes .4 along Z"):
+    with pytest.raises(InputError, match=r"stack of planes in one page .4 along Z"):
         open_slide(path)
 
 
@@ -365,7 +365,7 @@ def test_unlike_images_are_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(path) as file:
         file.write(np.zeros((50, 40), np.uint8), metadata=None)
         file.write(np.zeros((30, 60), np.uint8), metadata=None)
-    with pytest.raises(InputError, match=r"holds 2 images .50×40, 30×60.; need one"):
+    with pytest.raises(InputError, match=r"2 images .0: 40 × 50 px, 1: 60 × 30 px.; need one: choose with --series N"):
         open_slide(path)
 
 
@@ -434,9 +434,9 @@ def test_memory_follows_the_region_of_an_uncompressed_strip(tmp_path: Path) -> N
 
 
 def test_memory_of_decoded_tiles_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unettile.images import segments
+    from unettile.images import cache
 
-    monkeypatch.setattr(segments, "KEPT_BYTES", 2**20)
+    monkeypatch.setattr(cache, "KEPT_BYTES", 2**20)
     path = tmp_path / "tiles.tif"
     tifffile.imwrite(
         path, np.zeros((4096, 4096), np.uint8), tile=(256, 256), compression="zlib", metadata=None, maxworkers=1

@@ -158,7 +158,9 @@ def test_labels_that_do_not_pair(cli: Cli, tmp_path: Path) -> None:
         (("--tile", 4), ("tile edge 4 does not fit", "use 20")),
         (("--device", "gpu"), ("gpu", "cuda:N")),
         (("--device", "cpu", "--precision", "fp16"), ("fp16", "CUDA")),
-        (("--channel", "7"), ("channel 7", "0")),
+        (("--channel", "0,,1"), ("0,,1", "like 0 or 0,1,2")),
+        (("--channel", "-1"), ("-1", "counted from 0")),
+        (("--mpp", 0), ("--mpp 0", "like 0.5")),
         (("--batch", 0), ("--batch",)),
     ],
 )

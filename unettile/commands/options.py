@@ -44,21 +44,59 @@ Device = Annotated[
 ]
 
 
-def parse_channels(text: str | None) -> tuple[int, ...] | None:
-    """Parse --channel: numbers counted from 0, separated by commas; None if the option was not given.
+Level = Annotated[
+    int | None,
+    typer.Option(
+        min=0, metavar="N", help="Resolution of a pyramid; 0 is the largest. Default: 0.", rich_help_panel=INPUT
+    ),
+]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        metavar="UM",
+        help="Pixel size to work at, micrometres: the nearest level that is not coarser, resampled if need be.",
+        rich_help_panel=INPUT,
+    ),
+]
+Series = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Image of a file that holds several, from 0.", rich_help_panel=INPUT),
+]
+Channel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C[,C...]",
+        help="Channels that the model sees, in its order: numbers from 0, or names that the file gives them. "
+        "Default: all.",
+        rich_help_panel=INPUT,
+    ),
+]
+Depth = Annotated[
+    int | None, typer.Option("--z", min=0, metavar="N", help="Plane of a stack, from 0.", rich_help_panel=INPUT)
+]
+Time = Annotated[
+    int | None,
+    typer.Option("--time", min=0, metavar="N", help="Point in time of a series, from 0.", rich_help_panel=INPUT),
+]
+
+
+def parse_channels(text: str | None) -> tuple[int | str, ...] | None:
+    """Parse --channel: numbers counted from 0, or names, separated by commas; None if the option was not given.
 
     Raises:
         UsageError: not such a list.
 
-    >>> parse_channels("0,1,2")
-    (0, 1, 2)
+    >>> parse_channels("0,1,DAPI")
+    (0, 1, 'DAPI')
     """
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UsageError(f'--channel got "{text}": need channel numbers counted from 0, like 0 or 0,1,2')
-    return tuple(int(part) for part in parts)
+    if not all(parts) or any(re.fullmatch(r"[-+.\d]*[.\d]", part) and not part.isdecimal() for part in parts):
+        raise UsageError(
+            f'--channel got "{text}": need numbers counted from 0, like 0 or 0,1,2, or names that the file gives them'
+        )
+    return tuple(int(part) if part.isascii() and part.isdecimal() else part for part in parts)
 
 
 def parse_duration(text: str) -> float:

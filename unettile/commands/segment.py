@@ -15,12 +15,18 @@ from unettile.commands.options import (
     DEFAULT_MODEL,
     INPUT,
     OUTPUT,
+    Channel,
+    Depth,
     Device,
     Json,
+    Level,
+    Mpp,
     Output,
     Overwrite,
     Precision,
     Quiet,
+    Series,
+    Time,
     Write,
     parse_channels,
 )
@@ -38,14 +44,12 @@ def segment(
             "--model", "-m", metavar="NAME|FILE", help="A shipped model or a checkpoint.", rich_help_panel=INPUT
         ),
     ] = DEFAULT_MODEL,
-    channel: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N[,N...]",
-            help="Channels that the model sees, from 0, in its order: 0 or 0,1,2. Default: all of the image's.",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
+    level: Level = None,
+    mpp: Mpp = None,
+    series: Series = None,
+    channel: Channel = None,
+    z: Depth = None,
+    time: Time = None,
     write: Annotated[
         Write,
         typer.Option(
@@ -100,10 +104,12 @@ def segment(
     it is a directory of .tif files. A run that died goes on when the same
     command is given again.
     """
+    from unettile.images.view import View
     from unettile.tiling import Shard
 
     channels = parse_channels(channel)
     part = None if shard is None else Shard.parse(shard)
+    view = View(series, level, mpp, channels, z, time)
     tasks = plan_tasks(images, output) if part is None else plan_shard(images, output)
 
     from unettile.checkpoint import load_checkpoint
@@ -122,7 +128,7 @@ def segment(
         console.message("this network's context exceeds any margin: tiles may disagree; --verify measures by how much")
     job = Job(
         Predictor(checkpoint, device, precision.value),
-        SegmentOptions(write.value, tile, batch, channels),
+        SegmentOptions(write.value, tile, batch, view),
         part,
         is_batch(images),
         overwrite,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.pixelsize import PixelSize
+from unettile.images.view import FIRST, Level, View
 
 DECODED_LIMIT = 2**30
 """Largest PNG or JPEG, in bytes once decoded."""
@@ -30,16 +31,37 @@ class PlainSlide:
         path: where it came from.
         pixels: (H, W, C), any numeric type.
         pixel_size_um: height and width of a pixel, or None if not known.
+        view: which channels; there is one level and one plane.
+
+    Raises:
+        NoSuchImage: the view chooses another level, plane, or a channel that is not there.
     """
 
-    def __init__(self, path: Path, pixels: NDArray[Any], pixel_size_um: PixelSize | None = None) -> None:
+    reader = "whole"
+    downsample = (1.0, 1.0)
+    origin_um = None
+
+    def __init__(
+        self, path: Path, pixels: NDArray[Any], pixel_size_um: PixelSize | None = None, view: View = FIRST
+    ) -> None:
         assert pixels.ndim == 3
         self.path = path
         self.shape = (int(pixels.shape[0]), int(pixels.shape[1]))
-        self.channels = int(pixels.shape[2])
         self.dtype = pixels.dtype
         self.pixel_size_um = pixel_size_um
-        self._pixels: NDArray[Any] | None = pixels
+        series = view.pick_series([f"{self.shape[1]} × {self.shape[0]} px"], [0])
+        level = view.pick_level([Level(self.shape, pixel_size_um=pixel_size_um)])
+        plane = view.pick_plane("t", 1), view.pick_plane("z", 1)
+        selected = view.pick_channels(int(pixels.shape[2]))
+        self.view = view.resolved(series, level, plane, selected)
+        self.channels = len(selected)
+        self.channel_names = ("",) * self.channels
+        every = selected == tuple(range(int(pixels.shape[2])))
+        self._pixels: NDArray[Any] | None = pixels if every else pixels[:, :, list(selected)]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the region (h, w, C), a view of the pixels; `box` must be a part of the image."""
@@ -59,11 +81,12 @@ class PlainSlide:
         self.close()
 
 
-def open_jpeg(path: Path) -> PlainSlide:
+def open_jpeg(path: Path, view: View = FIRST) -> PlainSlide:
     """Decode a JPEG: grey or RGB, pixels as stored (an orientation that a camera noted in EXIF is not applied).
 
     Raises:
         InputError: damaged, truncated, empty, CMYK, or larger than DECODED_LIMIT.
+        NoSuchImage: the view chooses what it does not hold.
     """
     data = read_limited(path)
     try:
@@ -78,7 +101,7 @@ def open_jpeg(path: Path) -> PlainSlide:
     except Exception as error:  # a decoder fed with damaged bytes raises whatever it likes
         raise damaged(path, "JPEG", error) from error
     pixels = np.asarray(pixels).reshape(height, width, samples)
-    return PlainSlide(path, pixels)
+    return PlainSlide(path, pixels, view=view)
 
 
 def check_size(path: Path, height: int, width: int, pixel_bytes: int) -> None:

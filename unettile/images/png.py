@@ -17,6 +17,7 @@ from unettile.errors import InputError
 from unettile.images.colours import ColourTable
 from unettile.images.pixelsize import PixelSize, believable
 from unettile.images.plain import PlainSlide, check_size, damaged, read_limited
+from unettile.images.view import FIRST, View
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY, PNG_PALETTE = 0, 3
@@ -33,16 +34,18 @@ class _Header:
     kind: int
 
 
-def open_png(path: Path, as_stored: bool = False) -> PlainSlide:
+def open_png(path: Path, view: View = FIRST, as_stored: bool = False) -> PlainSlide:
     """Decode a PNG: grey, grey with opacity, RGB or RGBA, 8 or 16 bits; opacity stays a channel of its own.
 
     Args:
         path: the file.
+        view: which channels.
         as_stored: give the stored numbers of palette and 1-bit images; otherwise the colours (a palette becomes grey,
             RGB or RGBA) and 0 and 255. The numbers of 2-bit and 4-bit grey images are always the stored ones.
 
     Raises:
         InputError: damaged, truncated, empty, or larger than DECODED_LIMIT.
+        NoSuchImage: the view chooses what it does not hold.
     """
     header = _header(path)
     depth = 2 if header.bits == 16 else 1
@@ -59,7 +62,7 @@ def open_png(path: Path, as_stored: bool = False) -> PlainSlide:
         numbers = _colours(found[b"PLTE"], found.get(b"tRNS")).apply(numbers)
     elif header.kind == PNG_GREY and header.bits == 1 and not as_stored:
         numbers = numbers * np.uint8(255)
-    return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")))
+    return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")), view)
 
 
 def _header(path: Path) -> _Header:

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.images.cache import Cache
 
 SEGMENT_LIMIT = 2**30
 """Largest decoded strip or tile, in bytes; a larger one would have to be held whole in memory."""
-
-KEPT_BYTES = 2**28
-"""Decoded segments kept for the next read, in bytes (the newest one is always kept)."""
 
 _WHOLE_BYTES = (8, 16, 32, 64)
 
@@ -40,19 +38,20 @@ class SegmentReader:
         page: a tifffile page or frame of one 2-D plane (depth 1).
         file: the open file, unbuffered.
         file_size: bytes.
+        cache: of the slide that the page is a part of.
+        plane: of a stack whose planes follow each other in the file after those of the page, the one to read.
 
     Raises:
         Damaged: the table of segments is incomplete, points past the end of the file, or a segment is too large.
     """
 
-    def __init__(self, page: Any, file: BinaryIO, file_size: int) -> None:
+    def __init__(self, page: Any, file: BinaryIO, file_size: int, cache: Cache, plane: int = 0) -> None:
         # Page is Any: tifffile's pages and frames share attributes, but no declared type.
         key = page.keyframe
         self._page = page
         self._decode: Any = None
         self._file = file
-        self._kept: OrderedDict[int, NDArray[Any] | None] = OrderedDict()
-        self._kept_bytes = 0
+        self._cache = cache
         self.planes = int(key.shaped[0])
         self.samples = int(key.shaped[4])
         self.height = int(key.imagelength)
@@ -78,6 +77,8 @@ class SegmentReader:
         self._alone = self._raw and self._down * self._across * self.planes == 1  # its byte count is often left at 0
         self._fill = key.nodata
         self._offsets, self._counts = page.dataoffsets, page.databytecounts
+        if plane > 0:
+            self._follow(plane)
         self._check(file_size)
 
     @property
@@ -95,23 +96,46 @@ class SegmentReader:
             index = int(stored[0])
             self._read_segment(index, Box(0, 0, 1, 1), index // self._across % self._down)
 
-    def read(self, box: Box) -> NDArray[Any]:
+    def read(self, box: Box, channels: Sequence[int]) -> NDArray[Any]:
         """Return the region as an array (h, w, channels) of the page's own type and native byte order.
+
+        Args:
+            box: a part of the page.
+            channels: those to read, in the order wanted; planes without one of them are not touched.
 
         Raises:
             Damaged: a segment cannot be decoded.
         """
-        out = np.empty((box.height, box.width, self.channels), self.dtype)
+        out = np.empty((box.height, box.width, len(channels)), self.dtype)
         for plane in range(self.planes):
-            first = plane * self.samples
-            view = out[:, :, first : first + self.samples]
+            places = [place for place, channel in enumerate(channels) if channel // self.samples == plane]
+            if not places:
+                continue
+            samples = [channels[place] % self.samples for place in places]
+            whole = samples == list(range(self.samples)) and len(places) == len(channels)
             for row in range(box.y0 // self._rows, -(-box.y1 // self._rows)):
                 for column in range(box.x0 // self._columns, -(-box.x1 // self._columns)):
                     y, x = row * self._rows, column * self._columns
                     part = box.intersect(Box(y, x, y + self._rows, x + self._columns))
                     index = (plane * self._down + row) * self._across + column
-                    view[part.relative_to(box).slices] = self._read_segment(index, part.shift(-y, -x), row)
+                    pixels = self._read_segment(index, part.shift(-y, -x), row)
+                    place = part.relative_to(box).slices
+                    if whole:
+                        out[place] = pixels
+                    else:
+                        out[(*place, places)] = pixels[..., samples] if isinstance(pixels, np.ndarray) else pixels
         return out
+
+    def _follow(self, plane: int) -> None:
+        """Move to a later plane of a stack that has one page for all.
+
+        Raises:
+            Damaged: its planes are compressed or tiled, so that it is not known where they begin.
+        """
+        if not self._raw or self._tiled:
+            raise Damaged("its planes are not stored as pages of their own; save it as a plain TIFF")
+        step = plane * self.height * self.width * self.channels * self.dtype.itemsize
+        self._offsets = tuple(offset + step for offset in self._offsets)
 
     def _read_segment(self, index: int, part: Box, row: int) -> Any:
         """Return part (in the segment's own frame) of a segment, or the number that fills a missing one."""
@@ -119,11 +143,7 @@ class SegmentReader:
             return self._fill
         if self._raw:
             return self._read_raw(index, part)
-        if index in self._kept:
-            self._kept.move_to_end(index)
-        else:
-            self._keep(index, self._decoded(index, row))
-        decoded = self._kept[index]
+        decoded = self._cache.get((self._page.offset, index), lambda: self._decoded(index, row))
         return self._fill if decoded is None else decoded[part.slices]
 
     def _read_raw(self, index: int, part: Box) -> NDArray[Any]:
@@ -169,13 +189,6 @@ class SegmentReader:
             # Differences of packed integers wrap at their own width, the decoder's sums at the array's.
             segment = np.bitwise_and(segment, self.dtype.type(2**bits - 1))
         return segment
-
-    def _keep(self, index: int, segment: NDArray[Any] | None) -> None:
-        self._kept[index] = segment
-        self._kept_bytes += 0 if segment is None else segment.nbytes
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= 0 if oldest is None else oldest.nbytes
 
     def _bytes(self, offset: int, count: int) -> bytes:
         parts = []

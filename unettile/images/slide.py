@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -11,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError, UsageError
+from unettile.errors import InputError
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
+from unettile.images.resample import ResampledSlide
 from unettile.images.tiff import TiffSlide
+from unettile.images.view import FIRST, NoSuchImage, View
 
 IMAGE_ENDINGS = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg")
 """File name endings that `list_images` takes for images; a file that is named by itself may have any ending."""
@@ -32,6 +37,21 @@ class Slide(Protocol):
     def path(self) -> Path: ...
 
     @property
+    def view(self) -> View:
+        """Which image of the file it is, completely: opened with it again, the file gives the same pixels."""
+        ...
+
+    @property
+    def reader(self) -> str:
+        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr or openslide."""
+        ...
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that tell this image from another, for `fingerprint`; not all need exist."""
+        ...
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Height and width, px."""
         ...
@@ -40,11 +60,26 @@ class Slide(Protocol):
     def channels(self) -> int: ...
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """One for each channel; "" where the file gives none."""
+        ...
+
+    @property
     def dtype(self) -> np.dtype[Any]: ...
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
         """Height and width of a pixel, micrometres; None if the file does not say."""
+        ...
+
+    @property
+    def downsample(self) -> tuple[float, float]:
+        """How many pixels of the image's largest resolution one pixel is, (y, x)."""
+        ...
+
+    @property
+    def origin_um(self) -> tuple[float, float] | None:
+        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown."""
         ...
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -60,16 +95,28 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: Path) -> Slide:
+def open_slide(path: Path, view: View = FIRST) -> Slide:
     """Open an image, recognised by its content: TIFF in its many forms, PNG or JPEG.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
     and 255. Opacity stays a channel.
 
+    Args:
+        path: the file.
+        view: which image of the file, at which resolution, of which plane, and which of its channels.
+
     Raises:
-        InputError: it does not exist, cannot be read, is damaged or truncated, or holds no single 2-D image.
+        InputError: it does not exist, cannot be read, is damaged or truncated, or does not hold what the view asks for.
     """
-    return _open(path, as_stored=False)
+    try:
+        slide = _open(path, view, as_stored=False)
+        try:
+            return slide if slide.view.mpp is None else ResampledSlide(slide, slide.view.mpp)
+        except NoSuchImage:
+            slide.close()
+            raise
+    except NoSuchImage as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def open_labels(path: Path) -> Slide:
@@ -80,7 +127,10 @@ def open_labels(path: Path) -> Slide:
     Raises:
         InputError: as `open_slide`.
     """
-    return _open(path, as_stored=True)
+    try:
+        return _open(path, FIRST, as_stored=True)
+    except NoSuchImage as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def read_image(path: Path) -> NDArray[Any]:
@@ -136,89 +186,65 @@ def image_stem(path: Path) -> str:
     return path.stem.removesuffix(".ome")
 
 
-def select_channels(slide: Slide, channels: tuple[int, ...]) -> Slide:
-    """Return a slide with some channels of another, in the order given, counted from 0; closing it closes the other.
-
-    Raises:
-        UsageError: none, or one that the image does not have.
-    """
-    wrong = [channel for channel in channels if not 0 <= channel < slide.channels]
-    if wrong or not channels:
-        raise UsageError(
-            f"channel {wrong[0] if wrong else '(none)'} does not exist: {slide.path} has {slide.channels};"
-            f" use numbers from 0 to {slide.channels - 1}"
-        )
-    return _SelectedChannels(slide, channels)
-
-
-class _SelectedChannels:
-    """Some channels of a slide."""
-
-    def __init__(self, slide: Slide, selected: tuple[int, ...]) -> None:
-        self._slide = slide
-        self.selected = selected
-        self.path = slide.path
-        self.shape = slide.shape
-        self.channels = len(selected)
-        self.dtype = slide.dtype
-        self.pixel_size_um = slide.pixel_size_um
-
-    def read(self, box: Box) -> NDArray[Any]:
-        return self._slide.read(box)[:, :, list(self.selected)]
-
-    def close(self) -> None:
-        self._slide.close()
-
-    def __enter__(self) -> _SelectedChannels:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 def fingerprint(slide: Slide) -> dict[str, Any]:
     """Return what tells this image from another: cheap at 100 GB, and free of paths and times.
 
-    A file of up to 16 MiB is hashed whole. Of a larger one, the first 64 KiB and 256 pieces of 64 KiB, spread evenly
-    from its beginning to its very end, are; a change between the pieces that keeps the file's length goes unnoticed.
+    Files of together up to 16 MiB are hashed whole. Of larger ones, the first 64 KiB and 256 pieces of 64 KiB, spread
+    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed.
 
     Returns:
-        JSON: bytes, sha256 of the header and of the content, shape, dtype, channels, and the selected channels, if any.
+        JSON: bytes, sha256 of the header and of the content, reader, shape, dtype, channels.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: a file cannot be read.
     """
     header, content = hashlib.sha256(), hashlib.sha256()
     try:
-        size = slide.path.stat().st_size
-        with slide.path.open("rb") as file:
-            header.update(file.read(_HEADER_BYTES))
-            if size <= _SAMPLES * _SAMPLE_BYTES:
-                starts, length = [0], size
-            else:
-                starts = [(size - _SAMPLE_BYTES) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
-                length = _SAMPLE_BYTES
-            for start in starts:
-                file.seek(start)
-                content.update(file.read(length))
+        sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
+        if len(sizes) > 1:  # which of several files are there, and how long each is
+            header.update(json.dumps(sizes).encode())
+        pieces = _Pieces(slide.files, sizes)
+        header.update(pieces.read(0, _HEADER_BYTES))
+        if pieces.size <= _SAMPLES * _SAMPLE_BYTES:
+            starts, length = [0], pieces.size
+        else:
+            starts = [(pieces.size - _SAMPLE_BYTES) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
+            length = _SAMPLE_BYTES
+        for start in starts:
+            content.update(pieces.read(start, length))
     except OSError as error:
         raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
-    result: dict[str, Any] = {
-        "bytes": size,
+    return {
+        "bytes": pieces.size,
         "header_sha256": header.hexdigest(),
         "content_sha256": content.hexdigest(),
+        "reader": slide.reader,
         "shape": list(slide.shape),
         "dtype": slide.dtype.name,
         "channels": slide.channels,
     }
-    if isinstance(slide, _SelectedChannels):
-        result["selected_channels"] = list(slide.selected)
-    return result
 
 
-def _open(path: Path, as_stored: bool) -> Slide:
+class _Pieces:
+    """Files one after the other, as if they were one; those of size -1 are not there."""
+
+    def __init__(self, files: Sequence[Path], sizes: Sequence[int]) -> None:
+        self._files = [(path, size) for path, size in zip(files, sizes, strict=True) if size > 0]
+        self._starts = [0, *accumulate(size for _, size in self._files)]
+        self.size = self._starts[-1]
+
+    def read(self, start: int, length: int) -> bytes:
+        parts = []
+        for (path, size), first in zip(self._files, self._starts, strict=False):
+            here, there = max(start, first), min(start + length, first + size)
+            if here < there:
+                with path.open("rb") as file:
+                    file.seek(here - first)
+                    parts.append(file.read(there - here))
+        return b"".join(parts)
+
+
+def _open(path: Path, view: View, as_stored: bool) -> Slide:
     try:
         if path.is_dir():
             raise InputError(f"cannot read {path}: it is a directory; need an image file")
@@ -227,11 +253,11 @@ def _open(path: Path, as_stored: bool) -> Slide:
         with path.open("rb") as file:
             start = file.read(8)
         if start.startswith(_TIFF_SIGNATURES):
-            return TiffSlide(path, as_stored)
+            return TiffSlide(path, view, as_stored)
         if start.startswith(PNG_SIGNATURE):
-            return open_png(path, as_stored)
+            return open_png(path, view, as_stored)
         if start.startswith(JPEG_SIGNATURE):
-            return open_jpeg(path)
+            return open_jpeg(path, view)
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""TIFF: one image of a TIFF, BigTIFF, OME-TIFF, ImageJ or Aperio file, read by region."""
+"""TIFF: one image of a TIFF, BigTIFF, OME-TIFF, ImageJ, Aperio or other slide file, read by region."""
 
 from __future__ import annotations
 
@@ -16,38 +16,48 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
-from unettile.images.pixelsize import PixelSize, tiff_pixel_size
+from unettile.images.pixelsize import PixelSize, page_names, tiff_facts
 from unettile.images.segments import Damaged, SegmentReader
+from unettile.images.tiffimages import TiffImage, find_images, find_plane
+from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
 _MIN_IS_WHITE, _PALETTE, _YCBCR = 0, 3, 6
 _JPEG = (6, 7, 33007, 34892)
 _APERIO_YCBCR = 33003
-_COMPANIONS = ("label", "macro", "map", "thumbnail", "overview")
 
 
 class TiffSlide:
     """One 2-D image, of any number of channels, of a TIFF file.
 
-    The largest resolution is read; pyramid levels, thumbnails, labels and macro photographs beside it are passed over.
-    Channels may be samples of a pixel, separate planes, or pages that the file declares to be channels.
+    Which image, resolution, plane and channels is said by the view. Thumbnails, labels and macro photographs beside an
+    image are passed over. Channels may be samples of a pixel, separate planes, or pages that the file declares to be
+    channels; only the chosen ones are read.
 
     Args:
         path: the file.
+        view: which image; its pixel size is not looked at further than to choose the level.
         as_stored: give the stored numbers. Otherwise numbers mean what a viewer shows: palettes become grey, RGB or
             RGBA, white-is-zero is turned round, and bilevel is 0 and 255 instead of 0 and 1.
 
     Raises:
-        InputError: the file cannot be read, is truncated, holds several images or a stack, or has no pixels.
+        InputError: the file cannot be read, is truncated, or has no pixels.
+        NoSuchImage: it has no such image, or several of which the view chooses none.
     """
 
-    def __init__(self, path: Path, as_stored: bool = False) -> None:
+    reader = "tiff"
+
+    def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = path
         self._tif: Any = None
         self._file: BinaryIO = path.open("rb", buffering=0)
         try:
             with _quiet():
-                self._open(as_stored)
+                self._open(view, as_stored)
+        except NoSuchImage:
+            self.close()
+            raise
         except (InputError, Damaged) as error:
             self.close()
             raise _refusal(path, error) from error
@@ -56,24 +66,44 @@ class TiffSlide:
             text = " ".join(str(error).split())[:160] or type(error).__name__
             raise InputError(f"cannot read {path}: not a readable TIFF ({text})") from error
 
-    def _open(self, as_stored: bool) -> None:
+    def _open(self, view: View, as_stored: bool) -> None:
         self._tif = tifffile.TiffFile(self.path)
         size = self.path.stat().st_size
         _check_chain(self._tif, size)
-        pages = _choose_pages(self._tif)
-        key = pages[0].keyframe
+        _check_description(self._tif, size)
+        images = find_images(self._tif)
+        main = [number for number, image in enumerate(images) if not image.companion]
+        series = view.pick_series([image.name for image in images], main)
+        image = images[series]
+        _check_page(image.levels[0].keyframe)
+        facts = tiff_facts(self._tif, image.number, image.levels[0].keyframe)
+        levels = _levels(image, facts.pixel_size_um)
+        level, mpp = view.pick_level(levels)
+        plane = find_plane(self._tif, image.levels[level], view)
+        key = plane.pages[0].keyframe
         _check_page(key)
-        self._readers = [SegmentReader(page, self._file, size) for page in pages]
+        cache = Cache()
+        self._readers = [SegmentReader(page, self._file, size, cache, plane.within) for page in plane.pages]
         self._readers[0].probe()
-        self.shape = (int(key.imagelength), int(key.imagewidth))
+        self.shape = levels[level].shape
+        self.pixel_size_um = levels[level].pixel_size_um
+        self.downsample = levels[level].downsample
+        self.origin_um = facts.origin_um
         self._stored_dtype = np.dtype(key.dtype).newbyteorder("=")
-        self._stored_channels = sum(reader.channels for reader in self._readers)
         self._table = _colour_table(key) if key.photometric == _PALETTE and not as_stored else None
         self._top = _white(key, self._stored_dtype) if key.photometric == _MIN_IS_WHITE and not as_stored else None
         self._bilevel = 1 if as_stored else 255
-        self.channels = self._stored_channels if self._table is None else self._table.channels
+        stored = sum(reader.channels for reader in self._readers)
+        names = facts.channel_names or page_names(self._tif, plane.pages)
+        self._selected = view.pick_channels(stored if self._table is None else self._table.channels, names)
+        self.channel_names = tuple(names[n] if n < len(names) else "" for n in self._selected)
+        self.channels = len(self._selected)
         self.dtype = np.dtype(np.uint8) if self._bytes_out else self._stored_dtype
-        self.pixel_size_um: PixelSize | None = tiff_pixel_size(self._tif, key)
+        self.view = view.resolved(series, (level, mpp), (plane.t, plane.z), self._selected)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     @property
     def _bytes_out(self) -> bool:
@@ -91,16 +121,31 @@ class TiffSlide:
         assert Box.of_shape(self.shape).contains(box), f"{box} lies outside of {self.shape}"
         try:
             with _quiet():
-                parts = [reader.read(box) for reader in self._readers]
+                pixels = self._read_stored(box)
         except Damaged as error:
             raise _refusal(self.path, error) from error
-        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         if self._table is not None:
-            return self._table.apply(pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels)
+            return self._table.apply(pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels)[
+                :, :, list(self._selected)
+            ]
         if self._stored_dtype == np.bool_:
             shown = pixels if self._top is None else ~pixels
             return shown.view(np.uint8) * np.uint8(self._bilevel)
         return pixels if self._top is None else self._stored_dtype.type(self._top) - pixels
+
+    def _read_stored(self, box: Box) -> NDArray[Any]:
+        """Return the chosen channels as stored; of a palette image, the numbers."""
+        wanted = self._selected if self._table is None else (0,)
+        if len(self._readers) == 1:
+            return self._readers[0].read(box, wanted)
+        out = np.empty((*box.shape, len(wanted)), self._stored_dtype)
+        first = 0
+        for reader in self._readers:
+            places = [place for place, channel in enumerate(wanted) if first <= channel < first + reader.channels]
+            if places:
+                out[:, :, places] = reader.read(box, [wanted[place] - first for place in places])
+            first += reader.channels
+        return out
 
     def close(self) -> None:
         self._file.close()
@@ -137,66 +182,42 @@ def _check_chain(tif: Any, file_size: int) -> None:
         )
 
 
-def _choose_pages(tif: Any) -> list[Any]:
-    """Return the pages that hold the channels of the file's one image.
+def _check_description(tif: Any, file_size: int) -> None:
+    """Refuse a file whose description lies past its end: it says what the pages are, and is often written last.
 
     Raises:
-        Damaged: there is none, more than one, or a stack.
+        Damaged: the description is missing.
     """
-    if len(tif.pages) == 0:
-        raise Damaged("it holds no image")
-    try:
-        series = list(tif.series)
-    except Exception:  # a description that only looks like one of the forms that tifffile knows
-        if len(tif.pages) > 1:
-            raise
-        return [tif.pages.first]
-    if not series:
-        raise Damaged("it holds no image")
-    primary = [one for one in series if not _is_companion(one, series[0])] or series[:1]
-    if len(primary) > 1:
-        shapes = ", ".join("×".join(map(str, one.shape)) for one in primary[:4])
-        raise Damaged(f"it holds {len(primary)} images ({shapes}); need one: save the one you mean to its own file")
-    image = primary[0]
-    lengths = {axis: int(n) for axis, n in zip(image.axes, image.shape, strict=True) if n > 1}
-    deep = [f"{n} along {axis}" for axis, n in lengths.items() if axis not in "YXSC"]
-    key = image.keyframe
-    if not deep and int(getattr(key, "imagedepth", 1)) > 1:
-        deep = [f"{key.imagedepth} along Z"]
-    if deep:
-        raise Damaged(f"it is a stack of planes ({', '.join(deep)}); need one plane: save that plane to its own file")
-    pages = [page for page in image.pages if page is not None]
-    planes = lengths.get("C", 1) if len(pages) > 1 else 1
-    if len(pages) != planes or (len(pages) == 1 and _volume(image.shape) != _volume(key.shape)):
-        raise Damaged("its planes are not stored as pages of their own; save it as a plain TIFF")
-    if any(page.parent is not tif for page in pages):
-        raise Damaged("its pixels are in other files; save it as one file")
-    return pages
+    handle, form = tif.filehandle, tif.tiff
+    if tif.tiff.is_ndpi or len(tif.pages) == 0 or tif.pages.first.tags.get(270) is not None:
+        return
+    handle.seek(int(tif.pages.first.offset))
+    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    for _ in range(tags):
+        # code, type, count and offset, the last two of one width
+        code, _, count, offset = struct.unpack(
+            f"{form.byteorder}HH2{form.offsetformat[-1]}", handle.read(form.tagsize)[: 4 + 2 * form.offsetsize]
+        )
+        if code == 270 and count > form.offsetsize and offset + count > file_size:
+            raise Damaged(
+                f"it is truncated: its description ends at byte {offset + count}, the file at byte {file_size};"
+                " get a complete copy"
+            )
 
 
-def _volume(shape: tuple[int, ...]) -> int:
-    product = 1
-    for length in shape:
-        product *= int(length)
-    return product
-
-
-def _is_companion(series: Any, first: Any) -> bool:
-    """Tell whether a series is a thumbnail, a label or a lower resolution that goes with the image."""
-    if any(word in str(series.name or "").lower() for word in _COMPANIONS):
-        return True
-    key, big = series.keyframe, first.keyframe
-    if int(key.subfiletype) & 0b1101:  # reduced image, transparency mask, or Aperio's macro
-        return True
-    if series is first or key.imagewidth >= big.imagewidth or key.imagelength >= big.imagelength:
-        return False
-    # A level of a pyramid whose writer did not mark it: the same form up to the rounding of one pixel.
-    form = key.imagewidth * big.imagelength - key.imagelength * big.imagewidth
-    return bool(
-        abs(form) <= big.imagewidth + big.imagelength
-        and key.samplesperpixel == big.samplesperpixel
-        and key.dtype == big.dtype
-    )
+def _levels(image: TiffImage, pixel_size_um: PixelSize | None) -> list[Level]:
+    """Return the resolutions of an image; all sizes of pixels follow from that of the largest."""
+    levels = []
+    base = image.levels[0].keyframe
+    for one in image.levels:
+        shape = int(one.keyframe.imagelength), int(one.keyframe.imagewidth)
+        y, x = (
+            whole_factor(int(long), max(1, short))
+            for long, short in zip((base.imagelength, base.imagewidth), shape, strict=True)
+        )
+        size = None if pixel_size_um is None else (pixel_size_um[0] * y, pixel_size_um[1] * x)
+        levels.append(Level(shape, (y, x), size))
+    return levels
 
 
 def _check_page(page: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unettile.errors import UsageError
+from unettile.images.view import FIRST, View
 from unettile.segmentation.predict import Predictor
 
 WRITES = ("classes", "probabilities")
@@ -20,7 +21,7 @@ class SegmentOptions:
         write: classes or probabilities.
         output_edge: of a tile, px; None chooses by device.
         batch: windows at once; None chooses by device.
-        channels: of the image that the model sees, from 0; None for all.
+        view: which image of the file, at which resolution, and which of its channels the model sees.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -29,7 +30,7 @@ class SegmentOptions:
     write: str = "classes"
     output_edge: int | None = None
     batch: int | None = None
-    channels: tuple[int, ...] | None = None
+    view: View = FIRST
 
     def __post_init__(self) -> None:
         if self.write not in WRITES:

@@ -12,6 +12,7 @@ from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
+from unettile.images.view import FIRST, View
 from unettile.tiling import BlockGrid, TileGrid
 
 FORMAT = 1
@@ -26,6 +27,9 @@ MEANINGS = {
     "shards": "the number of shards",
     "unettile": "unettile's version",
 }
+
+UNLIKE = 1.5
+"""Pixels larger or smaller than the model's by this factor are worth a word."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class Plan:
         write: classes or probabilities.
         class_names, palette: of the model, background first.
         shards: how many parts the run is made in.
-        pixel_size_um: (y, x) of the image, or None.
+        pixel_size_um: (y, x) of the pixels that are segmented, or None.
+        view: which image of the file, at which resolution, of which plane, and which of its channels.
+        downsample: how many pixels of the image's largest resolution one that is segmented is, (y, x).
+        origin_um: where the first pixel lies, (y, x), in the frame of the microscope's stage, or None.
         unettile: version.
     """
 
@@ -62,6 +69,9 @@ class Plan:
     palette: tuple[tuple[int, int, int], ...]
     shards: int = 1
     pixel_size_um: tuple[float, float] | None = None
+    view: View = FIRST
+    downsample: tuple[float, float] = (1.0, 1.0)
+    origin_um: tuple[float, float] | None = None
     unettile: str = __version__
 
     @property
@@ -100,8 +110,11 @@ class Plan:
         values["scaling"] = Scaling.from_dict(values["scaling"])
         values["class_names"] = tuple(values["class_names"])
         values["palette"] = tuple(tuple(color) for color in values["palette"])
-        if values["pixel_size_um"] is not None:
-            values["pixel_size_um"] = tuple(values["pixel_size_um"])
+        values["view"] = View.from_dict(values["view"])
+        values["downsample"] = tuple(values["downsample"])
+        for name in ("pixel_size_um", "origin_um"):
+            if values[name] is not None:
+                values[name] = tuple(values[name])
         return cls(**values)
 
     def metadata(self) -> dict[str, Any]:
@@ -109,6 +122,7 @@ class Plan:
         return {
             "unettile": self.unettile,
             "image": self.image,
+            "view": self.view.to_dict(),
             "model": self.model,
             "geometry": self.geometry.to_dict(),
             "tile": self.output_edge,
@@ -121,6 +135,8 @@ class Plan:
 
     def differences(self, other: Plan) -> list[str]:
         """Name, in a user's words, what differs between this plan and an earlier one; empty if nothing does."""
+        if self.view != other.view:
+            return self.view.differences(other.view)  # scaling and shape follow from it
         found = []
         for entry in fields(self):
             now, before = getattr(self, entry.name), getattr(other, entry.name)
@@ -151,3 +167,18 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: 
         do = "use another --model"
     got = f"{channels} channel{'s' if channels > 1 else ''}"
     raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")
+
+
+def pixel_size_advice(checkpoint: Checkpoint, plan: Plan, name: str) -> str | None:
+    """Return what to tell the user where pixels are much larger or smaller than those that the model was trained on.
+
+    None if they are not, or if either size is not known. Nothing is resampled unless the user says so.
+    """
+    need, got = checkpoint.pixel_size_um, plan.pixel_size_um
+    if need is None or got is None or all(1 / UNLIKE < size / need < UNLIKE for size in got):
+        return None
+    size = f"{got[0]:.3g}" if got[0] == got[1] else f"{got[0]:.3g} × {got[1]:.3g}"
+    return (
+        f"{name} has pixels of {size} µm, the model was trained at {need:.3g} µm:"
+        f" it may see its objects too {'small' if max(got) > need else 'large'}; --mpp {need:g} brings them to its size"
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unettile.errors import UsageError
-from unettile.images.slide import Slide, fingerprint, open_slide, select_channels
+from unettile.images.slide import Slide, fingerprint, open_slide
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan, check_channels
 from unettile.segmentation.predict import Predictor
@@ -18,9 +17,9 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
     """Return the plan of a run without beginning it.
 
     Raises:
-        InputError: the image cannot be read, holds NaN where it was sampled, or has channels that the model does not
-            take.
-        UsageError: an illegal tile edge, or a channel that does not exist.
+        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled, or
+            has channels that the model does not take.
+        UsageError: an illegal tile edge.
     """
     with open_image(image, options) as slide:
         return make_plan(slide, predictor, options, shards)
@@ -29,7 +28,7 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
 def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run over an open slide; errors as in `plan_image`."""
     checkpoint = predictor.checkpoint
-    check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.channels is not None)
+    check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
     edge = options.output_edge
     if edge is None:
         length = min(_WRITE_EDGES[predictor.device.type], max(slide.shape))
@@ -50,16 +49,12 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         palette=tuple(info.color for info in checkpoint.classes),
         shards=shards,
         pixel_size_um=slide.pixel_size_um,
+        view=slide.view,
+        downsample=slide.downsample,
+        origin_um=slide.origin_um,
     )
 
 
 def open_image(image: Path, options: SegmentOptions) -> Slide:
-    """Open an image with the channels that the options choose."""
-    slide = open_slide(image)
-    if options.channels is None:
-        return slide
-    try:
-        return select_channels(slide, options.channels)
-    except UsageError:
-        slide.close()
-        raise
+    """Open the image that the options' view chooses."""
+    return open_slide(image, options.view)

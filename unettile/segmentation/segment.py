@@ -12,7 +12,7 @@ from unettile.errors import Incomplete, InputError
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import check_format, check_output, write_output
-from unettile.segmentation.plan import Plan
+from unettile.segmentation.plan import Plan, pixel_size_advice
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
@@ -104,6 +104,7 @@ def segment_image(
         if was_killed_at_the_end and is_finished(output, plan):
             remove_run(place)
             return SegmentResult(output, plan, Tally(resumed=len(plan.blocks)), time.monotonic() - start)
+        watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(place, plan, discard=overwrite)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
         work = Work(reader, predictor, options.batch_for(predictor), run)
@@ -141,6 +142,7 @@ def segment_shard(
     start = time.monotonic()
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options, shard.count)
+        watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(directory, plan)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
         work = Work(reader, predictor, options.batch_for(predictor), run)

@@ -17,11 +17,18 @@ class Watch:
         on_progress: takes pixels done and pixels in all.
         should_stop: asked after each batch of windows; returns the number of a signal, or None to go on.
         deadline: when the run's time is up, by `time.monotonic`, s; None for never.
+        on_advice: takes a line that the user should read before the first block is done.
     """
 
     on_progress: Callable[[int, int], None] = lambda done, total: None
     should_stop: Callable[[], int | None] = lambda: None
     deadline: float | None = None
+    on_advice: Callable[[str], None] = lambda line: None
+
+    def advise(self, line: str | None) -> None:
+        """Pass a line on, if there is one."""
+        if line is not None:
+            self.on_advice(line)
 
     def check(self, ahead: float = 0.0) -> None:
         """Return if there is time for what comes next.

@@ -1,0 +1,174 @@
+"""Resampling: a slide at another pixel size, as a pure function of global coordinates.
+
+Pixel i of the result has its centre at (i + 1/2) · scale in the source. It is the mean of the source pixels around that
+point, weighted by a triangle whose half-width is the larger of both pixels, so that nothing finer is left to alias:
+
+    source   |  0  |  1  |  2  |  3  |  4  |  5  |
+    weight       .·´ `·.     of result pixel 0, at scale 1.5; what would lie past the image has none
+    result   |    0    |    1    |    2    |    3
+
+Weights depend on i and the scale alone, and their products are summed one after the other, in a fixed order: a region
+holds exactly the pixels that the whole image has there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.images.pixelsize import PixelSize
+from unettile.images.view import NoSuchImage, View
+
+LARGEST_FACTOR = 64.0
+"""Further than by this factor no pixel is stretched or shrunk: the pixel size asked for must be a mistake."""
+
+BAND_PIXELS = 2**20
+"""Source pixels held at once, about."""
+
+
+class Source(Protocol):
+    """What is resampled; `unettile.images.slide.Slide` says what the parts mean."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def reader(self) -> str: ...
+    @property
+    def files(self) -> Sequence[Path]: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def channel_names(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def pixel_size_um(self) -> PixelSize | None: ...
+    @property
+    def downsample(self) -> tuple[float, float]: ...
+    @property
+    def origin_um(self) -> tuple[float, float] | None: ...
+    @property
+    def view(self) -> View: ...
+    def read(self, box: Box) -> NDArray[Any]: ...
+    def close(self) -> None: ...
+
+
+class ResampledSlide:
+    """A slide whose pixels have another size, and are square.
+
+    Args:
+        source: a slide that knows its pixel size; closing this closes it.
+        mpp: edge of the new pixels, micrometres.
+
+    Raises:
+        NoSuchImage: the size differs beyond LARGEST_FACTOR.
+    """
+
+    def __init__(self, source: Source, mpp: float) -> None:
+        assert source.pixel_size_um is not None
+        self._source = source
+        y, x = source.pixel_size_um
+        self._scale = mpp / y, mpp / x
+        if not all(1 / LARGEST_FACTOR <= scale <= LARGEST_FACTOR for scale in self._scale):
+            raise NoSuchImage(
+                f"--mpp {mpp:g} is too far from its pixels of {y:g} × {x:g} µm: need a size within a factor of"
+                f" {LARGEST_FACTOR:g}"
+            )
+        height, width = source.shape
+        self.shape = max(1, round(height / self._scale[0])), max(1, round(width / self._scale[1]))
+        self.pixel_size_um: PixelSize | None = (mpp, mpp)
+        self.downsample = source.downsample[0] * self._scale[0], source.downsample[1] * self._scale[1]
+        self.path, self.reader, self.files = source.path, source.reader, source.files
+        self.channels, self.channel_names, self.dtype = source.channels, source.channel_names, source.dtype
+        self.origin_um, self.view = source.origin_um, source.view
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the region (h, w, channels) in the source's type; of integers, means are rounded.
+
+        Raises:
+            InputError: as the source's.
+        """
+        assert Box.of_shape(self.shape).contains(box), f"{box} lies outside of {self.shape}"
+        out = np.empty((*box.shape, self.channels), self.dtype)
+        if box.is_empty:
+            return out
+        columns = _Taps(box.x0, box.x1, self._scale[1], self._source.shape[1])
+        wide = columns.stop - columns.start
+        step = max(1, int(BAND_PIXELS / wide / max(1.0, self._scale[0])))
+        for y0 in range(box.y0, box.y1, step):
+            y1 = min(y0 + step, box.y1)
+            rows = _Taps(y0, y1, self._scale[0], self._source.shape[0])
+            pixels = self._source.read(Box(rows.start, columns.start, rows.stop, columns.stop))
+            means = _weighted(_weighted(_as_float(pixels), rows, 0), columns, 1)
+            out[y0 - box.y0 : y1 - box.y0] = _as_type(means, self.dtype)
+        return out
+
+    def close(self) -> None:
+        self._source.close()
+
+    def __enter__(self) -> ResampledSlide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Taps:
+    """The source pixels start … stop - 1 and their weights for result pixels first … last - 1.
+
+    indices, weights: (pixels, taps); indices count from `start`.
+    """
+
+    def __init__(self, first: int, last: int, scale: float, length: int) -> None:
+        reach = max(scale, 1.0)
+        centres = (np.arange(first, last) + 0.5) * scale
+        count = math.ceil(2 * reach) + 1
+        near = np.floor(centres - reach - 0.5).astype(np.int64)[:, None] + np.arange(count) + 1
+        weights = np.maximum(0.0, 1.0 - np.abs(near + 0.5 - centres[:, None]) / reach)
+        weights[(near < 0) | (near >= length)] = 0.0
+        total = np.zeros(len(centres))
+        for tap in range(count):
+            total += weights[:, tap]
+        near = near.clip(0, length - 1)
+        self.start, self.stop = int(near.min()), int(near.max()) + 1
+        self.indices = near - self.start
+        self.weights = weights / total[:, None]
+
+
+def _weighted(pixels: NDArray[Any], taps: _Taps, axis: int) -> NDArray[Any]:
+    """Return the weighted means along an axis (0 or 1) of pixels (h, w, C)."""
+    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+    result: NDArray[Any] | None = None
+    for tap in range(taps.indices.shape[1]):
+        part = pixels.take(taps.indices[:, tap], axis=axis)
+        part *= taps.weights[:, tap].astype(pixels.dtype).reshape(shape)
+        result = part if result is None else np.add(result, part, out=result)
+    assert result is not None
+    return result
+
+
+def _as_float(pixels: NDArray[Any]) -> NDArray[Any]:
+    narrow = pixels.dtype.itemsize < 4 or pixels.dtype == np.float32
+    return pixels.astype(np.float32 if narrow else np.float64)
+
+
+def _as_type(means: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind == "f":
+        return means.astype(dtype)
+    ends = np.iinfo(dtype)
+    top = float(ends.max)
+    if top > ends.max:  # the largest 64-bit integers are no doubles
+        top = float(np.nextafter(top, 0.0))
+    whole: NDArray[Any] = np.clip(np.rint(means), ends.min, top).astype(dtype)
+    return whole

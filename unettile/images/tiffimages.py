@@ -1,0 +1,186 @@
+"""TIFF images: what a file's pages are together: images with their resolutions, stacks, and companions.
+
+pages --tifffile--> series --here--> images --View--> level --View--> the pages of one plane, a page or more a channel
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from unettile.images.pixelsize import safe_xml
+from unettile.images.segments import Damaged
+from unettile.images.view import View
+
+_COMPANIONS = ("label", "macro", "map", "thumbnail", "overview")
+_REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
+
+
+@dataclass(frozen=True)
+class TiffImage:
+    """One image of a file.
+
+    Args:
+        levels: tifffile's series of its resolutions, the largest first.
+        companion: it is a label, a macro photograph, a thumbnail or a mask that goes with another.
+        number: of the image among those of the file's metadata.
+    """
+
+    levels: tuple[Any, ...]
+    companion: bool
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message: its size, and the name that the file gives it."""
+        key, name = self.levels[0].keyframe, " ".join(str(self.levels[0].name or "").split())
+        return f"{key.imagewidth} × {key.imagelength} px" + (f" {name[:40]!r}" if name else "")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The pages of one plane.
+
+    Args:
+        pages: of its channels, in order.
+        within: where a single page stands for a whole stack, the number of the plane in it.
+        t, z: which plane it is.
+    """
+
+    pages: tuple[Any, ...]
+    within: int
+    t: int
+    z: int
+
+
+def find_images(tif: Any) -> list[TiffImage]:
+    """Return the images of an open tifffile.TiffFile, at least one.
+
+    Raises:
+        Damaged: there is none.
+    """
+    if len(tif.pages) == 0:
+        raise Damaged("it holds no image")
+    try:
+        series = list(tif.series)
+    except Exception:  # a description that only looks like one of the forms that tifffile knows
+        if len(tif.pages) > 1:
+            raise
+        return [TiffImage((_Lone(tif.pages.first),), False, 0)]
+    if not series:
+        raise Damaged("it holds no image")
+    overviews = _scn_overviews(tif) if tif.is_scn else frozenset()
+    images: list[TiffImage] = []
+    for number, one in enumerate(series):
+        base = next((place for place, image in enumerate(images) if not image.companion), None)
+        named = any(word in str(one.name or "").lower() for word in _COMPANIONS) or number in overviews
+        flags = int(one.keyframe.subfiletype)
+        if base is not None and not named and not flags & _MASK and _is_smaller(one.keyframe, images[base]):
+            levels = (*images[base].levels, *one.levels)
+            images[base] = TiffImage(levels, False, images[base].number)
+        else:
+            companion = named or (number > 0 and bool(flags & (_REDUCED | _MASK | 8)))
+            images.append(TiffImage(tuple(one.levels), companion, number))
+    if all(image.companion for image in images):
+        images[0] = TiffImage(images[0].levels, False, images[0].number)
+    return images
+
+
+def find_plane(tif: Any, level: Any, view: View) -> Plane:
+    """Return the pages of the plane that a view chooses from a level.
+
+    Raises:
+        Damaged: a stack whose planes cannot be told apart, or that is not in this file.
+        NoSuchImage: a plane that is not there.
+    """
+    key = level.keyframe
+    if int(getattr(key, "imagedepth", 1)) > 1:
+        raise Damaged(
+            f"it is a stack of planes in one page ({key.imagedepth} along Z); save the plane that you mean to a file"
+        )
+    # Axes of length 1 say nothing; those within a page are rows, columns and samples.
+    axes = [(axis, int(n)) for axis, n in zip(level.axes, level.shape, strict=True) if n > 1 and axis not in "YXS"]
+    pages = list(level.pages)
+    inside = len(pages) == 1 and math.prod(n for _, n in axes) > 1
+    if len(pages) != math.prod(n for _, n in axes) and not inside:
+        raise Damaged("its planes are not stored as pages of their own; save it as a plain TIFF")
+    depth = _depth_axis([axis for axis, _ in axes])
+    t = view.pick_plane("t", dict(axes).get("T", 1))
+    z = view.pick_plane("z", dict(axes).get(depth, 1))
+    chosen = []
+    for channel in range(dict(axes).get("C", 1)):
+        index = 0
+        for axis, n in axes:
+            index = index * n + {"C": channel, "T": t, depth: z}[axis]
+        chosen.append(index)
+    if inside:
+        if len(chosen) > 1:
+            raise Damaged("its channels are not stored as pages of their own; save it as a plain TIFF")
+        return Plane((pages[0],), chosen[0], t, z)
+    picked = tuple(pages[index] for index in chosen)
+    if any(page is None for page in picked):
+        raise Damaged("a plane of it is missing from the file; get a complete copy")
+    if any(page.parent is not tif for page in picked):
+        raise Damaged("its pixels are in other files; save it as one file")
+    return Plane(picked, 0, t, z)
+
+
+class _Lone:
+    """A page as the one level of an image, in the form of tifffile's series."""
+
+    name = ""
+    kind = "page"
+
+    def __init__(self, page: Any) -> None:
+        self.keyframe = page
+        self.pages = [page]
+        self.axes, self.shape = page.axes, page.shape
+
+
+def _depth_axis(axes: Sequence[str]) -> str:
+    """Return the axis that --z counts along: Z, or the only one whose meaning the file does not state.
+
+    Raises:
+        Damaged: there are several such.
+    """
+    unknown = [axis for axis in axes if axis not in "CTZ"]
+    if len(unknown) + ("Z" in axes) > 1:
+        raise Damaged(
+            f"it is a stack along {', '.join(axes)}, of which only C, T and Z are understood;"
+            " save the plane that you mean to its own file"
+        )
+    return unknown[0] if unknown else "Z"
+
+
+def _is_smaller(key: Any, image: TiffImage) -> bool:
+    """Tell whether a page is a further resolution of an image: smaller, of the same type and form."""
+    big, last = image.levels[0].keyframe, image.levels[-1].keyframe
+    if key.imagewidth >= last.imagewidth or key.imagelength >= last.imagelength:
+        return False
+    # The same form up to the rounding of one pixel.
+    form = key.imagewidth * big.imagelength - key.imagelength * big.imagewidth
+    return bool(
+        abs(form) <= big.imagewidth + big.imagelength
+        and key.samplesperpixel == big.samplesperpixel
+        and key.dtype == big.dtype
+    )
+
+
+def _scn_overviews(tif: Any) -> frozenset[int]:
+    """Return which images of a Leica SCN show the whole slide: their frame is that of the collection."""
+    root = safe_xml(str(tif.pages.first.description))
+    found, number = set(), 0
+    for collection in () if root is None else (one for one in root if one.tag.endswith("collection")):
+        for image in (one for one in collection if one.tag.endswith("image")):
+            frames = [one for one in image if one.tag.endswith("view")]
+            if frames and all(_same(frames[0], collection, name) for name in ("sizeX", "sizeY")):
+                found.add(number)
+            number += sum(1 for one in image if one.tag.endswith("pixels"))
+    return frozenset(found)
+
+
+def _same(first: ElementTree.Element, second: ElementTree.Element, name: str) -> bool:
+    return first.get(name) is not None and first.get(name) == second.get(name)
