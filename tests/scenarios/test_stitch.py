@@ -14,7 +14,7 @@ from tests.scenarios.conftest import Cli, make_pixels
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six blocks in the image of 150 × 170 px."""
+    """Nine blocks in the image of 150 × 170 px."""
     monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 64)
 
 
@@ -28,6 +28,10 @@ def test_shards_make_the_same_file(cli: Cli, tmp_path: Path, model: Path, image:
     done = cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif")
     assert done.code == 75 and done.err.count("\n") == 1 and "1/3" in done.err, done.err
     assert not (tmp_path / "joined.tif").exists()
+    done = cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif", "--json", "--quiet")
+    missing = json.loads(done.out)["missing"]
+    assert done.code == 75 and done.err.count("\n") == 1
+    assert missing == {"blocks": [3, 4, 5], "shards": [1], "of_shards": 3, "array": "1"}
     assert cli("segment", image, *options, "-o", tmp_path / "run", "--shard", "1/3").code == 0
     done = cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif", "--json", "--quiet")
     assert done.code == 0 and done.err == "" and json.loads(done.out)["output"] == str(tmp_path / "joined.tif")

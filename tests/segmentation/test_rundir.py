@@ -130,7 +130,8 @@ def test_duplicate_workers_do_no_harm(tmp_path: Path, image: Path, predictor: Pr
     one, other = RunDirectory.join(run, plan), RunDirectory.join(run, plan)
     segment_shard(image, run, Shard(0, 1), predictor, OPTIONS)
     for block in plan.blocks:
-        pixels = one.read_block(block)
+        pixels = one.load(block)
+        assert pixels is not None
         other.write_block(block, pixels)
         one.write_block(block, pixels)
     stitch_run(run, tmp_path / "joined.tif")

@@ -46,6 +46,11 @@ class Console:
             sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
             sys.stdout.flush()
 
+    def text(self, text: str) -> None:
+        """Print a result that is text by nature, a script say, on stdout."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write a table of text to stderr, columns aligned to the left."""
         lines = [[one_line(cell) for cell in row] for row in (header, *rows)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, plan_shard, plan_tasks
 from unettile.commands.console import Console
 from unettile.commands.jobs import Job, report
@@ -30,9 +31,18 @@ from unettile.commands.options import (
     Write,
     parse_channels,
 )
+from unettile.commands.slurm import (
+    ELSEWHERE,
+    Destination,
+    JobArray,
+    check_shards,
+    job_threads,
+    offer_scripts,
+)
 
 
 def segment(
+    context: typer.Context,
     images: Annotated[
         list[Path],
         typer.Argument(metavar="IMAGE", help="An image, several, or a directory of images: TIFF, PNG, JPEG."),
@@ -95,6 +105,15 @@ def segment(
             rich_help_panel=COMPUTE,
         ),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --dry-run: print the scripts that have Slurm segment one image in N jobs and make OUT of them.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -110,25 +129,37 @@ def segment(
     channels = parse_channels(channel)
     part = None if shard is None else Shard.parse(shard)
     view = View(series, level, mpp, channels, z, time)
+    array = None
+    if shards is not None:
+        check_shards(shards, dry_run, shard, len(images) == 1 and not is_batch(images))
+        destination = Destination.of(output)
+        array = JobArray(images[0].absolute(), destination, shards, given_options(context, ELSEWHERE), overwrite)
+        output = destination.output
     tasks = plan_tasks(images, output) if part is None else plan_shard(images, output)
 
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
     from unettile.models import find_model
+    from unettile.segmentation.forecast import forecast_shards
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.predict import Predictor
 
     console = Console(quiet, json)
-    set_threads()
+    threads = set_threads(job_threads() if array else None)
     keep_freed_memory()
     checkpoint = load_checkpoint(find_model(model))
     if tile is not None:
         checkpoint.geometry.check_output_edge(tile)
     if not checkpoint.geometry.exact:
         console.message("this network's context exceeds any margin: tiles may disagree; --verify measures by how much")
+    predictor = Predictor(checkpoint, device, precision.value)
+    options = SegmentOptions(write.value, tile, batch, view)
+    if array is not None:
+        offer_scripts(array, forecast_shards(array.image, predictor, options, array.shards), threads, console)
+        return
     job = Job(
-        Predictor(checkpoint, device, precision.value),
-        SegmentOptions(write.value, tile, batch, view),
+        predictor,
+        options,
         part,
         is_batch(images),
         overwrite,

@@ -44,17 +44,21 @@ def stitch(
     """
     crops = parse_shape(shape)
 
-    from unettile.segmentation.stitch import is_run_directory, stitch_crops, stitch_run
+    from unettile.segmentation.stitch import MissingBlocks, is_run_directory, stitch_crops, stitch_run
 
     console = Console(quiet, json)
     of_run = is_run_directory(source)
     if of_run and crops is not None:
         raise UsageError(f"--shape is for crops: {source} is a run directory, which knows its image's shape")
-    with writing_to(output), console.progress("stitching") as on_progress:
-        if of_run:
-            result = stitch_run(source, output, overwrite, on_progress)
-        else:
-            result = stitch_crops(source, output, overwrite, crops, on_progress)
+    try:
+        with writing_to(output), console.progress("stitching") as on_progress:
+            if of_run:
+                result = stitch_run(source, output, overwrite, on_progress)
+            else:
+                result = stitch_crops(source, output, overwrite, crops, on_progress)
+    except MissingBlocks as error:
+        console.result({"run_directory": str(source), "status": "incomplete", "missing": error.to_dict()})
+        raise
     height, width = result.shape
     console.message(f"wrote {output}: {width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}")
     console.result(result.to_dict())

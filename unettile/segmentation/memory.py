@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from unettile.images.normalize import WHOLE_PIXELS
 from unettile.networks import build_network
+from unettile.segmentation.blockreader import CACHE_BYTES
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.rundir import CACHE_BYTES
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted

@@ -14,8 +14,8 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, writer_for
 from unettile.images.plain import DECODED_LIMIT
+from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.rundir import RunDirectory
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -52,7 +52,7 @@ def check_format(output: Path, plan: Plan) -> None:
         raise InputError(f"{plan.shape[1]} x {plan.shape[0]} px is too large for a PNG: use a name ending in .tif")
 
 
-def write_output(run: RunDirectory, output: Path, check: Callable[[], None] = lambda: None) -> tuple[int, ...]:
+def write_output(blocks: BlockReader, output: Path, check: Callable[[], None] = lambda: None) -> tuple[int, ...]:
     """Write the finished run to its final file.
 
     Args:
@@ -65,7 +65,7 @@ def write_output(run: RunDirectory, output: Path, check: Callable[[], None] = la
         Incomplete: a block is missing or damaged.
         InputError: the destination cannot be written, or is full.
     """
-    plan = run.plan
+    plan = blocks.plan
     canvas = Canvas(
         shape=plan.shape,
         channels=plan.planes,
@@ -79,7 +79,7 @@ def write_output(run: RunDirectory, output: Path, check: Callable[[], None] = la
     def read(box: Box) -> NDArray[np.uint8]:
         nonlocal counts
         check()
-        pixels = run.read_box(box)
+        pixels = blocks.read_box(box)
         counts += np.bincount(pixels.ravel(), minlength=256)
         return pixels
 

@@ -15,8 +15,6 @@ import json
 import os
 import shutil
 import socket
-from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +25,9 @@ from zarr.errors import ContainsArrayError
 
 from unettile.atomic import REFUSALS, atomic_path
 from unettile.box import Box
-from unettile.errors import Incomplete, InputError
+from unettile.errors import InputError
 from unettile.segmentation.plan import Plan
 from unettile.tiling import Block
-
-CACHE_BYTES = 2**27  # decoded blocks kept while the output is written in bands that are lower than a block
 
 
 class RunDirectory:
@@ -41,7 +37,6 @@ class RunDirectory:
         self.path = path
         self.plan = plan
         self._array = self._open_array()
-        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
     @classmethod
     def join(cls, path: Path, plan: Plan, discard: bool = False) -> RunDirectory:
@@ -63,19 +58,13 @@ class RunDirectory:
         except OSError as error:
             raise InputError(f"cannot write {path}: {_reason(error)}; choose another output") from error
         try:
-            earlier = _read_plan(path)
-            differences = plan.differences(earlier)
-            if differences:
-                raise InputError(
-                    f"{path} holds an unfinished run that differs in {', '.join(differences)}: give the same options "
-                    "to go on, or remove that directory to start afresh"
-                )
+            check_agrees(path, plan)
         except InputError:
             if not discard:
                 raise
             remove_run(path)
             return cls.join(path, plan)
-        return cls(path, earlier)
+        return cls(path, plan)
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -128,46 +117,28 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def read_block(self, block: Block) -> NDArray[np.uint8]:
-        """Return the pixels of a finished block, checked against its marker.
-
-        Raises:
-            Incomplete: it is not finished, or damaged.
-        """
-        if block.index in self._cache:
-            self._cache.move_to_end(block.index)
-            return self._cache[block.index]
-        pixels = self._load(block)
-        if pixels is None:
-            raise Incomplete(
-                f"block {block.index} of {self.path} is missing or damaged: give the same command again, or, if the"
-                " run has shards, that of its shard"
-            )
-        self._cache[block.index] = pixels
-        while sum(kept.nbytes for kept in self._cache.values()) > CACHE_BYTES and len(self._cache) > 1:
-            self._cache.popitem(last=False)
-        return pixels
-
     def is_done(self, block: Block) -> bool:
         """Whether the block is there, of this plan, and as it was written."""
-        return self._load(block) is not None
+        return self.load(block) is not None
 
-    def read_box(self, box: Box) -> NDArray[np.uint8]:
-        """Return any box of the image, (h, w) or (K, h, w), from finished blocks."""
-        planes = () if self.plan.planes == 1 else (self.plan.planes,)
-        result = np.empty((*planes, *box.shape), np.uint8)
-        blocks = self.plan.blocks
-        for row in range(box.y0 // blocks.edge, -(-box.y1 // blocks.edge)):
-            for column in range(box.x0 // blocks.edge, -(-box.x1 // blocks.edge)):
-                block = blocks[row * blocks.columns + column]
-                part = block.box.intersect(box)
-                source = self.read_block(block)[(..., *part.relative_to(block.box).slices)]
-                result[(..., *part.relative_to(box).slices)] = source
-        return result
+    def unmarked(self) -> list[int]:
+        """Return the indices of the blocks that have no marker of this plan; no pixel is read."""
+        return [block.index for block in self.plan.blocks if self._digest_of(block) is None]
 
-    def missing(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the blocks that are missing, of another plan, or damaged; every block is read."""
-        return [index for index in indices if not self.is_done(self.plan.blocks[index])]
+    def load(self, block: Block) -> NDArray[np.uint8] | None:
+        """Return the pixels of a finished block, (h, w) or (K, h, w), checked against its marker.
+
+        Returns:
+            None if it is not finished, of another plan, or damaged.
+        """
+        expected = self._digest_of(block)
+        if expected is None:
+            return None
+        try:
+            pixels = np.asarray(self._array[self._region(block.box)], np.uint8)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # a damaged chunk fails to decode
+            return None
+        return pixels if _digest(pixels) == expected else None
 
     def remove(self) -> None:
         remove_run(self.path)
@@ -177,15 +148,13 @@ class RunDirectory:
         if not any(any((self.path / name).glob("[!.]*")) for name in ("done", "parts")):
             self.remove()
 
-    def _load(self, block: Block) -> NDArray[np.uint8] | None:
+    def _digest_of(self, block: Block) -> str | None:
+        """Return what the marker of a block says of its pixels."""
         try:
             marker = json.loads(self._marker(block).read_text("utf-8"))
-            if marker["plan"] != self.plan.id:
-                return None
-            pixels = np.asarray(self._array[self._region(block.box)], np.uint8)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # a damaged chunk fails to decode
+            return str(marker["sha256"]) if marker["plan"] == self.plan.id else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return pixels if _digest(pixels) == marker["sha256"] else None
 
     def _sync_chunk(self, block: Block) -> None:
         row, column = divmod(block.index, self.plan.blocks.columns)
@@ -238,6 +207,20 @@ class RunDirectory:
     def _chunk(self) -> tuple[int, int]:
         edge = self.plan.blocks.edge
         return min(edge, self.plan.shape[0]), min(edge, self.plan.shape[1])
+
+
+def check_agrees(path: Path, plan: Plan) -> None:
+    """Refuse a run directory, if there is one, that was begun with another plan.
+
+    Raises:
+        InputError: says what differs.
+    """
+    differences = plan.differences(_read_plan(path)) if is_run_directory(path) else []
+    if differences:
+        raise InputError(
+            f"{path} holds an unfinished run that differs in {', '.join(differences)}: give the same options "
+            "to go on, or remove that directory to start afresh"
+        )
 
 
 def is_run_directory(path: Path) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from unettile.errors import Incomplete, InputError
+from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import check_format, check_output, write_output
@@ -111,7 +112,8 @@ def segment_image(
         try:
             with closing(reader):
                 work.do(range(len(plan.blocks)), watch)
-            counts = write_output(run, output, watch.check)
+            with BlockReader(run) as blocks:
+                counts = write_output(blocks, output, watch.check)
         except Exception as error:
             expected = isinstance(error, InputError | Incomplete)
             if not expected or _identity(output) == before or not _is_by(output, plan):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.atomic import atomic_path
 from unettile.errors import Incomplete, UsageError
 from unettile.images.canvas import Canvas, writer_for
+from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.output import check_format, check_output, write_output
+from unettile.segmentation.plan import Plan
 from unettile.segmentation.rundir import RunDirectory, is_run_directory
 from unettile.tiling import Shard
 
-__all__ = ["StitchResult", "is_run_directory", "shard_list", "stitch_crops", "stitch_run"]
+__all__ = ["MissingBlocks", "StitchResult", "is_run_directory", "shard_list", "stitch_crops", "stitch_run"]
 
 Progress = Callable[[int, int], None]
 
@@ -42,18 +44,48 @@ class StitchResult:
         }
 
 
+class MissingBlocks(Incomplete):
+    """Blocks of a run that are not finished, or damaged, and the shards that compute them.
+
+    Args:
+        directory: of the run.
+        blocks: their indices.
+    """
+
+    def __init__(self, directory: Path, plan: Plan, blocks: Sequence[int]) -> None:
+        lacking = set(blocks)
+        self.blocks = sorted(lacking)
+        self.count = plan.shards
+        shards = (Shard(index, plan.shards) for index in range(plan.shards))
+        self.shards = [shard.index for shard in shards if not lacking.isdisjoint(shard.blocks(plan.blocks))]
+        super().__init__(
+            f"{directory} lacks {len(blocks)} of {len(plan.blocks)} blocks (missing or damaged): run "
+            f"shard{'s' if len(self.shards) > 1 else ''} {self.array} of {plan.shards} again"
+            f" (--array={self.array}, --shard {self.shards[0]}/{plan.shards}), then stitch"
+        )
+
+    @property
+    def array(self) -> str:
+        """The shards as Slurm's --array takes them."""
+        return shard_list(self.shards)
+
+    def to_dict(self) -> dict[str, object]:
+        return {"blocks": self.blocks, "shards": self.shards, "of_shards": self.count, "array": self.array}
+
+
 def stitch_run(
     directory: Path, output: Path, overwrite: bool = False, on_progress: Progress = lambda done, total: None
 ) -> StitchResult:
     """Write the blocks of a run directory to one file; the directory stays.
 
-    The file equals, byte for byte, that of a run without shards.
+    The file equals, byte for byte, that of a run without shards. Every block is checked as it is written; the file gets
+    its name after the last one.
 
     Args:
         on_progress: takes pixels checked and pixels in all.
 
     Raises:
-        Incomplete: blocks are missing or damaged; names the shards that compute them.
+        MissingBlocks: blocks are missing or damaged; names the shards that compute them.
         InputError: no run directory, or the destination is refused.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
@@ -61,20 +93,28 @@ def stitch_run(
     run = RunDirectory.open(directory)
     plan = run.plan
     check_format(output, plan)
-    missing, checked = [], 0
-    for block in plan.blocks:
-        missing += run.missing([block.index])
-        checked += block.box.area
-        on_progress(checked, plan.shape[0] * plan.shape[1])
+    checked: set[int] = set()
+    area = 0
+
+    def note(index: int) -> None:
+        nonlocal area
+        checked.add(index)
+        area += plan.blocks[index].box.area
+        on_progress(area, plan.shape[0] * plan.shape[1])
+
+    missing = run.unmarked()
+    with BlockReader(run, note) as blocks:
+        if not missing:
+            try:
+                counts = write_output(blocks, output)
+            except Incomplete:
+                missing = blocks.missing(index for index in range(len(plan.blocks)) if index not in checked)
+                if not missing:
+                    raise
+        else:
+            missing += blocks.missing(sorted(set(range(len(plan.blocks))).difference(missing)))
     if missing:
-        lacking = set(missing)
-        shards = [k for k in range(plan.shards) if not lacking.isdisjoint(Shard(k, plan.shards).blocks(plan.blocks))]
-        raise Incomplete(
-            f"{directory} lacks {len(missing)} of {len(plan.blocks)} blocks (missing or damaged): run "
-            f"shard{'s' if len(shards) > 1 else ''} {shard_list(shards)} of {plan.shards} again"
-            f" (--array={shard_list(shards)}, --shard {shards[0]}/{plan.shards}), then stitch"
-        )
-    counts = write_output(run, output)
+        raise MissingBlocks(directory, plan, missing)
     class_pixels = dict(zip(plan.class_names, counts, strict=True)) if counts else None
     return StitchResult(output, plan.shape, len(plan.blocks), class_pixels)
 

@@ -1,0 +1,125 @@
+"""`segment --dry-run --shards N`: what the jobs will need, and scripts that can be submitted from anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unettile.tiling
+from tests.scenarios.conftest import Cli
+from unettile.segmentation import forecast
+
+
+@pytest.fixture(autouse=True)
+def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine blocks in the image of 150 × 170 px, and a probe of one batch."""
+    monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 64)
+    monkeypatch.setattr(forecast, "PROBE_S", 0)
+
+
+@pytest.fixture
+def place(tmp_path: Path, image: Path) -> Path:
+    """A directory whose name needs quoting, with the image in it."""
+    place = tmp_path / "it's a $HOME"
+    place.mkdir()
+    image.rename(place / "slide.tif")
+    return place
+
+
+def plan(cli: Cli, place: Path, *options: object, out: str = "mask.tif") -> dict[str, Any]:
+    words = ("segment", place / "slide.tif", "-o", place / out, "--dry-run", "--shards", 4, "--json", *options)
+    done = cli(*words)
+    assert done.code == 0, done.err
+    planned: dict[str, Any] = json.loads(done.out)
+    return planned
+
+
+def last_command(script: str) -> list[str]:
+    """Return the words of the line that a job executes, as its shell sees them."""
+    line = script.splitlines()[-1]
+    shown = subprocess.run(
+        ["bash", "-euc", f'set -- {line.removeprefix("exec ")}; printf "%s\\n" "$@"'],
+        env={"SLURM_ARRAY_TASK_ID": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.splitlines()
+
+
+def test_the_scripts_repeat_the_command_from_anywhere(
+    cli: Cli, place: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    planned = plan(cli, place, "-m", model, "--tile", 68, "--write", "probabilities", "--channel", "0")
+    assert (planned["blocks"], planned["shards"], planned["blocks_per_shard"]) == (9, 4, 3)
+    scripts, directory = planned["scripts"], f"{place}/mask.tif.run"
+    assert "#SBATCH --array=0-3\n" in scripts["array"]
+    memory = int(re.search(r"#SBATCH --mem=(\d+)M\n", scripts["array"])[1]) * 2**20  # type: ignore[index]
+    assert planned["memory_bytes"] < memory < 2 * planned["memory_bytes"]
+    words = last_command(scripts["array"])
+    words = words[words.index("segment") :]
+    assert words[:4] == ["segment", f"{place}/slide.tif", "--output", directory]
+    given = dict(zip(words[4::2], words[5::2], strict=True))
+    assert given == {
+        "--model": str(model),
+        "--tile": "68",
+        "--write": "probabilities",
+        "--channel": "0",
+        "--device": "cpu",
+        "--precision": planned["precision"],
+        "--shard": "3/4",
+    }
+    assert last_command(scripts["stitch"])[-4:] == ["stitch", directory, "--output", f"{place}/mask.tif"]
+    assert scripts["array"] in scripts["submit"] and scripts["stitch"] in scripts["submit"]
+    assert [path.name for path in place.iterdir()] == ["slide.tif"], "a dry run writes nothing"
+
+
+def test_the_scripts_run(cli: Cli, place: Path, model: Path) -> None:
+    """With a stand-in for sbatch that runs every task of an array at once, one after the other."""
+    done = cli("segment", place / "slide.tif", "-m", model, "-o", place / "mask.tif", "--dry-run", "--shards", 1)
+    assert done.code == 0 and done.out.startswith("#!/bin/bash\n"), done.err
+    assert "1 jobs" in done.err and "GiB" in done.err and "windows took" in done.err
+    (place / "sbatch").write_text(
+        '#!/bin/bash\necho "$@" >> "$CALLS"; script=$(cat)\n'
+        'tasks=$(grep -o "array=0-[0-9]*" <<< "$script" | cut -d- -f2 || true)\n'
+        'for task in $(seq 0 ${tasks:-0}); do SLURM_ARRAY_TASK_ID=$task bash -euc "$script" >&2; done; echo 17\n'
+    )
+    (place / "sbatch").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{place}:/usr/bin:/bin", "CALLS": str(place / "calls")}
+    ran = subprocess.run(
+        ["bash", "-s", "--", "--array=0"], input=done.out, env=environment, cwd="/", capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    calls = (place / "calls").read_text().splitlines()
+    assert calls == ["--parsable --array=0", "--dependency=afterok:17 --kill-on-invalid-dep=yes"]
+    assert cli("segment", place / "slide.tif", "-m", model, "-o", place / "whole.tif").code == 0
+    assert (place / "mask.tif").read_bytes() == (place / "whole.tif").read_bytes()
+
+
+def test_a_run_directory_may_be_named_instead(cli: Cli, place: Path, model: Path) -> None:
+    planned = plan(cli, place, "-m", model, out="slide.run")
+    assert (planned["run_directory"], planned["output"]) == (f"{place}/slide.run", f"{place}/slide_mask.tif")
+
+
+def test_what_the_jobs_would_refuse_is_refused_now(cli: Cli, place: Path, model: Path) -> None:
+    slide = place / "slide.tif"
+    (place / "there.tif").write_bytes(b"mask")
+    assert cli("segment", slide, "-m", model, "-o", place / "begun.tif.run", "--shard", "0/3").code == 0
+    for words, code, part in (
+        ((slide, "-o", place / "m.tif", "--shards", 2), 2, "--dry-run"),
+        ((slide, "-o", place / "m.tif", "--shards", 2, "--dry-run", "--shard", "0/2"), 2, "--shard"),
+        ((place, "-o", place / "masks", "--shards", 2, "--dry-run"), 2, "one image"),
+        ((slide, "-o", place / "m.bmp", "--shards", 2, "--dry-run"), 2, "ending"),
+        ((slide, "-o", place / "there.tif", "--shards", 2, "--dry-run"), 3, "--overwrite"),
+        ((slide, "-o", place / "begun.tif", "--shards", 2, "--dry-run"), 3, "number of shards"),
+    ):
+        done = cli("segment", *words, "-m", model)
+        assert done.code == code and part in done.err and done.err.count("\n") == 1, done.err
+        assert done.out == ""

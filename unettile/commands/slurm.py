@@ -1,0 +1,260 @@
+"""Slurm: the text of the jobs that segment an image in parts and stitch it, ready to be submitted."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unettile.commands.again import program_words
+from unettile.commands.console import Console, format_duration, one_line
+from unettile.errors import UsageError
+
+if TYPE_CHECKING:
+    from unettile.segmentation.forecast import Forecast
+
+ELSEWHERE = (
+    "images",
+    "output",
+    "device",
+    "precision",
+    "shard",
+    "shards",
+    "dry_run",
+    "overwrite",
+    "verify",
+    "quiet",
+    "json",
+)
+"""Parameters of `segment` that the scripts give in their own way, or not at all."""
+
+MOST_CPUS = 8
+"""Cores that a job asks for unless the environment says otherwise: more hardly speed up one window at a time."""
+
+_MEMORY_HEADROOM = 1.25
+_TIME_HEADROOM = 3  # nodes differ, and file systems are shared
+_STITCHED_PER_SECOND = 5e6  # px, with little luck
+_STITCH_MEMORY_MB = 1500
+
+SUBMIT = """\
+#!/bin/bash
+# Segments {image} in {shards} jobs of Slurm, and stitches what they make.
+#   everything:                               bash submit.sh
+#   again the shards that `stitch` names:     bash submit.sh --array=2,5-7
+# --mem: {memory} as estimated, and a quarter more.
+# --time: {headroom} times what a probe promised: where this was written, {windows} windows took {seconds:.2f} s
+#   with {cpus} thread(s) on {device}.
+# unettile is called by its full path, so that no environment has to be activated: the nodes must see that path.
+set -euo pipefail
+
+array=$(sbatch --parsable "$@" <<'ARRAY'
+{array}ARRAY
+)
+array=${{array%%;*}}
+echo "array job $array" >&2
+sbatch --dependency="afterok:$array" --kill-on-invalid-dep=yes <<'STITCH'
+{stitch}STITCH
+"""
+
+ARRAY = """\
+#!/bin/bash
+#SBATCH --job-name={name}
+#SBATCH --array=0-{last}
+#SBATCH --cpus-per-task={cpus}
+#SBATCH --mem={memory_mb}M
+#SBATCH --time={time}
+#SBATCH --signal=B:TERM@{notice}
+#SBATCH --requeue
+{gpu}exec {command} --shard "${{SLURM_ARRAY_TASK_ID}}/{shards}"
+"""
+
+STITCH = """\
+#!/bin/bash
+#SBATCH --job-name={name}-stitch
+#SBATCH --cpus-per-task={cpus}
+#SBATCH --mem={memory_mb}M
+#SBATCH --time={time}
+#SBATCH --requeue
+exec {command}
+"""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the parts of a run go, and what is made of them; both absolute.
+
+    Args:
+        run_directory: that the jobs share.
+        output: that `stitch` writes.
+    """
+
+    run_directory: Path
+    output: Path
+
+    @classmethod
+    def of(cls, out: Path) -> Destination:
+        """Take OUT for the file to make, or, if it has no ending or .run, for the run directory.
+
+        Beside mask.tif the run directory is mask.tif.run; of slide.run, slide_mask.tif is made.
+        """
+        out = out.absolute()
+        if out.suffix.lower() in ("", ".run"):
+            return cls(out, out.with_name(f"{out.stem}_mask.tif"))
+        return cls(out.with_name(f"{out.name}.run"), out)
+
+
+@dataclass(frozen=True)
+class Scripts:
+    """Batch scripts for Slurm.
+
+    Args:
+        array: segments the shards.
+        stitch: makes the file of them.
+        submit: holds both, and submits the second to run after the first.
+    """
+
+    array: str
+    stitch: str
+    submit: str
+
+
+@dataclass(frozen=True)
+class JobArray:
+    """An image that several jobs segment.
+
+    Args:
+        image: absolute.
+        shards: how many jobs.
+        options: of `segment`, beyond these.
+        overwrite: replace a file that exists.
+    """
+
+    image: Path
+    destination: Destination
+    shards: int
+    options: tuple[str, ...] = ()
+    overwrite: bool = False
+
+    def scripts(self, forecast: Forecast, cpus: int) -> Scripts:
+        """Return the scripts; every path in them is absolute.
+
+        Args:
+            cpus: threads that the probe had, and each job gets.
+        """
+        plan, to = forecast.plan, self.destination
+        program = program_words()
+        segment = [*program, "segment", str(self.image), "--output", str(to.run_directory), *self.options]
+        segment += ["--device", plan.device, "--precision", plan.precision]  # nodes that differ would choose unlike
+        stitch = [*program, "stitch", str(to.run_directory), "--output", str(to.output)]
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.image.stem)
+        array = ARRAY.format(
+            name=name,
+            last=self.shards - 1,
+            shards=self.shards,
+            cpus=cpus,
+            memory_mb=_round_up(forecast.memory_bytes * _MEMORY_HEADROOM / 2**20, 100),
+            time=_slurm_time(forecast.seconds),
+            notice=max(60, _round_up(2 * forecast.block_seconds, 30)),
+            gpu="#SBATCH --gres=gpu:1\n" if plan.device == "cuda" else "",
+            command=shlex.join(segment),
+        )
+        last = STITCH.format(
+            name=name,
+            cpus=min(cpus, 4),
+            memory_mb=_STITCH_MEMORY_MB,
+            time=_slurm_time(plan.shape[0] * plan.shape[1] * plan.planes / _STITCHED_PER_SECOND),
+            command=shlex.join([*stitch, "--overwrite"] if self.overwrite else stitch),
+        )
+        submit = SUBMIT.format(
+            image=one_line(self.image.name),
+            shards=self.shards,
+            memory=f"{forecast.memory_bytes / 2**20:.0f} MiB",
+            headroom=_TIME_HEADROOM,
+            windows=forecast.probe.windows,
+            seconds=forecast.probe.seconds,
+            cpus=cpus,
+            device=plan.device,
+            array=array,
+            stitch=last,
+        )
+        return Scripts(array, last, submit)
+
+
+def offer_scripts(array: JobArray, forecast: Forecast, cpus: int, console: Console) -> None:
+    """Say what the jobs will need, and print the script that submits them, or all of it as JSON.
+
+    Raises:
+        InputError, UsageError: the destination would be refused, or the run directory holds another run.
+    """
+    from unettile.segmentation.output import check_format, check_output
+    from unettile.segmentation.rundir import check_agrees
+
+    check_format(array.destination.output, forecast.plan)
+    check_output(array.destination.output, overwrite=array.overwrite)
+    check_agrees(array.destination.run_directory, forecast.plan)
+    scripts = array.scripts(forecast, cpus)
+    for line in explain_forecast(array, forecast, cpus):
+        console.message(line)
+    details = forecast.to_dict() | {"cpus_per_job": cpus, "scripts": vars(scripts)}
+    paths = {"image": array.image, "output": array.destination.output, "run_directory": array.destination.run_directory}
+    if console.json_output:
+        console.result({name: str(path) for name, path in paths.items()} | {"status": "planned"} | details)
+    else:
+        console.text(scripts.submit)
+        console.message("save what stdout got as submit.sh, and start it all with: bash submit.sh")
+
+
+def explain_forecast(array: JobArray, forecast: Forecast, cpus: int) -> list[str]:
+    """Return what a person should know before submitting, line by line."""
+    plan, probe = forecast.plan, forecast.probe
+    height, width = plan.shape
+    to = array.destination
+    idle = array.shards - forecast.busy_shards
+    windows = f"{probe.windows} windows took {probe.seconds:.1f} s here, with {cpus} thread{'s' if cpus > 1 else ''}"
+    return [
+        f"would write {to.output}: {width} × {height} px, {len(plan.tiles)} tiles of {plan.output_edge} px,"
+        f" {len(plan.blocks)} blocks, batch {forecast.batch}, {plan.device}, {plan.precision}",
+        f"each of {array.shards} jobs: {forecast.blocks_per_shard} of {len(plan.blocks)} blocks"
+        + (f" (but {idle} get none: --shards {forecast.busy_shards} is enough)" if idle else "")
+        + f", about {forecast.memory_bytes / 2**30:.1f} GiB of memory, at most {format_duration(forecast.seconds)}"
+        f" on a machine like this ({windows})",
+        f"{to.output.name} takes at most {forecast.output_bytes / 1e9:.2f} GB, and so does the run directory beside it,"
+        f" {to.run_directory.name}; both far less where the mask is plain",
+    ]
+
+
+def job_threads() -> int | None:
+    """Return how many threads the probe should have, and each job cores; None to let the environment say."""
+    from unettile.limits import count_threads
+
+    told = any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"))
+    return None if told else min(count_threads(), MOST_CPUS)
+
+
+def check_shards(shards: int, dry_run: bool, shard: str | None, image_is_one: bool) -> None:
+    """Refuse --shards where it means nothing.
+
+    Raises:
+        UsageError: says what to give instead.
+    """
+    if not dry_run:
+        raise UsageError(
+            f"--shards {shards} segments nothing by itself: add --dry-run to get the scripts of {shards} jobs, or give"
+            f" each job --shard I/{shards}"
+        )
+    if shard is not None:
+        raise UsageError("--shard is one job and --shards all of them: give one of the two")
+    if not image_is_one:
+        raise UsageError("--shards takes one image: give a command for each")
+
+
+def _slurm_time(seconds: float) -> str:
+    minutes = _round_up(_TIME_HEADROOM * seconds / 60, 5) + 5
+    return f"{minutes // 60}:{minutes % 60:02d}:00"
+
+
+def _round_up(value: float, step: int) -> int:
+    return math.ceil(value / step) * step

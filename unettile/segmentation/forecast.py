@@ -1,0 +1,143 @@
+"""Forecast: what each of several jobs would need for its part of an image, before any of them is started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.images.slide import Slide
+from unettile.segmentation.memory import estimate_memory
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.planning import make_plan, open_image
+from unettile.segmentation.predict import Predictor
+from unettile.segmentation.verify import sample_tiles
+from unettile.segmentation.windows import WindowReader
+from unettile.tiling import Shard, Tile
+
+PROBE_S = 2.0  # long enough to see past a clock's grain, short enough to wait for
+_PYRAMID = 4 / 3  # a half, a quarter, an eighth … of both edges beside the whole
+_STARTUP_S = 30.0  # Python, torch and the model, from a network file system
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How long windows of this image took on this machine, read, scaled and segmented; a warm-up before them.
+
+    Args:
+        windows: that were timed.
+        seconds: for all of them.
+    """
+
+    windows: int
+    seconds: float
+
+    @property
+    def seconds_per_window(self) -> float:
+        return self.seconds / self.windows
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What each job of a run over several needs.
+
+    Args:
+        plan: with the number of shards.
+        batch: windows at once.
+        memory_bytes: of one job at its peak.
+        probe: where the time comes from.
+    """
+
+    plan: Plan
+    batch: int
+    memory_bytes: int
+    probe: Probe
+
+    @property
+    def busy_shards(self) -> int:
+        """How many shards have a block at all."""
+        return min(self.plan.shards, len(self.plan.blocks))
+
+    @property
+    def blocks_per_shard(self) -> int:
+        """Blocks of the largest shard."""
+        return max(len(Shard(k, self.plan.shards).blocks(self.plan.blocks)) for k in range(self.plan.shards))
+
+    @property
+    def block_seconds(self) -> float:
+        """Seconds for the largest block."""
+        tiles = sum(1 for _ in self.plan.tiles.tiles_in(self.plan.blocks[0].box))
+        return tiles * self.probe.seconds_per_window
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the longest job, at most: if its blocks are whole, and no window is like another."""
+        return _STARTUP_S + self.blocks_per_shard * self.block_seconds
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of the file at most: with its pyramid and nothing compressed. The run directory takes no more."""
+        height, width = self.plan.shape
+        return int(height * width * self.plan.planes * _PYRAMID) + 2**16
+
+    def to_dict(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "shape": list(plan.shape),
+            "tile": plan.output_edge,
+            "tiles": len(plan.tiles),
+            "blocks": len(plan.blocks),
+            "batch": self.batch,
+            "device": plan.device,
+            "precision": plan.precision,
+            "memory_bytes": self.memory_bytes,
+            "shards": plan.shards,
+            "blocks_per_shard": self.blocks_per_shard,
+            "seconds_per_shard": round(self.seconds, 1),
+            "output_bytes_at_most": self.output_bytes,
+            "probe": {"windows": self.probe.windows, "seconds": round(self.probe.seconds, 3)},
+        }
+
+
+def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
+    """Plan an image for several jobs and measure a few windows of it here; nothing is written.
+
+    Raises:
+        InputError, UsageError: as `plan_image`.
+    """
+    with open_image(image, options) as slide:
+        plan = make_plan(slide, predictor, options, shards)
+        batch = options.batch_for(predictor)
+        probe = measure_windows(slide, plan, predictor, batch)
+    return Forecast(plan, batch, estimate_memory(plan, predictor, batch), probe)
+
+
+def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:
+    """Time batches of windows, spread over the image, for about PROBE_S seconds."""
+    reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
+    predict = predictor.classes if plan.write == "classes" else predictor.levels
+    samples = _batches(sample_tiles(plan.tiles, 16 * batch), batch)
+
+    def work() -> None:
+        windows: NDArray[np.float32] = np.stack([reader.scale(reader.read(tile.window)) for tile in next(samples)])
+        predict(windows)
+
+    work()
+    start, count = time.monotonic(), 0
+    while time.monotonic() - start < PROBE_S or not count:
+        work()
+        count += batch
+    return Probe(count, time.monotonic() - start)
+
+
+def _batches(tiles: list[Tile], size: int) -> Iterator[list[Tile]]:
+    endless = cycle(tiles)
+    while True:
+        yield [next(endless) for _ in range(size)]
