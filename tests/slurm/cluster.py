@@ -74,9 +74,8 @@ def install() -> None:
         limits = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20")
         wanted = ("install", "--yes", "--quiet", "--no-install-recommends", *PACKAGES)
         for words in (wanted, ("update", "--quiet"), wanted):  # the lists of packages may be old, or not there yet
-            done = subprocess.run(
-                ("apt-get", *limits, *words), env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
-            )
+            command = ("timeout", "240", "apt-get", *limits, *words)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             if not _missing():
                 break
         else:

@@ -69,8 +69,8 @@ def test_the_memory_estimate_is_kept(run: Run, cluster: Cluster) -> None:
     assert json.loads(refused.stdout)["missing"]["array"] == "0-2"
 
 
-def test_nothing_is_left_behind() -> None:
-    """Two clusters at once do not meet, and each takes all of itself away."""
+def test_nothing_is_left_behind(cluster: Cluster) -> None:
+    """Three clusters at once do not meet, and each takes all of itself away."""
     with Cluster() as first, Cluster() as second:
         places = [first.place, second.place]
         for one in (first, second):
