@@ -9,17 +9,17 @@ import sys
 
 import pytest
 
-from unettile.commands.signals import StopNow, finish_block_first, stop_at_once
+from unettile.commands.signals import StopNow, finish_step_first, stop_at_once
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 CHILD = """
 import os, signal, sys
 from unettile import cli
-from unettile.commands.signals import finish_block_first
+from unettile.commands.signals import finish_step_first
 number, times = int(sys.argv[1]), int(sys.argv[2])
 def invoke(arguments):
-    with finish_block_first("stopping") as should_stop:
+    with finish_step_first("stopping") as should_stop:
         try:
             for _ in range(times):
                 os.kill(os.getpid(), number)
@@ -37,7 +37,7 @@ cli.main()
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_first_signal_raises_a_flag(number: int) -> None:
     before = signal.getsignal(number)
-    with finish_block_first() as should_stop:
+    with finish_step_first() as should_stop:
         assert should_stop() is None
         os.kill(os.getpid(), number)
         assert should_stop() == number
@@ -58,7 +58,7 @@ def test_elsewhere_a_signal_unwinds(number: int) -> None:
 def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with finish_block_first() as should_stop:
+        with finish_step_first() as should_stop:
             os.kill(os.getpid(), signal.SIGTERM)
             assert should_stop() is None
     finally:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unettile.commands.batch import Outcome, Status, Task, run_tasks
 from unettile.commands.console import Console, format_duration, write_line
 from unettile.commands.failures import writing_to
-from unettile.commands.signals import ShouldStop, finish_block_first
+from unettile.commands.signals import GRACE_S, ShouldStop, finish_step_first
 from unettile.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TABLE_ROWS = 40
 """Longer tables are shortened to what was refused."""
 
-STOPPING = "stopping after the block in work; a second signal stops at once"
+STOPPING = "stopping after the window in work; a second signal stops at once"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Job:
         shard: part of the one image, written to a run directory; None for the whole.
         batch: OUT is a directory, and what is finished in it is passed over.
         verify: compute a sample again and report the difference.
+        deadline: when to stop, by `time.monotonic`, s; None for never.
     """
 
     predictor: Predictor
@@ -46,6 +47,7 @@ class Job:
     batch: bool = False
     overwrite: bool = False
     verify: bool = False
+    deadline: float | None = None
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
@@ -126,11 +128,15 @@ class Job:
         """
         from unettile.segmentation.watch import Watch
 
-        with finish_block_first("" if console.quiet else STOPPING) as should_stop:
+        with finish_step_first("" if console.quiet else STOPPING, GRACE_S) as should_stop:
             if self.batch:
                 return self._run_batch(tasks, console, should_stop)
             with console.progress(tasks[0].image.name) as on_progress:
-                return [self.run(tasks[0], Watch(on_progress, should_stop, on_advice=console.message))]
+                return [
+                    self.run(
+                        tasks[0], Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
+                    )
+                ]
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> list[Outcome]:
         from unettile.segmentation.watch import Watch
@@ -146,7 +152,9 @@ class Job:
 
                 show(finished, len(tasks), task.image.name)
                 try:
-                    return self.run(task, Watch(on_progress, should_stop, on_advice=console.message))
+                    return self.run(
+                        task, Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
+                    )
                 finally:
                     finished += 1
                     show(finished, len(tasks), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ from unettile.commands.options import (
     Time,
     Write,
     parse_channels,
+    parse_duration,
 )
 from unettile.commands.slurm import (
     ELSEWHERE,
@@ -114,6 +116,14 @@ def segment(
             rich_help_panel=COMPUTE,
         ),
     ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="55m",
+            help="Stop after so long (s, m or h), what is finished safe; exit code 75.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -126,6 +136,7 @@ def segment(
     from unettile.images.view import View
     from unettile.tiling import Shard
 
+    deadline = None if max_time is None else monotonic() + parse_duration(max_time)
     channels = parse_channels(channel)
     part = None if shard is None else Shard.parse(shard)
     view = View(series, level, mpp, channels, z, time)
@@ -164,6 +175,7 @@ def segment(
         is_batch(images),
         overwrite,
         verify,
+        deadline,
     )
     outcomes = job.plan_all(tasks) if dry_run else job.run_all(tasks, console)
     report(outcomes, job.batch, console)

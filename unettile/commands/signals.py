@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM: stop at once in general, after the block in work where a command asks for it.
+"""SIGINT and SIGTERM: stop at once in general, after the step in work where a command asks for it.
 
 A signal never leaves half an output behind: either an exception unwinds the command, whose temporary files remove
-themselves on the way, or the run finishes its block and stops. Either way the process then dies of the signal itself,
+themselves on the way, or the run finishes its step and stops. Either way the process then dies of the signal itself,
 so that shells, schedulers and parents see it (130 and 143).
 """
 
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,6 +21,9 @@ SIGPIPE = int(signal.SIGPIPE)
 
 SHOW_CURSOR = "\x1b[?25h"
 """A progress bar hides the terminal's cursor; a process that dies inside one has to bring it back."""
+
+GRACE_S = 10.0
+"""How long a step of `segment` may go on after a signal, seconds; batch systems kill after 30."""
 
 ShouldStop = Callable[[], int | None]
 """Returns the number of the signal that asked the run to stop, or None."""
@@ -46,13 +49,14 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def finish_block_first(notice: str = "") -> Iterator[ShouldStop]:
-    """Note SIGINT and SIGTERM in a flag that the run asks for between two blocks.
+def finish_step_first(notice: str = "", grace_s: float = 0.0) -> Iterator[ShouldStop]:
+    """Note SIGINT and SIGTERM in a flag that the run asks for between two steps.
 
     A second signal unwinds at once, as in `stop_at_once`; a third kills, should the unwinding hang.
 
     Args:
         notice: a line for stderr when the first signal comes.
+        grace_s: after so many seconds the run unwinds, whatever it is at; 0 lets it take its time.
     """
     asked: list[int] = []
 
@@ -60,14 +64,22 @@ def finish_block_first(notice: str = "") -> Iterator[ShouldStop]:
         asked.append(signum)
         if len(asked) == 1:
             _tell(f"\n{notice}\n" if notice else "")
+            signal.setitimer(signal.ITIMER_REAL, grace_s)
         elif len(asked) == 2:
             raise StopNow(signum)
         else:
             _tell(SHOW_CURSOR if sys.stderr.isatty() else "")
             die_of(signum)
 
-    with _handled_by(note):
-        yield lambda: asked[0] if asked else None
+    def enough(signum: int, frame: FrameType | None) -> None:
+        raise StopNow(asked[0])
+
+    with _handled_by(note), _handled_by(enough, (signal.SIGALRM,) if grace_s else ()):
+        try:
+            yield lambda: asked[0] if asked else None
+        finally:
+            if asked:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def die_of(signum: int) -> None:
@@ -83,13 +95,15 @@ def _tell(text: str) -> None:
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handled_by(
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals] = SIGNALS
+) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python allows handlers in the main thread only
         return
     # A signal that the parent chose to ignore (nohup, a background job of a script) stays ignored.
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    handled = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in numbers}
+    handled = [number for number in numbers if before[number] is not signal.SIG_IGN]
     for number in handled:
         signal.signal(number, handler)
     try:

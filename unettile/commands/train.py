@@ -9,7 +9,7 @@ import typer
 
 from unettile.commands.console import Console, format_duration
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet, parse_duration
-from unettile.commands.signals import finish_block_first
+from unettile.commands.signals import finish_step_first
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def train(
         start=None if start is None else load_checkpoint(find_model(start)),
     )
     with (
-        finish_block_first("stopping after this step; the run is saved") as should_stop,
+        finish_step_first("stopping after this step; the run is saved") as should_stop,
         console.steps("training") as show,
     ):
 

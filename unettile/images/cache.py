@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-KEPT_BYTES = 2**28
+KEPT_BYTES = 2**27
 """Decoded pieces kept by one slide, in bytes; the newest one is always kept."""
 
 
