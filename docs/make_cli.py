@@ -25,7 +25,7 @@ A message has one line: what is wrong, what was got, what is needed, what to do.
 | 2 | usage: a wrong option, or options that exclude each other |
 | 3 | an input or a destination was refused; nothing was written under a final name |
 | 75 | incomplete, but safe: give the same command again |
-| 130, 143 | stopped by SIGINT or SIGTERM after the block in work: give the same command again |
+| 130, 143 | stopped by SIGINT or SIGTERM within seconds: give the same command again |
 """
 
 

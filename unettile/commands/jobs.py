@@ -132,11 +132,8 @@ class Job:
             if self.batch:
                 return self._run_batch(tasks, console, should_stop)
             with console.progress(tasks[0].image.name) as on_progress:
-                return [
-                    self.run(
-                        tasks[0], Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
-                    )
-                ]
+                watch = Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
+                return [self.run(tasks[0], watch)]
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> list[Outcome]:
         from unettile.segmentation.watch import Watch
@@ -152,9 +149,8 @@ class Job:
 
                 show(finished, len(tasks), task.image.name)
                 try:
-                    return self.run(
-                        task, Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
-                    )
+                    watch = Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
+                    return self.run(task, watch)
                 finally:
                     finished += 1
                     show(finished, len(tasks), "")

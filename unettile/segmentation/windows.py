@@ -33,13 +33,14 @@ class WindowReader:
 
     def __init__(self, slide: Slide, plan: Plan, channels: int, reopen: Callable[[], Slide] | None = None) -> None:
         self._slide, self._plan, self._channels, self._reopen = slide, plan, channels, reopen
+        self._seen: tuple[int, int, int] | None = None  # inode, bytes and time of the file whose fingerprint fits
 
     def read(self, box: Box) -> NDArray[np.generic]:
         """Return a region that may lie past the image, (h, w, C) in the slide's own type.
 
         Raises:
-            InputError: the region cannot be read, or has a pixel that is not a finite number, named in the image's
-                coordinates.
+            InputError: the region cannot be read, the file is no longer what it was when the run was planned, or a
+                pixel is not a finite number, named in the image's coordinates.
         """
         try:
             pixels = read_mirrored(self._slide, box)
@@ -48,8 +49,8 @@ class WindowReader:
                 raise
             self._slide.close()
             self._slide = self._reopen()
-            self.check_unchanged()
             pixels = read_mirrored(self._slide, box)
+        self._check_unchanged()
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             y, x, _ = np.argwhere(~np.isfinite(pixels))[0].tolist()
             height, width = self._slide.shape
@@ -65,20 +66,25 @@ class WindowReader:
             return scaled
         return np.repeat(scaled, self._channels, axis=-1)  # grey for a network of colours, see Checkpoint.grey_to_rgb
 
-    def check_unchanged(self) -> None:
-        """Look at the file again.
-
-        Raises:
-            InputError: it is gone, or another than when the run was planned.
-        """
-        if fingerprint(self._slide) != self._plan.image:
-            raise InputError(
-                f"{self._slide.path} was changed while it was read: what was computed belongs to the image as it was;"
-                " put that back, or give --overwrite to start afresh"
-            )
-
     def close(self) -> None:
         self._slide.close()
+
+    def _check_unchanged(self) -> None:
+        """Refuse pixels of a file that is gone, or another than when the run was planned: no block is made of them."""
+        path = self._slide.path
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        seen = status.st_ino, status.st_size, status.st_mtime_ns
+        if seen == self._seen:
+            return
+        if fingerprint(self._slide) != self._plan.image:
+            raise InputError(
+                f"{path} was changed while it was read: put it back as it was and give the same command again, or give"
+                " --overwrite to start afresh"
+            )
+        self._seen = seen
 
 
 def _is_hiccup(error: BaseException | None) -> bool:

@@ -101,7 +101,6 @@ class Work:
                 watch.check()
             if written is not None:
                 written.result()
-        self._reader.check_unchanged()
 
     def _read(self, block: Block) -> BlockPixels | None:
         """Return what is to be computed of a block; None if it is finished."""

@@ -1,0 +1,202 @@
+"""The work: nothing is computed twice, not by the next process and not for equal windows; parts are never believed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+import unettile.segmentation.work
+from tests.segmentation.conftest import make_pixels
+from unettile.box import Box
+from unettile.errors import Incomplete, Interrupted
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.planning import make_plan, open_image
+from unettile.segmentation.predict import Predictor
+from unettile.segmentation.recall import RECALL_BYTES, Recall
+from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.segment import run_directory_for, segment_image
+from unettile.segmentation.stitch import stitch_run
+from unettile.segmentation.watch import Watch
+from unettile.segmentation.windows import WindowReader
+from unettile.segmentation.work import Work
+from unettile.tiling import Tile
+
+OPTIONS = SegmentOptions(output_edge=34)  # one block of 7 × 10 tiles
+TILES = 70
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that were computed."""
+    sizes: list[int] = []
+    classes = Predictor.classes
+
+    def count(self: Predictor, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        sizes.append(len(windows))
+        return classes(self, windows)
+
+    monkeypatch.setattr(Predictor, "classes", count)
+    return sizes
+
+
+@pytest.fixture
+def whole(tmp_path_factory: pytest.TempPathFactory, image: Path, predictor: Predictor) -> bytes:
+    out = tmp_path_factory.mktemp("whole") / "mask.tif"
+    segment_image(image, out, predictor, OPTIONS)
+    return out.read_bytes()
+
+
+def stop_after(windows: int) -> Watch:
+    asked = iter([None] * (windows - 1))
+    return Watch(should_stop=lambda: next(asked, 15))
+
+
+def test_a_signal_costs_no_window(
+    tmp_path: Path, image: Path, predictor: Predictor, whole: bytes, counted: list[int]
+) -> None:
+    out = tmp_path / "mask.tif"
+    for windows in (5, 30):
+        with pytest.raises(Interrupted):
+            segment_image(image, out, predictor, OPTIONS, stop_after(windows))
+    assert len(counted) == 35
+    segment_image(image, out, predictor, OPTIONS)
+    assert len(counted) == TILES and out.read_bytes() == whole
+
+
+def test_a_second_signal_or_a_defect_costs_the_window_in_work(
+    tmp_path: Path, image: Path, predictor: Predictor, whole: bytes, counted: list[int]
+) -> None:
+    def unwind() -> int | None:
+        if len(counted) == 12:
+            raise KeyboardInterrupt
+        return None
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_image(image, tmp_path / "mask.tif", predictor, OPTIONS, Watch(should_stop=unwind))
+    counted.clear()
+    segment_image(image, tmp_path / "mask.tif", predictor, OPTIONS)
+    assert len(counted) == TILES - 12 and (tmp_path / "mask.tif").read_bytes() == whole
+
+
+def test_parts_are_stored_while_a_block_is_in_work(
+    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unettile.segmentation.work, "PART_S", 0.0)
+    out, seen = tmp_path / "mask.tif", []
+    parts = run_directory_for(out) / "parts"
+    watch = Watch(lambda done, total: seen.append(len(list(parts.glob("*")))))
+    segment_image(image, out, predictor, OPTIONS, watch)
+    assert max(seen) == 1
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "empty", "foreign"])
+def test_a_damaged_part_is_computed_again(
+    tmp_path: Path, image: Path, predictor: Predictor, whole: bytes, counted: list[int], damage: str
+) -> None:
+    out = tmp_path / "mask.tif"
+    with pytest.raises(Interrupted):
+        segment_image(image, out, predictor, OPTIONS, stop_after(9))
+    part = run_directory_for(out) / "parts" / "000000"
+    data = bytearray(part.read_bytes())
+    match damage:
+        case "flipped":
+            data[-300] ^= 1
+        case "short":
+            del data[-1:]
+        case "empty":
+            data.clear()
+        case "foreign":
+            data = bytearray(bytes(data).replace(b'"plan": "', b'"plan": "0', 1))
+    part.write_bytes(bytes(data))
+    segment_image(image, out, predictor, OPTIONS)
+    assert len(counted) == TILES + 9 and out.read_bytes() == whole
+
+
+def test_out_of_time(tmp_path: Path, image: Path, predictor: Predictor, whole: bytes, counted: list[int]) -> None:
+    """No window is begun that would end too late, by the longest so far; what is computed is kept."""
+    out, now = tmp_path / "mask.tif", time.monotonic()
+    for deadline in (now, now - 1):
+        with pytest.raises(Incomplete, match="--max-time"):
+            segment_image(image, out, predictor, OPTIONS, Watch(deadline=deadline))
+    assert len(counted) <= 2
+    segment_image(image, out, predictor, OPTIONS, Watch(deadline=now + 3600))
+    assert len(counted) == TILES and out.read_bytes() == whole
+    with pytest.raises(Incomplete):
+        Watch(deadline=time.monotonic() + 5).check(ahead=6)
+    Watch(deadline=time.monotonic() + 60).check(ahead=6)
+
+
+def mosaic() -> NDArray[np.uint8]:
+    """Noise in a plain frame: equal windows, and some that differ in one pixel, off the rows that are looked up."""
+    pixels = np.full((400, 600), 200, np.uint8)
+    pixels[100:180, 150:300] = make_pixels(80, 150)
+    pixels[250, 450] = 30
+    return pixels
+
+
+@pytest.mark.parametrize("write", ["classes", "probabilities"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_equal_windows_are_computed_once_and_change_no_pixel(
+    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, write: str, batch: int
+) -> None:
+    image, options = tmp_path / "image.tif", SegmentOptions(write, 34, batch)
+    tifffile.imwrite(image, mosaic())
+    name = "classes" if write == "classes" else "levels"
+    predict, calls = getattr(Predictor, name), Counter[int]()
+
+    def count(self: Predictor, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        calls[limit] += len(windows)
+        output: NDArray[np.uint8] = predict(self, windows)
+        return output
+
+    monkeypatch.setattr(Predictor, name, count)
+    for limit in (0, RECALL_BYTES):
+        with open_image(image, options) as slide:
+            run = RunDirectory.join(tmp_path / f"run{limit}", make_plan(slide, predictor, options))
+            reader = WindowReader(slide, run.plan, 1)
+            Work(reader, predictor, batch, run, recall_bytes=limit).do(range(len(run.plan.blocks)), Watch())
+        stitch_run(run.path, tmp_path / f"{limit}.tif")
+    assert (tmp_path / "0.tif").read_bytes() == (tmp_path / f"{RECALL_BYTES}.tif").read_bytes()
+    assert calls[RECALL_BYTES] < 0.5 * calls[0]
+
+
+def window(value: float, **changes: Any) -> NDArray[np.float32]:
+    pixels = np.full((50, 40, 1), value, np.float32)
+    for place, other in changes.items():
+        pixels[int(place[1:]), 3] = other
+    return pixels
+
+
+def test_only_the_same_bytes_are_the_same() -> None:
+    recall = Recall(100)
+    first = recall.window(window(1.0))
+    assert recall.window(window(1.0)) is first
+    assert recall.window(window(1.0, y7=2.0)) is not first
+    zero = recall.window(window(0.0))
+    assert recall.window(window(0.0, y5=-0.0)) is not zero
+    assert recall.window(window(1.0)).pixels[7, 3] == 1.0
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    size = window(0).nbytes + 100
+    recall = Recall(100, limit=3 * size)
+    first = recall.window(window(0))
+    for value in (1, 2):
+        recall.window(window(value))
+    assert recall.window(window(0)) is first
+    recall.window(window(3))
+    assert recall.window(window(0)) is first
+    for value in (4, 5, 6):
+        recall.window(window(value))
+    assert recall.window(window(0)) is not first
+    nothing = Recall(100, limit=0)
+    one = nothing.window(window(0))
+    one.tiles.append(Tile(0, 0, Box(0, 0, 1, 1), Box(0, 0, 1, 1)))
+    assert nothing.window(window(0)) is not one
