@@ -1,6 +1,6 @@
 """Weight maps equal their definition, written here as one Euclidean distance transform per cell.
 
-The equality demanded is 1e-6 · max(1, w0): the computation is in float64 and drops terms below 1e-8 · w0, the result is
+The equality demanded is 1e-6 · max(1, w0): distances are exact, terms below 1e-8 · w0 are dropped, the result is
 float32. Where two ways of computing the same map are compared (in parts, other ids), they must be identical.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import doctest
 import math
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,12 @@ from unettile import weightmap
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.weightmap import (
-    STRIP,
+    TOLERANCE,
     balanced_class_weights,
     balanced_weights,
+    border,
     border_term,
+    classes,
     reach,
     weight_map,
 )
@@ -37,28 +41,39 @@ SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 14))
 SMALL_IDS = st.sampled_from([0, 0, 0, 1, 2, 3, 7])
 ANY_IDS = st.sampled_from([0, 0, 0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1, 2**32])
 SIGMAS = st.floats(0.5, 50)
+SIZES = st.floats(0.1, 8)
 
 
-def by_definition(labels: NDArray[Any], w0: float, sigma: float, class_weights: tuple[float, float]) -> NDArray[Any]:
+def by_definition(
+    labels: NDArray[Any],
+    w0: float,
+    sigma: float,
+    class_weights: tuple[float, float] = (1, 1),
+    pixel_size: tuple[float, float] = (1, 1),
+) -> NDArray[Any]:
     """Compute the map with one Euclidean transform per cell, in float64."""
     weights = np.where(labels > 0, class_weights[1], class_weights[0]).astype(np.float64)
     cells = [label for label in np.unique(labels) if label != 0]
     if len(cells) >= 2:
         nearest = np.full((2, *labels.shape), np.inf)
         for cell in cells:
-            distance = ndimage.distance_transform_edt(labels != cell)
+            distance = ndimage.distance_transform_edt(labels != cell, sampling=pixel_size)
             nearest = np.sort(np.concatenate([nearest, distance[None]]), axis=0)[:2]
         weights += np.where(labels == 0, w0 * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2)), 0)
     return weights
 
 
 def assert_exact(
-    labels: NDArray[Any], w0: float = 10, sigma: float = 5, class_weights: tuple[float, float] = (1, 1)
+    labels: NDArray[Any],
+    w0: float = 10,
+    sigma: float = 5,
+    class_weights: tuple[float, float] = (1, 1),
+    pixel_size: tuple[float, float] = (1, 1),
 ) -> None:
-    computed = weight_map(labels, w0, sigma, class_weights)
+    computed = weight_map(labels, w0, sigma, class_weights, pixel_size)
     assert computed.dtype == np.float32
     assert computed.shape == labels.shape
-    error = np.abs(computed - by_definition(labels, w0, sigma, class_weights)).max()
+    error = np.abs(computed - by_definition(labels, w0, sigma, class_weights, pixel_size)).max()
     assert error <= 1e-6 * max(1, w0), f"largest error {error:.3g}"
 
 
@@ -99,6 +114,14 @@ def test_equals_the_definition_on_any_labels(labels: NDArray[np.int64], w0: floa
     assert_exact(labels, w0, sigma, class_weights=(0.7, 1.9))
 
 
+@given(arrays(np.int64, SHAPES, elements=ANY_IDS), SIGMAS, st.tuples(SIZES, SIZES))
+@settings(max_examples=200, deadline=None)
+def test_equals_the_definition_where_pixels_are_not_square(
+    labels: NDArray[np.int64], sigma: float, pixel_size: tuple[float, float]
+) -> None:
+    assert_exact(labels, sigma=sigma, pixel_size=pixel_size)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_definition_on_random_discs(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -120,10 +143,38 @@ def test_equals_the_definition_on_real_nuclei(shared_data: Path) -> None:
     assert checked > 100
 
 
-def test_strips_do_not_show() -> None:
+@pytest.mark.parametrize(("sigma", "pixel_size"), [(5.0, (1, 1)), (40.0, (1, 1)), (2.0, (0.5, 0.3))])
+def test_blocks_strips_and_threads_do_not_show(sigma: float, pixel_size: tuple[float, float]) -> None:
+    """560 × 1200 px are several blocks, each of several strips, some of which have nothing to search for."""
     rng = np.random.default_rng(1)
-    tall = np.where(rng.random((2 * STRIP + 50, 24)) < 0.03, rng.integers(1, 20, (2 * STRIP + 50, 24)), 0)
-    assert_exact(tall, sigma=6)
+    labels = np.zeros((560, 1200), np.uint32)
+    for cell in range(1, 8):
+        y, x, edge = rng.integers(0, 470), rng.integers(0, 800), rng.integers(1, 90)
+        labels[y : y + edge, x : x + edge] = cell
+    labels[250:262, 575:595], labels[250:262, 600:615] = 20, 21
+    assert_exact(labels, sigma=sigma, pixel_size=pixel_size)
+    one = weight_map(labels, sigma=sigma, pixel_size=pixel_size)
+    for threads in (2, 3, 40):
+        np.testing.assert_array_equal(weight_map(labels, sigma=sigma, pixel_size=pixel_size, threads=threads), one)
+
+
+def test_a_chunk_that_may_rest_wakes_in_time() -> None:
+    """Below an empty stretch of every height, borders begin at their row: nothing is rested through."""
+    for empty in range(1, 60):
+        labels = np.zeros((empty + 30, 40), np.uint8)
+        labels[empty:, :18], labels[empty:, 22:] = 1, 2
+        for upright in (labels, labels[::-1]):
+            assert_exact(np.ascontiguousarray(upright), sigma=4)
+
+
+def test_more_ids_than_16_bits_tell_apart() -> None:
+    rng = np.random.default_rng(2)
+    busy = np.where(rng.random((300, 400)) < 0.8, np.arange(1, 120_001).reshape(300, 400), 0)
+    near = busy[:20, :20]
+    np.testing.assert_allclose(weight_map(busy, sigma=0.7)[:8, :8], by_definition(near, 10, 0.7)[:8, :8], atol=1e-5)
+    np.testing.assert_array_equal(weight_map(busy + (busy > 0) * 2**40), weight_map(busy))
+    spread = np.array([[1, 0, 0, 2**32, 0, 70_000], [2**32, 0, 0, 0, 0, 70_000]])
+    assert_exact(spread)
 
 
 @given(arrays(np.int32, st.tuples(st.integers(20, 40), st.integers(20, 40)), elements=SMALL_IDS), st.data())
@@ -173,8 +224,13 @@ def test_the_second_term_is_for_background_only_and_needs_two_cells() -> None:
 
 def test_beyond_the_reach_the_term_is_nothing_that_matters() -> None:
     for sigma in (0.5, 5.0, 50.0):
-        assert math.exp(-(reach(sigma) ** 2) / (2 * sigma**2)) <= 1e-8
-        assert reach(sigma) < 6.1 * sigma + 1
+        assert math.exp(-((reach(sigma) + 1) ** 2) / (2 * sigma**2)) <= TOLERANCE
+        assert reach(sigma) < 6.1 * sigma
+    labels = np.zeros((1, 64), np.uint8)
+    for away in (28, 29, 30, 31, 32):  # d1 + d2 = away, and the cut-off of sigma 5 lies between 30 and 31
+        labels[:] = 0
+        labels[0, 0], labels[0, away] = 1, 2
+        assert (weight_map(labels, 1e6)[0, 1] > 1) == (away <= 30)
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.uint64, np.float32])
@@ -218,17 +274,66 @@ def test_w0_and_sigma_out_of_range_are_refused(w0: float, sigma: float) -> None:
         weight_map(np.zeros((3, 3), int), w0, sigma)
 
 
+@pytest.mark.parametrize("pixel_size", [(0, 1), (1, -1), (1, math.nan), (math.inf, 1), (1, 1, 1)])
+def test_pixels_without_a_size_are_refused(pixel_size: Any) -> None:
+    with pytest.raises(UsageError, match="need a height and a width above 0"):
+        weight_map(np.zeros((3, 3), int), pixel_size=pixel_size)
+
+
+def test_no_threads_are_refused() -> None:
+    with pytest.raises(UsageError, match="need 1 or more"):
+        weight_map(np.zeros((3, 3), int), threads=0)
+
+
+def test_a_w0_of_0_gives_the_class_weights_alone() -> None:
+    labels = np.array([[1, 0, 2]])
+    assert weight_map(labels, 0, class_weights=(0.5, 3)).tolist() == [[3, 0.5, 3]]
+    assert not border_term(labels, 0).any()
+
+
+def test_sigma_in_micrometres_is_sigma_in_px_times_the_pixel_size() -> None:
+    labels = named_maps()["border cells"]
+    in_px = weight_map(labels, sigma=6)
+    np.testing.assert_array_equal(weight_map(labels, sigma=1.5, pixel_size=(0.25, 0.25)), in_px)
+
+
 def test_extreme_sigmas_do_not_fail() -> None:
     labels = np.array([[1, 0, 2]])
     assert weight_map(labels, sigma=1e-200)[0, 1] == 1
     assert weight_map(labels, sigma=1e200)[0, 1] == 11
+    wide = np.zeros((1, 70_000), np.uint8)
+    wide[0, 0], wide[0, -1] = 1, 2
+    with pytest.raises(UsageError, match="give a smaller sigma"):
+        weight_map(wide, sigma=1e6)
 
 
 def test_the_examples_of_the_documentation_run() -> None:
     page = Path(__file__).parent.parent / "docs" / "weights.md"
-    for done in (doctest.testmod(weightmap), doctest.testfile(str(page), module_relative=False)):
-        assert done.attempted >= 3
+    modules = [doctest.testmod(module) for module in (weightmap, border, classes)]
+    for done in (*modules, doctest.testfile(str(page), module_relative=False)):
+        assert done.attempted >= 1
         assert done.failed == 0
+
+
+def test_torch_is_not_needed() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"  # an import of it now fails
+        "from unettile.weightmap import weight_map\n"
+        "assert weight_map([[1, 0, 2]])[0, 1] > 9\n"
+        "assert not [name for name in sys.modules if name.startswith('torch.')]"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_it_works_where_compiled_code_cannot_be_kept() -> None:
+    program = (
+        "from numba.core.caching import CacheImpl\n"
+        "CacheImpl._locator_classes = []\n"  # as if neither the package nor the home directory could be written
+        "from unettile.weightmap.kernel import _copy, _compiled\n"
+        "assert _copy.stats.cache_path is None\n"
+        "assert _compiled(lambda x: x + 1)(1) == 2"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # --- class weights

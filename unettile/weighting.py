@@ -26,7 +26,7 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, write_tiff
 from unettile.images.slide import Slide, fingerprint, list_images, open_labels
 from unettile.labels import carve_gaps, check_labels
-from unettile.weightmap import balanced_weights, check_border, reach, weight_map
+from unettile.weightmap import Border, balanced_weights, reach, weight_map
 
 BLOCK_EDGE = 2048  # px; bounds the memory of the survey
 ENDINGS = (".tif", ".tiff")
@@ -55,7 +55,7 @@ class Weighting:
     gap: int = 0
 
     def __post_init__(self) -> None:
-        check_border(self.w0, self.sigma)
+        Border(self.w0, self.sigma)
         if self.gap < 0:
             raise UsageError(f"gap is {self.gap}: it is a width in px and must be 0 or more")
 
