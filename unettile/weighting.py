@@ -24,7 +24,7 @@ from unettile.atomic import atomic_path
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, write_tiff
-from unettile.images.slide import Slide, fingerprint, list_images, open_labels
+from unettile.images.slide import Slide, fingerprint, is_folder, list_images, open_labels
 from unettile.labels import carve_gaps, check_labels
 from unettile.weightmap import Border, balanced_weights, reach, weight_map
 
@@ -182,7 +182,7 @@ def default_output(labels: Path) -> Path:
     'set/cells_weights.tif'
     """
     named = labels if labels.name not in ("", "..") else labels.resolve()
-    if labels.is_dir():
+    if is_folder(labels):
         return named.with_name(f"{named.name}_weights")
     return named.with_name(f"{_stem(named)}_weights.tif")
 
@@ -193,7 +193,7 @@ def _stem(path: Path) -> str:
 
 def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
     """Return each label image and the path of its map."""
-    if not labels.is_dir():
+    if not is_folder(labels):
         with open_labels(labels):  # no such file, or no image: said before anything about the output
             pass
         if target.is_dir() or target.suffix.lower() not in ENDINGS or _stem(target) != target.stem:

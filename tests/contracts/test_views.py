@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -68,6 +69,39 @@ def plain_tiff(path: Path, levels: Levels) -> None:
             )
 
 
+def ome_zarr(version: str) -> Callable[[Path, Levels], None]:
+    """Return a writer of OME-Zarr of a version: 0.4 is Zarr v2, 0.5 is Zarr v3, here with shards."""
+
+    def write(path: Path, levels: Levels) -> None:
+        group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+        for number, level in enumerate(levels):
+            shards = None if version == "0.4" else (1, 1, 64, 96)
+            array = group.create_array(
+                str(number), shape=level.shape, chunks=(1, 1, 32, 48), shards=shards, dtype="uint16"
+            )
+            array[:] = level
+        axes = [{"name": "z", "type": "space"}, {"name": "c", "type": "channel"}]
+        axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+        multiscales = {
+            "axes": axes,
+            "datasets": [
+                {
+                    "path": str(number),
+                    "coordinateTransformations": [
+                        {"type": "scale", "scale": [1, 1, 0.5 * 2**number, 0.25 * 2**number]},
+                        {"type": "translation", "translation": [0, 0, 7500, 20]},
+                    ],
+                }
+                for number in range(len(levels))
+            ],
+        }
+        channels = [{"label": name} for name in NAMES[: levels[0].shape[1]]]
+        ome = {"version": version, "multiscales": [multiscales], "omero": {"channels": channels}}
+        group.attrs.update(ome if version == "0.4" else {"ome": ome})
+
+    return write
+
+
 @dataclass(frozen=True)
 class Form:
     """One form of file.
@@ -85,6 +119,8 @@ class Form:
 
 FORMS = (
     Form("OME-TIFF", ome_tiff, deep=True, named=True),
+    Form("OME-Zarr 0.4", ome_zarr("0.4"), deep=True, named=True),
+    Form("OME-Zarr 0.5, shards", ome_zarr("0.5"), deep=True, named=True),
     Form("TIFF of smaller and smaller pages", plain_tiff),
 )
 
@@ -187,9 +223,10 @@ def test_the_level_for_a_pixel_size(mpp: float, level: int, resampled: bool) -> 
     assert View(mpp=mpp).pick_level(levels) == (level, mpp if resampled else None)
 
 
-def test_a_position_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [ome_tiff, ome_zarr("0.4"), ome_zarr("0.5")], ids=["TIFF", "0.4", "0.5"])
+def test_a_position_is_kept(write: Callable[[Path, Levels], None], tmp_path: Path) -> None:
     path = tmp_path / "image"
-    ome_tiff(path, make_levels(1, 1))
+    write(path, make_levels(1, 1))
     for view in (View(), View(level=2), View(mpp=0.7)):
         with open_slide(path, view) as slide:
             assert slide.origin_um == (7500, 20)

@@ -55,7 +55,9 @@ class Outcome:
 
 def is_batch(images: Sequence[Path]) -> bool:
     """Whether the output is a directory: several images, or a directory of them, even of one."""
-    return len(images) > 1 or images[0].is_dir()
+    from unettile.images.slide import is_folder
+
+    return len(images) > 1 or is_folder(images[0])
 
 
 def plan_tasks(images: Sequence[Path], output: Path) -> list[Task]:
@@ -114,9 +116,9 @@ def _name(image: Path) -> str:
 
 
 def _expand(images: Sequence[Path]) -> list[Path]:
-    from unettile.images.slide import list_images
+    from unettile.images.slide import is_folder, list_images
 
-    return [path for image in images for path in (list_images(image) if image.is_dir() else [image])]
+    return [path for image in images for path in (list_images(image) if is_folder(image) else [image])]
 
 
 def _check_directory(output: Path, need: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
-from unettile.images.slide import image_stem, list_images
+from unettile.images.slide import image_stem, is_folder, list_images
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[M
         UsageError: a file against a folder.
         InputError: an image without its counterpart, or two images of one name in one folder.
     """
-    if prediction.is_dir() != truth.is_dir() and prediction.exists() and truth.exists():
+    if is_folder(prediction) != is_folder(truth) and prediction.exists() and truth.exists():
         raise UsageError(f"cannot compare a file with a folder ({prediction}, {truth}): give two files or two folders")
-    if not prediction.is_dir():
+    if not is_folder(prediction):
         return [MaskPair(image_stem(prediction), prediction, truth)]
     predictions, truths = _by_stem(prediction), _by_stem(truth)
     _need_all(predictions, truths, f"no truth in {truth}")

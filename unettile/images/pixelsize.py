@@ -21,7 +21,7 @@ _MICROMETRES = {
     "mm": 1e3, "millimeter": 1e3,
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
     "nm": 1e-3, "nanometer": 1e-3,
-    "å": 1e-4, "pm": 1e-6,
+    "å": 1e-4, "angstrom": 1e-4, "pm": 1e-6, "picometer": 1e-6,
     "inch": 25400.0, "in": 25400.0,
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.resample import ResampledSlide
@@ -96,13 +97,13 @@ class Slide(Protocol):
 
 
 def open_slide(path: Path, view: View = FIRST) -> Slide:
-    """Open an image, recognised by its content: TIFF in its many forms, PNG or JPEG.
+    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
     and 255. Opacity stays a channel.
 
     Args:
-        path: the file.
+        path: the file, or the Zarr directory.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
 
     Raises:
@@ -165,16 +166,17 @@ def list_images(directory: Path) -> list[Path]:
         entries = sorted(directory.iterdir())
     except OSError as error:
         raise InputError(f"cannot list {directory}: {(error.strerror or str(error)).lower()}") from error
-    images = [
-        path
-        for path in entries
-        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".") and path.is_file()
-    ]
+    images = [path for path in entries if not path.name.startswith(".") and _has_ending(path)]
     if not images:
         raise InputError(
-            f"{directory} holds no images: none of its {len(entries)} entries ends with {' '.join(IMAGE_ENDINGS)}"
+            f"{directory} holds no images: none of its {len(entries)} entries ends with {' '.join(IMAGE_ENDINGS)} .zarr"
         )
     return images
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a directory that may hold images, and not itself an image, as a Zarr directory is."""
+    return path.is_dir() and not is_zarr(path)
 
 
 def image_stem(path: Path) -> str:
@@ -244,10 +246,18 @@ class _Pieces:
         return b"".join(parts)
 
 
+def _has_ending(path: Path) -> bool:
+    """Whether a name is an image's: a file with a known ending, or a Zarr directory."""
+    ending = path.suffix.lower()
+    return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and path.is_file()
+
+
 def _open(path: Path, view: View, as_stored: bool) -> Slide:
     try:
+        if is_zarr(path):
+            return ZarrSlide(path, view, as_stored)
         if path.is_dir():
-            raise InputError(f"cannot read {path}: it is a directory; need an image file")
+            raise InputError(f"cannot read {path}: it is a directory; need an image file, or a Zarr directory")
         if path.exists() and not path.is_file():
             raise InputError(f"cannot read {path}: it is a pipe or a device; need an image file")
         with path.open("rb") as file:
