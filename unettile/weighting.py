@@ -23,8 +23,9 @@ from unettile import __version__
 from unettile.atomic import atomic_path
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas, write_tiff
+from unettile.images.canvas import Canvas
 from unettile.images.slide import Slide, fingerprint, is_folder, list_images, open_labels
+from unettile.images.write_tiff import write_tiff
 from unettile.labels import carve_gaps, check_labels
 from unettile.weightmap import Border, balanced_weights, reach, weight_map
 

@@ -75,11 +75,11 @@ def assert_seamless(
     """Every (output edge, batch) gives what one window over the whole image gives."""
     predictor = Predictor(checkpoint, "cpu", precision)
     edge = whole_edge(pixels.shape, checkpoint)
-    whole = segmented(predictor, pixels, place, SegmentOptions(write, edge))
+    whole = segmented(predictor, pixels, place, SegmentOptions((write,), edge))
     if pixels.size > 1000:
         assert len(np.unique(whole)) > 1, "a mask of one class shows nothing"
     for output_edge, batch in cases:
-        tiled = segmented(predictor, pixels, place, SegmentOptions(write, output_edge, batch))
+        tiled = segmented(predictor, pixels, place, SegmentOptions((write,), output_edge, batch))
         np.testing.assert_array_equal(tiled, whole, err_msg=f"edge {output_edge}, batch {batch}, whole {edge}")
 
 
@@ -131,7 +131,7 @@ def test_threads_change_no_pixel(tmp_path: Path, precision: str, threads: int) -
     masks = []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        masks.append(segmented(predictor, make_pixels(97, 211), tmp_path, SegmentOptions("probabilities", 196)))
+        masks.append(segmented(predictor, make_pixels(97, 211), tmp_path, SegmentOptions(("probabilities",), 196)))
     assert all(np.array_equal(mask, masks[0]) for mask in masks[1:])
 
 
@@ -139,7 +139,7 @@ def test_blocks_change_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     masks = []
     for edge in (192, 384, 3072):
         monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", edge)
-        masks.append(segmented(predictor, make_pixels(401, 523), tmp_path, SegmentOptions("probabilities", 196)))
+        masks.append(segmented(predictor, make_pixels(401, 523), tmp_path, SegmentOptions(("probabilities",), 196)))
     assert all(np.array_equal(mask, masks[0]) for mask in masks[1:])
 
 
@@ -149,7 +149,7 @@ def test_shards_give_the_bytes_of_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predictor: Predictor, count: int, write: str
 ) -> None:
     monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 192)
-    image, options = tmp_path / "image.tif", SegmentOptions(write, 196)
+    image, options = tmp_path / "image.tif", SegmentOptions((write,), 196)
     segmented(predictor, make_pixels(389, 401), tmp_path, options)
     for index in reversed(range(count)):  # 11 shards of 9 blocks: some have none
         segment_shard(image, tmp_path / "run", Shard(index, count), predictor, options)

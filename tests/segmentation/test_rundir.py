@@ -159,7 +159,7 @@ def test_another_plan_is_refused_by_what_differs(
         case "tile":
             options = SegmentOptions(output_edge=84)
         case "write":
-            options = SegmentOptions("probabilities", 68)
+            options = SegmentOptions(("probabilities",), 68)
         case "shards":
             shard = Shard(1, 3)
         case "model":
@@ -222,7 +222,7 @@ def test_a_destination_is_refused_before_any_work(tmp_path: Path, image: Path, p
             segment_image(image, output, predictor, OPTIONS, watch)
         assert not run_directory_for(output).exists()
     with pytest.raises(UsageError, match=r"\.tif"):
-        segment_image(image, tmp_path / "p.png", predictor, SegmentOptions("probabilities", 68), watch)
+        segment_image(image, tmp_path / "p.png", predictor, SegmentOptions(("probabilities",), 68), watch)
     assert done.read_bytes() == b"mask"
 
 

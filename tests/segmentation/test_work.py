@@ -146,7 +146,7 @@ def mosaic() -> NDArray[np.uint8]:
 def test_equal_windows_are_computed_once_and_change_no_pixel(
     tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, write: str, batch: int
 ) -> None:
-    image, options = tmp_path / "image.tif", SegmentOptions(write, 34, batch)
+    image, options = tmp_path / "image.tif", SegmentOptions((write,), 34, batch)
     tifffile.imwrite(image, mosaic())
     name = "classes" if write == "classes" else "levels"
     predict, calls = getattr(Predictor, name), Counter[int]()

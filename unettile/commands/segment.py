@@ -63,11 +63,14 @@ def segment(
     z: Depth = None,
     time: Time = None,
     write: Annotated[
-        Write,
+        list[Write] | None,
         typer.Option(
-            help="classes: one number a pixel. probabilities: one 8-bit plane a class.", rich_help_panel=OUTPUT
+            metavar="classes|probabilities",
+            help="classes: one number a pixel. probabilities: one 8-bit plane a class. Give it twice for both, in one"
+            " .ome.tif. Default: classes.",
+            rich_help_panel=OUTPUT,
         ),
-    ] = Write.CLASSES,
+    ] = None,
     overwrite: Overwrite = False,
     verify: Annotated[
         bool,
@@ -129,9 +132,9 @@ def segment(
 ) -> None:
     """Segment images of any size into masks.
 
-    With one IMAGE, OUT is a file, .tif or .png; with several, or a directory,
-    it is a directory of .tif files. A run that died goes on when the same
-    command is given again.
+    With one IMAGE, OUT is a file: .tif, .ome.tif or .png; with several, or a
+    directory, it is a directory of .tif files. A run that died goes on when
+    the same command is given again.
     """
     from unettile.images.view import View
     from unettile.tiling import Shard
@@ -164,7 +167,7 @@ def segment(
     if not checkpoint.geometry.exact:
         console.message("this network's context exceeds any margin: tiles may disagree; --verify measures by how much")
     predictor = Predictor(checkpoint, device, precision.value)
-    options = SegmentOptions(write.value, tile, batch, view)
+    options = SegmentOptions(tuple(kind.value for kind in write or [Write.CLASSES]), tile, batch, view)
     if array is not None:
         offer_scripts(array, forecast_shards(array.image, predictor, options, array.shards), threads, console)
         return

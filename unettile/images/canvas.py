@@ -1,43 +1,64 @@
-"""Canvas: an image that is written piece by piece, as a tiled TIFF or a PNG.
-
-What is written depends on the pixels and the canvas alone: no dates, no paths, so the same input gives the same bytes.
-"""
+"""Canvas: an image that is written piece by piece, without its pixels; its layers say what they mean."""
 
 from __future__ import annotations
 
 import json
-import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from unettile import __version__
 from unettile.box import Box
-from unettile.errors import InputError, UsageError
 from unettile.images.colours import Colour
 from unettile.images.pixelsize import PixelSize
-from unettile.images.plain import DECODED_LIMIT
-from unettile.images.png import PNG_GREY, PNG_PALETTE, PNG_SIGNATURE, png_chunk
 
 TILE_EDGE = 512
-"""Edge of the tiles of a written TIFF, px."""
+"""Edge of the tiles, and of the smallest chunks, of what is written, px."""
 
-PIECE_BYTES = 2**26
+PIECE_BYTES = 2**25
 """Pixels asked for at once, in bytes; at least one tile."""
 
-_CLASSIC_LIMIT = 2**32 - 2**26  # room for the tables; larger files need the 64-bit offsets of BigTIFF
 _DTYPES = ("uint8", "uint16", "uint32", "float32")
+_REDUCTIONS = ("majority", "mean", "none")
 
 Reader = Callable[[Box], NDArray[Any]]
-"""Gives the pixels of a box: (h, w) of a canvas with one channel, (K, h, w) of one with K."""
+"""Gives the pixels of a box: (h, w) of a canvas with one channel, (C, h, w) of one with C, layer after layer."""
 
-Writer = Callable[[Path, "Canvas", Reader], None]
+
+@dataclass(frozen=True)
+class Layer:
+    """One image of a canvas: planes that belong together.
+
+    Args:
+        name: what it shows, such as classes or probabilities.
+        channels: how many planes.
+        reduction: how levels of a pyramid are made of the pixels: majority, mean, or none for no pyramid.
+        names: of the numbers 0, 1, … if the layer has one channel, else of the channels; may be empty.
+        colours: of the same things; of one channel they are its palette. Empty for grey.
+    """
+
+    name: str
+    channels: int = 1
+    reduction: str = "none"
+    names: tuple[str, ...] = ()
+    colours: tuple[Colour, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"a layer of a canvas needs channels: got {self.channels}")
+        if self.reduction not in _REDUCTIONS:
+            raise ValueError(f"a canvas is reduced by one of {', '.join(_REDUCTIONS)}: got {self.reduction!r}")
+        if self.channels > 1 and any(given and len(given) != self.channels for given in (self.names, self.colours)):
+            raise ValueError(f"a canvas layer of {self.channels} channels needs as many names and colours, or none")
+        if len(self.colours) > 256:
+            raise ValueError(f"a palette of a canvas has up to 256 colours: got {len(self.colours)}")
+
+    @property
+    def palette(self) -> tuple[Colour, ...]:
+        """Colours of the numbers 0, 1, …; empty if there is none."""
+        return self.colours if self.channels == 1 else ()
 
 
 @dataclass(frozen=True)
@@ -46,183 +67,57 @@ class Canvas:
 
     Args:
         shape: height and width, px.
-        channels: 1 (classes, instances, weights), or the number of planes.
+        layers: one or more images of that shape.
         dtype: uint8, uint16, uint32 or float32.
-        palette: colours of the numbers 0, 1, … of a uint8 canvas with one channel; None for grey.
         pixel_size_um: height and width of a pixel, micrometres, if known.
-        metadata: JSON, written as the image's description.
+        offset_um: where the first pixel lies (y, x), micrometres, if known.
+        metadata: JSON, written into the file.
     """
 
     shape: tuple[int, int]
-    channels: int = 1
+    layers: tuple[Layer, ...] = (Layer("image"),)
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.uint8))
-    palette: tuple[Colour, ...] | None = None
     pixel_size_um: PixelSize | None = None
+    offset_um: tuple[float, float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
-        if min(self.shape) < 1 or self.channels < 1:
-            raise ValueError(f"a canvas needs pixels and channels: got {self.shape}, {self.channels}")
+        if min(self.shape) < 1 or not self.layers:
+            raise ValueError(f"a canvas needs pixels and layers: got {self.shape}, {len(self.layers)} layers")
         if self.dtype.name not in _DTYPES:
             raise ValueError(f"a canvas holds one of {', '.join(_DTYPES)}: got {self.dtype}")
-        if self.palette is not None and (
-            self.dtype != np.uint8 or self.channels != 1 or not 1 <= len(self.palette) <= 256
-        ):
-            raise ValueError("a palette of 1 to 256 colours needs a uint8 canvas with one channel")
+        if self.dtype != np.uint8 and any(layer.palette for layer in self.layers):
+            raise ValueError(f"a palette needs a canvas of uint8: got {self.dtype}")
+        if len({layer.reduction == "none" for layer in self.layers}) > 1:
+            raise ValueError("the layers of a canvas have a pyramid together or not at all")
+
+    @property
+    def channels(self) -> int:
+        """How many planes the layers have together."""
+        return sum(layer.channels for layer in self.layers)
+
+    @property
+    def has_pyramid(self) -> bool:
+        return self.layers[0].reduction != "none"
 
     @property
     def description(self) -> str:
-        """Return the metadata and the shape as one line of ASCII, keys sorted.
+        """Return the metadata as one line of ASCII, keys sorted.
 
-        tifffile takes a JSON description in which any "shape" occurs, however deep, for its own, and then needs one on
-        top that is the pixels'.
+        The blank before each colon keeps tifffile from taking a key called "shape" for a description of its own.
         """
-        shape = self.shape if self.channels == 1 else (self.channels, *self.shape)
-        described = {**self.metadata, "shape": list(shape)}
-        return json.dumps(described, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return json.dumps(self.metadata, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(", ", " : "))
 
+    def planes(self, layer: Layer) -> slice:
+        """Return where the planes of a layer lie among those of the canvas."""
+        index = self.layers.index(layer)
+        start = sum(other.channels for other in self.layers[:index])
+        return slice(start, start + layer.channels)
 
-def writer_for(path: Path) -> Writer:
-    """Return the function that writes the format of a file's ending.
-
-    Raises:
-        UsageError: the ending is not known.
-    """
-    name = path.name.lower()
-    if name.endswith((".ome.tif", ".ome.tiff")):
-        raise UsageError(f"cannot write {path.name}: OME-TIFF is not written; end the name with .tif for plain TIFF")
-    for ending, writer in WRITERS:
-        if name.endswith(ending):
-            return writer
-    known = ", ".join(ending for ending, _ in WRITERS)
-    raise UsageError(f"cannot tell the format of {path.name} from its ending; use one of {known}")
-
-
-def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
-    """Write a tiled, deflate-compressed TIFF; BigTIFF where its pixels could need it.
-
-    A palette makes it a palette image: viewers show colours, readers of numbers get the numbers. Several channels are
-    separate planes, for each of which `read` is asked anew.
-
-    Args:
-        path: the file, overwritten; a temporary one, so that its final name never shows half of it.
-        canvas: what to write.
-        read: gives the pixels of a box; called plane by plane, in raster order, for at most PIECE_BYTES or one tile.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    height, width = canvas.shape
-    tiles = -(-height // TILE_EDGE) * -(-width // TILE_EDGE) * canvas.channels
-    table = None
-    if canvas.palette is not None:
-        table = np.zeros((3, 256), np.uint16)
-        table[:, : len(canvas.palette)] = np.array(canvas.palette, np.uint16).T * 257
-    resolution = None
-    if canvas.pixel_size_um is not None:
-        resolution = (1e4 / canvas.pixel_size_um[1], 1e4 / canvas.pixel_size_um[0])
-    bytes_at_most = tiles * TILE_EDGE**2 * canvas.dtype.itemsize
-    with tifffile.TiffWriter(path, bigtiff=bytes_at_most > _CLASSIC_LIMIT, byteorder="<") as tif:
-        tif.write(
-            _tiles(canvas, read),
-            shape=canvas.shape if canvas.channels == 1 else (canvas.channels, height, width),
-            dtype=canvas.dtype,
-            tile=(TILE_EDGE, TILE_EDGE),
-            photometric="minisblack" if table is None else "palette",
-            colormap=table,
-            planarconfig=None if canvas.channels == 1 else "separate",
-            compression="zlib",
-            description=canvas.description,
-            metadata=None,
-            software=f"unettile {__version__}",
-            resolution=resolution,
-            resolutionunit=None if resolution is None else "CENTIMETER",
-            maxworkers=1,
-        )
-
-
-def write_png(path: Path, canvas: Canvas, read: Reader) -> None:
-    """Write a PNG, row by row: palette or grey, 8 or 16 bits, one channel.
-
-    Args:
-        path: the file, overwritten; a temporary one, so that its final name never shows half of it.
-        canvas: what to write.
-        read: gives the pixels of a box; called from top to bottom, whole rows.
-
-    Raises:
-        UsageError: more than one channel, or numbers that a PNG cannot hold.
-        InputError: more pixels than are read back from a PNG.
-        OSError: the file cannot be written.
-    """
-    height, width = canvas.shape
-    if canvas.channels != 1 or canvas.dtype.name not in ("uint8", "uint16"):
-        raise UsageError(
-            f"a PNG holds one channel of 8 or 16 bits, not {canvas.channels} of {canvas.dtype}; write .tif instead"
-        )
-    if height * width * canvas.dtype.itemsize > DECODED_LIMIT:
-        raise InputError(f"{width} × {height} px are too many for a PNG, which is read whole; write .tif instead")
-    kind = PNG_GREY if canvas.palette is None else PNG_PALETTE
-    with path.open("wb") as file:
-        file.write(PNG_SIGNATURE)
-        header = struct.pack(">IIBBBBB", width, height, 8 * canvas.dtype.itemsize, kind, 0, 0, 0)
-        file.write(png_chunk(b"IHDR", header))
-        if canvas.palette is not None:
-            file.write(png_chunk(b"PLTE", bytes(value for colour in _full(canvas.palette) for value in colour)))
-        if canvas.pixel_size_um is not None:
-            y, x = (round(1e6 / size) for size in canvas.pixel_size_um)
-            file.write(png_chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))  # 1: pixels per metre
-        file.write(png_chunk(b"tEXt", f"Software\0unettile {__version__}".encode()))
-        file.write(png_chunk(b"tEXt", b"Description\0" + canvas.description.encode()))
-        for data in _deflated_rows(canvas, read):
-            file.write(png_chunk(b"IDAT", data))
-        file.write(png_chunk(b"IEND", b""))
-
-
-def _tiles(canvas: Canvas, read: Reader) -> Iterator[NDArray[Any]]:
-    """Yield the tiles of each plane in raster order, from pieces of whole tiles side by side."""
-    height, width = canvas.shape
-    column_bytes = canvas.channels * TILE_EDGE**2 * canvas.dtype.itemsize
-    piece_width = max(1, PIECE_BYTES // column_bytes) * TILE_EDGE
-    for plane in range(canvas.channels):
-        for y in range(0, height, TILE_EDGE):
-            for x in range(0, width, piece_width):
-                box = Box(y, x, min(y + TILE_EDGE, height), min(x + piece_width, width))
-                pixels = _checked(read(box), box, canvas)
-                rows = pixels if canvas.channels == 1 else pixels[plane]
-                for left in range(0, box.width, TILE_EDGE):
-                    tile = np.zeros((TILE_EDGE, TILE_EDGE), canvas.dtype)
-                    part = rows[:, left : left + TILE_EDGE]
-                    tile[: part.shape[0], : part.shape[1]] = part
-                    yield tile
-
-
-def _deflated_rows(canvas: Canvas, read: Reader) -> Iterator[bytes]:
-    """Yield the compressed rows of a PNG; each row begins with its filter, 0 for none."""
-    height, width = canvas.shape
-    stream = zlib.compressobj(6)
-    step = max(1, min(TILE_EDGE, PIECE_BYTES // (width * canvas.dtype.itemsize)))
-    for y in range(0, height, step):
-        box = Box(y, 0, min(y + step, height), width)
-        rows = _checked(read(box), box, canvas).astype(canvas.dtype.newbyteorder(">"))
-        plain = np.zeros((box.height, 1 + width * canvas.dtype.itemsize), np.uint8)
-        plain[:, 1:] = np.ascontiguousarray(rows).view(np.uint8).reshape(box.height, -1)
-        data = stream.compress(plain.tobytes())
-        if data:
-            yield data
-    yield stream.flush()
-
-
-def _checked(pixels: NDArray[Any], box: Box, canvas: Canvas) -> NDArray[Any]:
-    need = box.shape if canvas.channels == 1 else (canvas.channels, *box.shape)
-    assert pixels.shape == need and pixels.dtype == canvas.dtype, f"{pixels.shape} {pixels.dtype} for {need}"
-    return pixels
-
-
-def _full(palette: tuple[Colour, ...]) -> tuple[Colour, ...]:
-    """Return 256 colours, black where none is given: a PNG with a number past its palette is damaged."""
-    return palette + ((0, 0, 0),) * (256 - len(palette))
-
-
-WRITERS: tuple[tuple[str, Writer], ...] = ((".tif", write_tiff), (".tiff", write_tiff), (".png", write_png))
-"""Endings and what writes them."""
+    def read(self, reader: Reader, box: Box) -> NDArray[Any]:
+        """Return the pixels of a box, (C, h, w) even where C is 1."""
+        pixels = reader(box)
+        need = box.shape if self.channels == 1 else (self.channels, *box.shape)
+        assert pixels.shape == need and pixels.dtype == self.dtype, f"{pixels.shape} {pixels.dtype} for {need}"
+        return pixels.reshape(self.channels, *box.shape)

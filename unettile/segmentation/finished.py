@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import tifffile
 
 from unettile.errors import InputError
+from unettile.images.write_omexml import METADATA_NAMESPACE, NAMESPACE
 from unettile.segmentation.plan import Plan
 
 
 def is_finished(output: Path, plan: Plan) -> bool:
-    """Whether a TIFF at `output` is the result of `plan`; False if there is nothing.
+    """Whether a file at `output` is the result of `plan`; False if there is nothing.
 
     Outputs appear under their names only when whole, so that the metadata vouch for the pixels.
 
@@ -36,7 +38,18 @@ def _metadata(path: Path) -> dict[str, Any] | None:
     """Return what unettile wrote of a mask, or None."""
     try:
         with tifffile.TiffFile(path) as tif:
-            values = json.loads(tif.pages.first.description)
-    except (OSError, ValueError, tifffile.TiffFileError):
+            description = str(tif.pages.first.description)
+        values = json.loads(_annotation(description) if "<OME" in description else description)
+    except (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError):
         return None
     return values if isinstance(values, dict) and "unettile" in values else None
+
+
+def _annotation(xml: str) -> str:
+    """Return the metadata in the OME-XML of an OME-TIFF; empty if there are none."""
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:  # neither is in ours; entities can blow up a parser
+        return ""
+    for annotation in ElementTree.fromstring(xml).iter(f"{{{NAMESPACE}}}CommentAnnotation"):
+        if annotation.get("Namespace") == METADATA_NAMESPACE:
+            return annotation.findtext(f"{{{NAMESPACE}}}Value", "")
+    return ""

@@ -122,7 +122,7 @@ def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, 
 def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:
     """Time batches of windows, spread over the image, for about PROBE_S seconds."""
     reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-    predict = predictor.classes if plan.write == "classes" else predictor.levels
+    predict = predictor.writing(plan.write)
     samples = _batches(sample_tiles(plan.tiles, 16 * batch), batch)
 
     def work() -> None:

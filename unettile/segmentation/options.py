@@ -8,7 +8,8 @@ from unettile.errors import UsageError
 from unettile.images.view import FIRST, View
 from unettile.segmentation.predict import Predictor
 
-WRITES = ("classes", "probabilities")
+WRITES = ("probabilities", "classes")
+"""In the order in which they are stored and written: Bio-Formats takes the palette of a file's first page for all."""
 
 _BATCHES = {"cpu": 1, "cuda": 4}
 
@@ -18,7 +19,7 @@ class SegmentOptions:
     """What a user chooses for a run; device and precision belong to the `Predictor`.
 
     Args:
-        write: classes or probabilities.
+        write: classes, probabilities, or both; brought into that order.
         output_edge: of a tile, px; None chooses by device.
         batch: windows at once; None chooses by device.
         view: which image of the file, at which resolution, and which of its channels the model sees.
@@ -27,14 +28,16 @@ class SegmentOptions:
         UsageError: a value that cannot be meant.
     """
 
-    write: str = "classes"
+    write: tuple[str, ...] = ("classes",)
     output_edge: int | None = None
     batch: int | None = None
     view: View = FIRST
 
     def __post_init__(self) -> None:
-        if self.write not in WRITES:
-            raise UsageError(f"--write {self.write!r} is not known: need one of {', '.join(WRITES)}")
+        unknown = [kind for kind in self.write if kind not in WRITES]
+        if unknown or not self.write:
+            raise UsageError(f"--write {' '.join(unknown)!r} is not known: need one of {', '.join(WRITES)}")
+        object.__setattr__(self, "write", tuple(kind for kind in WRITES if kind in self.write))
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch} is too small: need at least 1")
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.atomic import atomic_path
 from unettile.box import Box
-from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas, writer_for
-from unettile.images.plain import DECODED_LIMIT
+from unettile.errors import InputError
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import format_of, write_image
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.plan import Plan
 
@@ -25,7 +24,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         UsageError: an ending that is not written.
         InputError: it exists (without `overwrite`), or its directory cannot be written.
     """
-    writer_for(output)
+    format_of(output)
     if output.is_dir():
         raise InputError(f"{output} is a directory: need a file name; give another -o")
     if output.exists() and not overwrite:
@@ -41,48 +40,51 @@ def check_format(output: Path, plan: Plan) -> None:
     """Refuse a format that cannot hold what the plan writes.
 
     Raises:
-        UsageError: probabilities as PNG.
+        UsageError: probabilities as PNG, or classes and probabilities as plain TIFF.
         InputError: a PNG too large for those who read it.
     """
-    if not output.name.lower().endswith(".png"):
-        return
-    if plan.planes > 1:
-        raise UsageError(f"{output.name} cannot hold {plan.planes} planes of probabilities: use a name ending in .tif")
-    if plan.shape[0] * plan.shape[1] > DECODED_LIMIT:
-        raise InputError(f"{plan.shape[1]} x {plan.shape[0]} px is too large for a PNG: use a name ending in .tif")
+    format_of(output).check(canvas_of(plan))
+
+
+def canvas_of(plan: Plan) -> Canvas:
+    """Return what the plan writes: a layer of class numbers, one of 8-bit probabilities, or both."""
+    layers = {
+        "classes": Layer("classes", 1, "majority", plan.class_names, plan.palette),
+        "probabilities": Layer("probabilities", len(plan.class_names), "mean", plan.class_names, plan.palette),
+    }
+    return Canvas(
+        shape=plan.shape,
+        layers=tuple(layers[kind] for kind in plan.write),
+        dtype=np.dtype(np.uint8),
+        pixel_size_um=plan.pixel_size_um,
+        metadata=plan.metadata(),
+    )
 
 
 def write_output(blocks: BlockReader, output: Path, check: Callable[[], None] = lambda: None) -> tuple[int, ...]:
     """Write the finished run to its final file.
 
     Args:
-        check: called before each piece; raises to stop.
+        check: called before each piece; raises to stop, and then nothing is left of the file.
 
     Returns:
-        For classes, the number of pixels of each; for probabilities, nothing.
+        The number of pixels of each class; nothing where only probabilities are written.
 
     Raises:
         Incomplete: a block is missing or damaged.
         InputError: the destination cannot be written, or is full.
     """
     plan = blocks.plan
-    canvas = Canvas(
-        shape=plan.shape,
-        channels=plan.planes,
-        dtype=np.dtype(np.uint8),
-        palette=plan.palette if plan.write == "classes" else None,
-        pixel_size_um=plan.pixel_size_um,
-        metadata=plan.metadata(),
-    )
-    counts = np.zeros(256, np.int64)
+    counts = np.zeros(len(plan.class_names), np.int64)
 
     def read(box: Box) -> NDArray[np.uint8]:
-        nonlocal counts
         check()
         pixels = blocks.read_box(box)
-        counts += np.bincount(pixels.ravel(), minlength=256)
+        if "classes" in plan.write:
+            classes = pixels if plan.planes == 1 else pixels[-1]
+            for index in range(len(counts)):
+                counts[index] += np.count_nonzero(classes == index)
         return pixels
 
-    with atomic_path(output) as temporary:
-        writer_for(output)(temporary, canvas, read)
-    return tuple(int(n) for n in counts[: len(plan.class_names)]) if plan.write == "classes" else ()
+    write_image(output, canvas_of(plan), read)
+    return tuple(int(n) for n in counts) if "classes" in plan.write else ()

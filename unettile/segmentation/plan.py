@@ -15,7 +15,7 @@ from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
 from unettile.tiling import BlockGrid, TileGrid
 
-FORMAT = 1
+FORMAT = 2
 MEANINGS = {
     "image": "the image",
     "scaling": "the image's intensity scaling",
@@ -45,7 +45,7 @@ class Plan:
         precision: fp32, bf16 or fp16.
         device: cpu or cuda: kinds of processor round differently.
         scaling: measured once from the image.
-        write: classes or probabilities.
+        write: probabilities, classes, or both, in this order.
         class_names, palette: of the model, background first.
         shards: how many parts the run is made in.
         pixel_size_um: (y, x) of the pixels that are segmented, or None.
@@ -64,7 +64,7 @@ class Plan:
     precision: str
     device: str
     scaling: Scaling
-    write: str
+    write: tuple[str, ...]
     class_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     shards: int = 1
@@ -84,8 +84,8 @@ class Plan:
 
     @property
     def planes(self) -> int:
-        """How many planes are written: one for classes, one a class for probabilities."""
-        return len(self.class_names) if self.write == "probabilities" else 1
+        """How many planes are written: one a class for probabilities, then one for classes."""
+        return sum(1 if kind == "classes" else len(self.class_names) for kind in self.write)
 
     @property
     def id(self) -> str:
@@ -108,6 +108,7 @@ class Plan:
         values["shape"] = tuple(values["shape"])
         values["geometry"] = Geometry.from_dict(values["geometry"])
         values["scaling"] = Scaling.from_dict(values["scaling"])
+        values["write"] = tuple(values["write"])
         values["class_names"] = tuple(values["class_names"])
         values["palette"] = tuple(tuple(color) for color in values["palette"])
         values["view"] = View.from_dict(values["view"])
@@ -129,7 +130,7 @@ class Plan:
             "precision": self.precision,
             "device": self.device,
             "scaling": self.scaling.to_dict(),
-            "write": self.write,
+            "write": list(self.write),
             "classes": list(self.class_names),
         }
 
@@ -141,6 +142,8 @@ class Plan:
         for entry in fields(self):
             now, before = getattr(self, entry.name), getattr(other, entry.name)
             if now != before and entry.name in MEANINGS:
+                if entry.name == "write":
+                    now, before = " and ".join(now), " and ".join(before)
                 shown = isinstance(now, str | int) and isinstance(before, str | int)
                 found.append(f"{MEANINGS[entry.name]} ({before} before, {now} now)" if shown else MEANINGS[entry.name])
         return found or (["its plan"] if self != other else [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -58,6 +58,19 @@ class Predictor:
         with torch.inference_mode():
             result: NDArray[np.uint8] = to_levels(softmax(self._logits(windows))).cpu().numpy()
         return result
+
+    def both(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return what `levels` and `classes` do, in one pass of the network, (N, K + 1, h, w), classes last."""
+        with torch.inference_mode():
+            logits = self._logits(windows)
+            planes = (to_levels(softmax(logits)), first_largest(logits)[:, None])
+            result: NDArray[np.uint8] = torch.cat(planes, dim=1).cpu().numpy()
+        return result
+
+    def writing(self, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
+        """Return the method that computes what is written: probabilities, classes, or both, in this order."""
+        methods = {("classes",): self.classes, ("probabilities",): self.levels, ("probabilities", "classes"): self.both}
+        return methods[write]
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities, (N, K, h, w) float32."""

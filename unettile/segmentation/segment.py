@@ -51,7 +51,7 @@ class SegmentResult:
         return {
             "output": str(self.output),
             "shape": list(plan.shape),
-            "write": plan.write,
+            "write": list(plan.write),
             "classes": list(plan.class_names),
             "class_pixels": self.class_pixels,
             "model_sha256": plan.model["sha256"],

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unettile.atomic import atomic_path
-from unettile.errors import Incomplete, UsageError
-from unettile.images.canvas import Canvas, writer_for
+from unettile.errors import Incomplete
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import write_image
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.output import check_format, check_output, write_output
@@ -146,11 +146,10 @@ def stitch_crops(
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
         count = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}"
         raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them")
-    if output.name.lower().endswith(".png") and mosaic.channels > 1:
-        raise UsageError(f"{output.name} cannot hold {mosaic.channels} channels: use a name ending in .tif")
-    canvas = Canvas(mosaic.shape, mosaic.channels, mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)
-    with atomic_path(output) as temporary:
-        writer_for(output)(temporary, canvas, mosaic.reader(on_progress))
+    reduction = "majority" if mosaic.channels == 1 and mosaic.dtype.kind != "f" else "mean"
+    layer = Layer("stitched", mosaic.channels, reduction)
+    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)
+    write_image(output, canvas, mosaic.reader(on_progress))
     return StitchResult(output, mosaic.shape, len(mosaic.crops))
 
 

@@ -63,7 +63,7 @@ class Work:
         recall_bytes: int = RECALL_BYTES,
     ) -> None:
         plan = run.plan
-        predict = predictor.classes if plan.write == "classes" else predictor.levels
+        predict = predictor.writing(plan.write)
         recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
         self._computer = TileComputer(plan, reader.scale, predict, batch, recall)
         self._reader, self._run, self._within = reader, run, within

@@ -1,0 +1,42 @@
+"""Writing OME-TIFF: a TIFF whose header is OME-XML and whose pages carry their lower resolutions as SubIFDs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unettile.images.canvas import Canvas, Reader
+from unettile.images.pyramid import Pyramid
+from unettile.images.tiffdirectory import Page
+from unettile.images.write_omexml import write_omexml
+from unettile.images.write_tiff import level_pixel_size, write_tiles
+
+
+def check_ometiff(canvas: Canvas) -> None:
+    """Take every canvas: an OME-TIFF holds them all."""
+
+
+def write_ometiff(path: Path, canvas: Canvas, read: Reader) -> None:
+    """Write an OME-TIFF that QuPath and Bio-Formats open level by level: each channel a page, each layer an image.
+
+    Args:
+        path: the file, overwritten; a temporary one, so that its final name never shows half of it.
+        canvas: what to write.
+        read: gives the pixels of a box; each pixel is asked for once, at most PIECE_BYTES or one tile at a time.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    shapes = Pyramid(canvas).shapes
+    pages: list[Page] = []
+    for layer in canvas.layers:
+        for _ in range(layer.channels):
+            sizes = (level_pixel_size(canvas, level) for level in range(len(shapes)))
+            first, *levels = (
+                Page(shape, canvas.dtype, palette=layer.palette, reduced=level > 0, pixel_size_um=size)
+                for level, (shape, size) in enumerate(zip(shapes, sizes, strict=True))
+            )
+            first.levels = levels
+            pages.append(first)
+    pages[0].description = write_omexml(canvas)
+    slots = [[((page, *page.levels)[level], 0) for page in pages] for level in range(len(shapes))]
+    write_tiles(path, canvas, read, slots, pages)
