@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unettile.commands.batch import Outcome, Status, Task, plan_shard, plan_tasks, run_tasks
-from unettile.errors import InputError, Interrupted, UsageError
+from unettile.commands.batch import Outcome, Status, Task, passed_over, plan_shard, plan_tasks, run_tasks
+from unettile.errors import Incomplete, InputError, Interrupted, UsageError
 
 
 def touch(*paths: Path) -> None:
@@ -59,21 +59,53 @@ def test_an_image_is_never_its_own_output(tmp_path: Path) -> None:
             plan_tasks(images, output)
 
 
-def test_a_refused_image_does_not_stop_the_others() -> None:
-    tasks = [Task(Path(name), Path(f"{name}.tif")) for name in "abc"]
+def test_a_format_is_for_directories(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.ome.tif")
+    out = tmp_path / "out"
+    assert plan_tasks([tmp_path / "in"], out, "png") == [Task(tmp_path / "in" / "a.ome.tif", out / "a.png")]
+    assert plan_tasks([tmp_path / "in"], out, ".PNG")[0].output == out / "a.png"
+    for call in (
+        lambda: plan_tasks([Path("a.tif")], tmp_path / "b.tif", "png"),
+        lambda: plan_shard([Path("a.tif")], tmp_path / "run", "png"),
+        lambda: plan_tasks([tmp_path / "in"], out, "docx"),
+    ):
+        with pytest.raises(UsageError, match=r"for directories|ending"):
+            call()
+
+
+def test_directories_below_are_named(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.tif")
+    for name in ("b", "c", "d", "e", ".hidden"):
+        (tmp_path / "in" / name).mkdir()
+    assert passed_over([tmp_path / "in" / "a.tif"]) == []
+    assert passed_over([tmp_path / "in"]) == [
+        f"directories below {tmp_path / 'in'} are not searched: b, c, d and 1 more"
+    ]
+
+
+def test_a_bad_image_does_not_stop_the_others() -> None:
+    tasks = [Task(Path(name), Path(f"{name}.tif")) for name in "abcd"]
+    defect = ZeroDivisionError("ours")
 
     def work(task: Task) -> Outcome:
         if task.image.name == "b":
             raise InputError("b is bad")
+        if task.image.name == "c":
+            raise defect
         return Outcome(task, Status.DONE, "ok")
 
-    assert [outcome.status for outcome in run_tasks(tasks, work)] == [Status.DONE, Status.REFUSED, Status.DONE]
+    results = run_tasks(tasks, work)
+    assert [outcome.status for outcome in results.outcomes] == ["done", "refused", "failed", "done"]
+    assert results.error is defect
 
 
-@pytest.mark.parametrize("error", [UsageError("no"), Interrupted(2), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [UsageError("no"), Interrupted(2), Incomplete("time")])
 def test_what_concerns_all_stops_all(error: Exception) -> None:
     def work(task: Task) -> Outcome:
-        raise error
+        if task.image.name == "b":
+            raise error
+        return Outcome(task, Status.DONE, "ok")
 
-    with pytest.raises(type(error)):
-        run_tasks([Task(Path("a"), Path("b"))], work)
+    results = run_tasks([Task(Path(name), Path(f"{name}.tif")) for name in "abcd"], work)
+    assert [outcome.status for outcome in results.outcomes] == ["done", "stopped", "not begun", "not begun"]
+    assert results.error is error

@@ -8,8 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from unettile.commands.console import one_line
 from unettile.commands.failures import explain
 from unettile.errors import InputError, UsageError
+
+DEFAULT_FORMAT = "tif"
+"""Ending of the masks in a directory."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     PLANNED = "planned"
     REFUSED = "refused"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    NOT_BEGUN = "not begun"
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,19 @@ class Outcome:
         }
 
 
+@dataclass(frozen=True)
+class Results:
+    """How the tasks of a command ended.
+
+    Args:
+        outcomes: one a task, in their order.
+        error: what ends the command once this is told: what stopped it, or the first defect. None if all is told.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    error: Exception | None = None
+
+
 def is_batch(images: Sequence[Path]) -> bool:
     """Whether the output is a directory: several images, or a directory of them, even of one."""
     from unettile.images.slide import is_folder
@@ -60,59 +80,96 @@ def is_batch(images: Sequence[Path]) -> bool:
     return len(images) > 1 or is_folder(images[0])
 
 
-def plan_tasks(images: Sequence[Path], output: Path) -> list[Task]:
-    """Name an output for every image: OUT itself for one image file, else OUT/<name>.tif.
+def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) -> list[Task]:
+    """Name an output for every image: OUT itself for one image file, else OUT/<name>.<ending>.
+
+    Args:
+        ending: of the names in a directory, such as ome.tif.
 
     Raises:
         InputError: a directory without images.
-        UsageError: OUT is of the wrong kind, two images would share an output, or an output is one of the images.
+        UsageError: OUT is of the wrong kind, an ending that is not written, or one for a single file, two images would
+            share an output, or an output is one of the images.
     """
     if not is_batch(images):
+        _check_no_ending(ending)
         tasks = [Task(images[0], output)]
         if output.is_dir():
             example = output / _name(images[0])
             raise UsageError(f"-o {output} is a directory: one image needs a file name; use {example}")
     else:
         _check_directory(output, "several images, or a directory of them, need a directory")
-        tasks = [Task(image, output / _name(image)) for image in _expand(images)]
+        ending = (ending or DEFAULT_FORMAT).lower().removeprefix(".")
+        _check_ending(ending)
+        tasks = [Task(image, output / _name(image, ending)) for image in _expand(images)]
     _check_clashes(tasks)
     return tasks
 
 
-def plan_shard(images: Sequence[Path], output: Path) -> list[Task]:
+def plan_shard(images: Sequence[Path], output: Path, ending: str | None = None) -> list[Task]:
     """Return the one task of a command with --shard, whose OUT is a run directory.
 
     Raises:
-        UsageError: more than one image, or an OUT that is or looks like a file.
+        UsageError: more than one image, an OUT that is or looks like a file, or an ending for it.
     """
     if is_batch(images):
         raise UsageError("--shard takes one image: give a command for each")
+    _check_no_ending(ending)
     _check_directory(output, "--shard needs a run directory, which `unettile stitch` makes a file of")
     return [Task(images[0], output)]
 
 
-def run_tasks(tasks: Sequence[Task], work: Callable[[Task], Outcome]) -> list[Outcome]:
-    """Do every task; an image that is refused does not stop the others.
+def run_tasks(tasks: Sequence[Task], work: Callable[[Task], Outcome]) -> Results:
+    """Do every task; an image that is refused, or that brings out a defect of ours, does not stop the others.
 
-    Raises:
-        UsageError: it would stop them all. What is no refusal (a signal, a defect) passes through, too.
+    A signal, the end of --max-time, or a command that is wrong for every image stops them all.
     """
-    outcomes = []
+    outcomes: list[Outcome] = []
+    defect: Exception | None = None
     for task in tasks:
         try:
             outcomes.append(work(task))
         except Exception as error:
             failure = explain(error)
-            if failure is None or failure.exit_code != InputError.exit_code:
-                raise
-            outcomes.append(Outcome(task, Status.REFUSED, failure.message))
-    return outcomes
+            if failure is None:
+                outcomes.append(Outcome(task, Status.FAILED, one_line(f"{type(error).__name__}: {error}")))
+                defect = defect or error
+            elif failure.exit_code == InputError.exit_code:
+                outcomes.append(Outcome(task, Status.REFUSED, failure.message))
+            else:
+                outcomes.append(Outcome(task, Status.STOPPED, failure.message))
+                outcomes += [Outcome(other, Status.NOT_BEGUN, "") for other in tasks[len(outcomes) :]]
+                return Results(tuple(outcomes), error)
+    return Results(tuple(outcomes), defect)
 
 
-def _name(image: Path) -> str:
+def passed_over(images: Sequence[Path]) -> list[str]:
+    """Say, a line for each directory among the images, which directories below it are not searched."""
+    lines = []
+    for image in images:
+        if is_batch([image]):
+            below = sorted(path.name for path in image.iterdir() if is_batch([path]) and not path.name.startswith("."))
+            if below:
+                named = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
+                lines.append(f"directories below {image} are not searched: {named}")
+    return lines
+
+
+def _name(image: Path, ending: str = DEFAULT_FORMAT) -> str:
     from unettile.images.slide import image_stem
 
-    return f"{image_stem(image)}.tif"
+    return f"{image_stem(image)}.{ending}"
+
+
+def _check_ending(ending: str) -> None:
+    from unettile.images.formats import format_of
+
+    format_of(Path(f"mask.{ending}"))
+
+
+def _check_no_ending(ending: str | None) -> None:
+    if ending is not None:
+        raise UsageError(f"--format {ending} is for directories: the name of one file says its format")
 
 
 def _expand(images: Sequence[Path]) -> list[Path]:

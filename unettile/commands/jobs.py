@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from unettile.commands.batch import Outcome, Status, Task, run_tasks
+from unettile.commands.batch import Outcome, Results, Status, Task, run_tasks
 from unettile.commands.console import Console, format_duration, write_line
 from unettile.commands.failures import writing_to
 from unettile.commands.signals import GRACE_S, ShouldStop, finish_step_first
@@ -115,16 +115,15 @@ class Job:
         details = outcome.details | {"verify": verification.to_dict()}
         return replace(outcome, message=outcome.message + text, details=details)
 
-    def plan_all(self, tasks: Sequence[Task]) -> list[Outcome]:
+    def plan_all(self, tasks: Sequence[Task]) -> Results:
         """Plan every image; errors as in `run_all`."""
-        return run_tasks(tasks, self.plan) if self.batch else [self.plan(tasks[0])]
+        return run_tasks(tasks, self.plan) if self.batch else Results((self.plan(tasks[0]),))
 
-    def run_all(self, tasks: Sequence[Task], console: Console) -> list[Outcome]:
+    def run_all(self, tasks: Sequence[Task], console: Console) -> Results:
         """Segment every image, showing how far it is.
 
         Raises:
-            Interrupted: a signal came; finished blocks and images are kept.
-            InputError: the only image is refused; images of a batch are noted as such instead.
+            UnettileError: of the only image; for a batch it is noted in the results.
         """
         from unettile.segmentation.watch import Watch
 
@@ -133,9 +132,9 @@ class Job:
                 return self._run_batch(tasks, console, should_stop)
             with console.progress(tasks[0].image.name) as on_progress:
                 watch = Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
-                return [self.run(tasks[0], watch)]
+                return Results((self.run(tasks[0], watch),))
 
-    def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> list[Outcome]:
+    def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> Results:
         from unettile.segmentation.watch import Watch
 
         with _directory(tasks[0].output.parent), console.images("images") as show:
@@ -163,18 +162,20 @@ class Job:
         return self.batch and not self.overwrite and is_finished(task.output, plan)
 
 
-def report(outcomes: Sequence[Outcome], batch: bool, console: Console) -> None:
+def report(results: Results, batch: bool, console: Console) -> None:
     """Say how it went: a line for one image, a table for several.
 
     Raises:
         InputError: images were refused.
+        Exception: what stopped the batch, or the first defect that an image brought out.
     """
+    outcomes = results.outcomes
     if not batch:
         console.message(outcomes[0].message)
         console.result(outcomes[0].to_dict())
         return
-    refused = [outcome for outcome in outcomes if outcome.status is Status.REFUSED]
-    counts = Counter(outcome.status.value for outcome in outcomes)
+    counts = Counter(outcome.status for outcome in outcomes)
+    refused = [outcome for outcome in outcomes if outcome.status in (Status.REFUSED, Status.FAILED)]
     shown = outcomes if len(outcomes) <= TABLE_ROWS else refused
     if console.quiet:
         for outcome in refused:
@@ -184,12 +185,18 @@ def report(outcomes: Sequence[Outcome], batch: bool, console: Console) -> None:
             ("image", "status", ""),
             [(str(outcome.task.image), outcome.status.value, outcome.message) for outcome in shown],
         )
-    console.result({"images": [outcome.to_dict() for outcome in outcomes], **counts})
+    tally = {status.value.replace(" ", "_"): count for status, count in counts.items()}
+    console.result({"images": [outcome.to_dict() for outcome in outcomes], **tally})
     summary = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    if results.error is not None:
+        console.message(f"{len(outcomes)} images: {summary}")
+        raise results.error
     if refused:
         verb = "was" if len(refused) == 1 else "were"
-        tally = f"{len(refused)} of {len(outcomes)} images {verb} refused ({summary})"
-        raise InputError(f"{tally}: mend them and give the same command again")
+        raise InputError(
+            f"{len(refused)} of {len(outcomes)} images {verb} refused ({summary}): mend them and give the same command"
+            " again"
+        )
     console.message(f"{len(outcomes)} images: {summary}")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unettile.commands.again import given_options
-from unettile.commands.batch import is_batch, plan_shard, plan_tasks
+from unettile.commands.batch import is_batch, passed_over, plan_shard, plan_tasks
 from unettile.commands.console import Console
 from unettile.commands.jobs import Job, report
 from unettile.commands.options import (
@@ -68,6 +68,15 @@ def segment(
             metavar="classes|probabilities",
             help="classes: one number a pixel. probabilities: one 8-bit plane a class. Give it twice for both, in one"
             " .ome.tif. Default: classes.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    ending: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="ENDING",
+            help="Ending, and so format, of the masks in a directory: tif, ome.tif or png. Default: tif.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -133,7 +142,7 @@ def segment(
     """Segment images of any size into masks.
 
     With one IMAGE, OUT is a file: .tif, .ome.tif or .png; with several, or a
-    directory, it is a directory of .tif files. A run that died goes on when
+    directory, it is a directory of .tif files (--format). A run that died goes on when
     the same command is given again.
     """
     from unettile.images.view import View
@@ -149,7 +158,7 @@ def segment(
         destination = Destination.of(output)
         array = JobArray(images[0].absolute(), destination, shards, given_options(context, ELSEWHERE), overwrite)
         output = destination.output
-    tasks = plan_tasks(images, output) if part is None else plan_shard(images, output)
+    tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
 
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
@@ -180,5 +189,7 @@ def segment(
         verify,
         deadline,
     )
-    outcomes = job.plan_all(tasks) if dry_run else job.run_all(tasks, console)
-    report(outcomes, job.batch, console)
+    for line in passed_over(images):
+        console.message(line)
+    results = job.plan_all(tasks) if dry_run else job.run_all(tasks, console)
+    report(results, job.batch, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY, PNG_PALETTE = 0, 3
 """Colour types of the header."""
 
+_TEXT_BYTES = 2**20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -63,6 +65,23 @@ def open_png(path: Path, view: View = FIRST, as_stored: bool = False) -> PlainSl
     elif header.kind == PNG_GREY and header.bits == 1 and not as_stored:
         numbers = numbers * np.uint8(255)
     return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")), view)
+
+
+def read_description(path: Path) -> str:
+    """Return the text `Description` that stands before the pixels of a PNG; empty if there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(_TEXT_BYTES)
+    if not start.startswith(PNG_SIGNATURE):
+        return ""
+    with suppress(ValueError):  # the start of a file ends too early
+        for name, content in _chunks(start):
+            if name == b"tEXt" and content.startswith(b"Description\0"):
+                return content.partition(b"\0")[2].decode("latin-1")
+    return ""
 
 
 def _header(path: Path) -> _Header:

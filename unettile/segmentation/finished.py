@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from unettile.errors import InputError
+from unettile.images.png import read_description
 from unettile.images.write_omexml import METADATA_NAMESPACE, NAMESPACE
 from unettile.segmentation.plan import Plan
 
@@ -17,7 +18,8 @@ from unettile.segmentation.plan import Plan
 def is_finished(output: Path, plan: Plan) -> bool:
     """Whether a file at `output` is the result of `plan`; False if there is nothing.
 
-    Outputs appear under their names only when whole, so that the metadata vouch for the pixels.
+    Outputs appear under their names only when whole, so that the metadata vouch for the pixels. Where the tile edge
+    changes no pixel, another one does not matter.
 
     Raises:
         InputError: there is something else; says what differs.
@@ -27,6 +29,8 @@ def is_finished(output: Path, plan: Plan) -> bool:
     found, wanted = _metadata(output), json.loads(json.dumps(plan.metadata()))
     if found is None:
         raise InputError(f"{output} exists and is no mask of unettile: choose another -o, or give --overwrite")
+    if plan.geometry.exact and plan.device == "cpu":
+        del wanted["tile"]
     different = [key for key, value in wanted.items() if found.get(key) != value]
     if different:
         what = ", ".join(different)
@@ -37,8 +41,11 @@ def is_finished(output: Path, plan: Plan) -> bool:
 def _metadata(path: Path) -> dict[str, Any] | None:
     """Return what unettile wrote of a mask, or None."""
     try:
-        with tifffile.TiffFile(path) as tif:
-            description = str(tif.pages.first.description)
+        if path.suffix.lower() == ".png":
+            description = read_description(path)
+        else:
+            with tifffile.TiffFile(path) as tif:
+                description = str(tif.pages.first.description)
         values = json.loads(_annotation(description) if "<OME" in description else description)
     except (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError):
         return None
