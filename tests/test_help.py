@@ -12,7 +12,7 @@ import typer
 from unettile.cli import app, run
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("segment", "stitch", "weights", "train", "evaluate", "models")
+COMMANDS = ("segment", "stitch", "objects", "weights", "train", "evaluate", "models")
 HEAVY = (
     "torch",
     "lightning",
@@ -23,6 +23,8 @@ HEAVY = (
     "tifffile",
     "imagecodecs",
     "numpy",
+    "cc3d",
+    "pyarrow",
     "matplotlib",
     "safetensors",
 )

@@ -23,6 +23,7 @@ ORDER = (
     "images",
     "weighting",
     "metrics",
+    "objects",
     "evaluation",
     "networks",
     "checkpoint",
@@ -50,6 +51,8 @@ HEAVY = {
     "imagecodecs",
     "matplotlib",
     "numpy",
+    "cc3d",
+    "pyarrow",
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -17,6 +17,7 @@ from unettile.commands.console import one_line, write_line
 from unettile.commands.evaluate import evaluate
 from unettile.commands.failures import Failure, explain
 from unettile.commands.models import models
+from unettile.commands.objects import objects
 from unettile.commands.segment import segment
 from unettile.commands.signals import SIGPIPE, StopNow, die_of, stop_at_once
 from unettile.commands.stitch import stitch
@@ -36,7 +37,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a defect of unettile, 2 usage, 3 input refused, 75 incomplete (run it again), "
     "130 and 143 stopped by a signal (run it again to go on).",
 )
-for command in (segment, stitch, weights, train, evaluate, models):
+for command in (segment, stitch, objects, weights, train, evaluate, models):
     app.command()(command)
 
 

@@ -1,0 +1,70 @@
+"""The law of labelling: blocks of any size give what labelling the whole image gives, number by number."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.objects.shapes import SHAPES, InMemory, blobs, masks, reference
+from unettile.box import Box
+from unettile.images.plain import PlainSlide
+from unettile.objects.basins import Splitting
+from unettile.objects.labelling import Cutter, Labelling, label_objects
+from unettile.objects.spill import Spill
+from unettile.tiling import BlockGrid
+
+
+def label(
+    classes: NDArray[np.uint32], edge: int, labelling: Labelling, depth: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint32]:
+    """Label in blocks of `edge` px."""
+    grid = BlockGrid((classes.shape[0], classes.shape[1]), edge)
+    source = None if depth is None else PlainSlide(Path("depth"), depth[:, :, None])
+    with Spill(grid, Path(tempfile.gettempdir())) as spill:
+        cutter = Cutter(InMemory(classes), labelling.splitting, source)
+        objects = label_objects(cutter, labelling, grid, spill, lambda done, total: None)
+        return objects.read(Box.of_shape(grid.shape))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("edge", [1, 2, 3, 5, 8, 16, 64])
+def test_blocks_give_what_the_whole_gives(name: str, edge: int) -> None:
+    mask = SHAPES[name]
+    np.testing.assert_array_equal(label(mask, edge, Labelling()), reference(mask))
+
+
+@settings(max_examples=40, deadline=None)
+@given(mask=masks, edge=st.integers(1, 30))
+def test_random_masks_are_labelled_as_by_scipy(mask: NDArray[np.uint32], edge: int) -> None:
+    np.testing.assert_array_equal(label(mask, edge, Labelling()), reference(mask))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    mask=blobs,
+    edge=st.integers(4, 40),
+    splitting=st.builds(
+        Splitting, st.floats(0.5, 1.0), st.floats(0.0, 3.0), st.integers(0, 2), st.integers(1, 20), st.integers(0, 30)
+    ),
+    min_size=st.integers(0, 20),
+    growth=st.integers(0, 4),
+)
+def test_splitting_knows_no_blocks(
+    mask: NDArray[np.uint32], edge: int, splitting: Splitting, min_size: int, growth: int
+) -> None:
+    labelling = Labelling(splitting, min_size, growth)
+    np.testing.assert_array_equal(label(mask, edge, labelling), label(mask, 70, labelling))
+
+
+@settings(max_examples=40, deadline=None)
+@given(mask=blobs, edge=st.integers(4, 40), levels=st.integers(1, 255), seed=st.integers(0, 9))
+def test_splitting_by_a_map_knows_no_blocks(mask: NDArray[np.uint32], edge: int, levels: int, seed: int) -> None:
+    depth = np.random.default_rng(seed).integers(0, levels + 1, mask.shape).astype(np.uint8)
+    labelling = Labelling(Splitting(rise=2))
+    np.testing.assert_array_equal(label(mask, edge, labelling, depth), label(mask, 70, labelling, depth))

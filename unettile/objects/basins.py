@@ -1,0 +1,246 @@
+"""Basins: which maximum of the depth each pixel climbs to, where basins meet, and which of them are one object.
+
+1. Every pixel points to its highest neighbour of the same class; among equals the first in raster order is the higher.
+   Pixels that end at the same maximum are a basin.
+2. Where two basins touch, the lower depth of two neighbours is a pass; the highest pass between them counts.
+3. From the highest pass down, two basins become one if the lower of their two peaks hardly rises above the pass, or
+   the pass is nearly as wide as it (`Splitting`).
+4. Again from the highest pass down, an object smaller than asked for joins the one behind its highest pass.
+
+Each step compares pixels with their neighbours, or sorts passes; none knows of blocks. Steps 3 and 4 are the merging of
+basins by their dynamics (Najman and Schmitt, IEEE PAMI 18, 1996) and by size (Zlateski and Seung, arXiv 1505.00249).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.errors import UsageError
+from unettile.objects.compiled import compiled
+from unettile.objects.depth import MOST_PASSES, steps
+
+HERE, UP, LEFT, RIGHT, DOWN = 0, 1, 2, 3, 4
+"""Where a pixel points; neighbours in raster order."""
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """When touching objects are two.
+
+    Args:
+        neck: they are one if the pass between them is deeper than this share of the lower peak; above 0, at most 1.
+        rise: they are one if the lower peak rises less than this above the pass, px or grey values; ≥ 0.
+        passes: of smoothing of the depth before.
+        reach: largest distance that counts, px; what is thicker has a flat top there.
+        smallest: an object with fewer px joins the neighbour that it touches most deeply.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    neck: float = 0.9
+    rise: float = 1.5
+    passes: int = 2
+    reach: int = 128
+    smallest: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.neck <= 1:
+            raise UsageError(f"neck is {self.neck:g}: it is a share of an object's width; need above 0, at most 1")
+        if not 0 <= self.rise <= 65535:
+            raise UsageError(f"rise is {self.rise:g}: need 0 or more")
+        if not 0 <= self.passes <= MOST_PASSES:
+            raise UsageError(f"smoothing is {self.passes}: need 0 to {MOST_PASSES} passes")
+        if not 1 <= self.reach <= 1024:
+            raise UsageError(f"the largest object is {2 * self.reach} px wide: need 2 to 2048")
+
+    @property
+    def rise_steps(self) -> int:
+        """Return the rise in steps of the smoothed depth, at least 1: what rises by nothing is no peak of its own."""
+        return max(1, steps(self.rise, self.passes))
+
+
+@dataclass(frozen=True)
+class Basins:
+    """What is known of basins; all arrays are (N,).
+
+    Args:
+        peak: greatest depth, steps.
+        place: raster index of the pixel that has it; no two basins share one.
+        area: px.
+    """
+
+    peak: NDArray[np.int64]
+    place: NDArray[np.int64]
+    area: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Where basins meet: (M,) numbers of the one and the other, and the depth of the pass in steps."""
+
+    one: NDArray[np.int64]
+    other: NDArray[np.int64]
+    depth: NDArray[np.int64]
+
+    def highest(self) -> Passes:
+        """Return one pass for each pair of basins, the highest."""
+        low, high = np.minimum(self.one, self.other), np.maximum(self.one, self.other)
+        order = np.lexsort((-self.depth, high, low))
+        low, high, depth = low[order], high[order], self.depth[order]
+        first = np.ones(low.size, bool)
+        first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+        return Passes(low[first], high[first], depth[first])
+
+
+def merge_basins(basins: Basins, passes: Passes, splitting: Splitting) -> NDArray[np.int64]:
+    """Return for each basin the number of the basin that stands for its object, (N,)."""
+    parent = np.arange(basins.peak.size)
+    rank = np.empty(basins.peak.size, np.int64)
+    rank[np.lexsort((basins.place, -basins.peak))] = np.arange(basins.peak.size)
+    low = np.minimum(rank[passes.one], rank[passes.other])
+    high = np.maximum(rank[passes.one], rank[passes.other])
+    order = np.lexsort((high, low, -passes.depth))
+    _merge(
+        parent,
+        basins.peak.copy(),
+        basins.area.copy(),
+        passes.one[order],
+        passes.other[order],
+        passes.depth[order],
+        (splitting.neck, splitting.rise_steps, splitting.smallest),
+    )
+    return parent
+
+
+@compiled
+def find(parent, i):  # type: ignore[no-untyped-def]
+    """Return the root of i's tree, halving the path to it."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def unite(parent, ones, others):  # type: ignore[no-untyped-def]
+    """Join trees pair by pair, then point every member to its root, which is its smallest."""
+    for k in range(ones.size):
+        a, b = find(parent, ones[k]), find(parent, others[k])
+        if a < b:
+            parent[b] = a
+        else:
+            parent[a] = b
+    for i in range(parent.size):
+        parent[i] = find(parent, i)
+
+
+@compiled
+def _merge(parent, peak, area, one, other, depth, rules):  # type: ignore[no-untyped-def]
+    neck, rise, smallest = rules
+    for sized in (False, True):
+        for k in range(one.size):
+            a, b = find(parent, one[k]), find(parent, other[k])
+            if a == b:
+                continue
+            if sized:
+                joined = area[a] < smallest or area[b] < smallest
+            else:
+                lower = min(peak[a], peak[b])
+                joined = lower - depth[k] < rise or depth[k] > neck * lower
+            if joined:
+                a, b = min(a, b), max(a, b)
+                parent[b] = a
+                peak[a] = max(peak[a], peak[b])
+                area[a] += area[b]
+    for i in range(parent.size):
+        parent[i] = find(parent, i)
+
+
+@compiled
+def climb(classes, depth):  # type: ignore[no-untyped-def]
+    """Return where each pixel points, and the basin of each, for a block read with 1 px more on every side.
+
+    classes, depth: (h + 2, w + 2); what lies past the image has class 0.
+    Returns (h, w) uint8, HERE … DOWN; (h, w) int32, the basins 1 … N in raster order of the pixels that are their
+        ends, 0 for background; and (N + 1,) int64 the ends, raster indices in the block. An end is a maximum, or a
+        pixel that points out of the block.
+    """
+    height, width = classes.shape[0] - 2, classes.shape[1] - 2
+    points = np.zeros((height, width), np.uint8)
+    root = np.empty(height * width, np.int64)
+    for y in range(height):
+        for x in range(width):
+            own = classes[y + 1, x + 1]
+            i = y * width + x
+            if own == 0:
+                root[i] = -1
+                continue
+            top, way = depth[y + 1, x + 1], HERE
+            if classes[y, x + 1] == own and depth[y, x + 1] >= top:
+                top, way = depth[y, x + 1], UP
+            if classes[y + 1, x] == own and (depth[y + 1, x] > top or (way == HERE and depth[y + 1, x] == top)):
+                top, way = depth[y + 1, x], LEFT
+            if classes[y + 1, x + 2] == own and depth[y + 1, x + 2] > top:
+                top, way = depth[y + 1, x + 2], RIGHT
+            if classes[y + 2, x + 1] == own and depth[y + 2, x + 1] > top:
+                top, way = depth[y + 2, x + 1], DOWN
+            points[y, x] = way
+            root[i] = i
+            if way == UP and y > 0:
+                root[i] = i - width
+            elif way == LEFT and x > 0:
+                root[i] = i - 1
+            elif way == RIGHT and x < width - 1:
+                root[i] = i + 1
+            elif way == DOWN and y < height - 1:
+                root[i] = i + width
+    basin = np.zeros((height, width), np.int32)
+    flat = basin.reshape(-1)
+    count = 0
+    for i in range(root.size):
+        if root[i] == i:
+            count += 1
+            flat[i] = count
+    ends = np.zeros(count + 1, np.int64)
+    for i in range(root.size):
+        if root[i] == i:
+            ends[flat[i]] = i
+        elif root[i] >= 0 and flat[i] == 0:
+            end = root[i]
+            while flat[end] == 0:
+                end = root[end]
+            j = i
+            while flat[j] == 0:
+                flat[j] = flat[end]
+                j = root[j]
+    return points, basin, ends
+
+
+@compiled
+def meetings(classes, depth, basin):  # type: ignore[no-untyped-def]
+    """Return the passes inside a block: (M,) basin, (M,) other basin, (M,) depth, one for each pair of pixels."""
+    height, width = basin.shape
+    count = 0
+    for fill in (False, True):
+        if fill:
+            one, other = np.empty(count, np.int64), np.empty(count, np.int64)
+            at = np.empty(count, np.int64)
+            count = 0
+        for y in range(height):
+            for x in range(width):
+                own = classes[y, x]
+                if own == 0:
+                    continue
+                for way in range(2):
+                    ny, nx = (y, x + 1) if way == 0 else (y + 1, x)
+                    if ny >= height or nx >= width or classes[ny, nx] != own or basin[ny, nx] == basin[y, x]:
+                        continue
+                    if fill:
+                        one[count], other[count] = basin[y, x], basin[ny, nx]
+                        at[count] = min(depth[y, x], depth[ny, nx])
+                    count += 1
+    return one, other, at

@@ -1,0 +1,138 @@
+"""Foreground: which pixels of a mask belong to objects, and of which class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError, UsageError
+from unettile.images.slide import Slide
+
+LARGEST_HOLE = 1000  # px; also the margin that holes need, so it bounds memory
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """How the numbers of a mask are to be understood.
+
+    Args:
+        threshold: None for a mask of class ids in one channel. Otherwise the channels are probabilities, of the classes
+            0, 1, … or of one class alone: a pixel is foreground where those of the chosen classes add up to at least
+            this, and belongs to the likeliest of them.
+        classes: chosen ones; None for all but 0.
+        holes: background regions of at most so many px that do not reach the image's edge are filled; 0 fills none.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    threshold: float | None = None
+    classes: tuple[int, ...] | None = None
+    holes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise UsageError(f"--threshold is {self.threshold:g}: it is a probability; need above 0, at most 1")
+        if self.classes is not None and (not self.classes or min(self.classes) < 1):
+            raise UsageError("--class 0 is background: choose classes from 1")
+        if not 0 <= self.holes <= LARGEST_HOLE:
+            raise UsageError(f"--fill-holes is {self.holes}: need 0 to {LARGEST_HOLE} px")
+
+
+class ClassMap:
+    """The classes of a mask, read by region.
+
+    Args:
+        mask: as `open_labels` gives it.
+        foreground: what its numbers mean.
+
+    Raises:
+        InputError: several channels without a threshold, a type that does not fit, or a class that is not there.
+    """
+
+    def __init__(self, mask: Slide, foreground: Foreground) -> None:
+        self._mask = mask
+        self._foreground = foreground
+        self.shape = mask.shape
+        if foreground.threshold is None:
+            if mask.channels != 1:
+                raise InputError(
+                    f"{mask.path} has {mask.channels} channels: need a mask of one, or --threshold if they are"
+                    " probabilities of classes"
+                )
+            if mask.dtype.kind not in "uib":
+                raise InputError(f"{mask.path} holds {mask.dtype}: need class ids; for probabilities give --threshold")
+            return
+        if mask.dtype.kind == "f":
+            self._scale = 1.0
+        elif mask.dtype in (np.uint8, np.uint16):
+            self._scale = float(np.iinfo(mask.dtype).max)
+        else:
+            raise InputError(f"{mask.path} holds {mask.dtype}: probabilities are uint8, uint16 or floating point")
+        planes = max(2, mask.channels)
+        self._chosen = foreground.classes or tuple(range(1, planes))
+        if max(self._chosen) >= planes:
+            raise InputError(f"{mask.path} has no class {max(self._chosen)}: its classes are 1 … {planes - 1}")
+
+    def read(self, box: Box) -> NDArray[np.uint32]:
+        """Return the classes (h, w) of a part of the image, 0 for background, holes filled.
+
+        Raises:
+            InputError: it cannot be read, or holds negative ids.
+        """
+        holes = self._foreground.holes
+        near = box.expand(holes).intersect(Box.of_shape(self.shape)) if holes else box
+        pixels = self._mask.read(near)
+        classes = self._of_ids(pixels[:, :, 0]) if self._foreground.threshold is None else self._likeliest(pixels)
+        if holes:
+            _fill(classes, near, self.shape, holes)
+            classes = np.ascontiguousarray(classes[box.relative_to(near).slices])
+        return classes
+
+    def _of_ids(self, ids: NDArray[Any]) -> NDArray[np.uint32]:
+        if ids.dtype.kind == "i" and ids.size and ids.min() < 0:
+            raise InputError(f"{self._mask.path} holds the id {ids.min()}: need 0 for background and ids above it")
+        if ids.dtype.itemsize == 8 and ids.size and ids.max() > np.iinfo(np.uint32).max:
+            raise InputError(f"{self._mask.path} holds the id {ids.max()}: need ids below 2^32")
+        classes = ids.astype(np.uint32)
+        if self._foreground.classes is not None:
+            classes[~np.isin(classes, self._foreground.classes)] = 0
+        return classes
+
+    def _likeliest(self, pixels: NDArray[Any]) -> NDArray[np.uint32]:
+        assert self._foreground.threshold is not None
+        alone = pixels.shape[2] == 1
+        chosen = pixels if alone else pixels[:, :, list(self._chosen)]
+        best = chosen.argmax(axis=2)
+        total = chosen.sum(axis=2, dtype=np.float64)
+        classes = np.asarray(self._chosen, np.uint32)[best]
+        classes[~(total >= self._foreground.threshold * self._scale)] = 0  # NaN is no foreground
+        return classes
+
+
+def _fill(classes: NDArray[np.uint32], box: Box, shape: tuple[int, int], holes: int) -> None:
+    """Fill the holes of `classes`, in place, each with the class above its first pixel.
+
+    A region that leaves the box on a side that is not the image's and reaches the part that is asked for, `holes` px
+    from there, has more than `holes` px: what is filled does not depend on the box.
+    """
+    regions, count = cc3d.connected_components(
+        (classes == 0).astype(np.uint8), connectivity=8, return_N=True, out_dtype=np.uint32
+    )
+    area = np.bincount(regions.ravel(), minlength=count + 1)
+    hole = (area > 0) & (area <= holes)
+    hole[0] = False
+    for side in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
+        hole[regions[side]] = False
+    flat = np.flatnonzero(hole[regions])
+    if flat.size == 0:
+        return
+    ids = regions.ravel()[flat]
+    found, first = np.unique(ids, return_index=True)
+    fill = classes.ravel()[flat[first] - classes.shape[1]]
+    classes.ravel()[flat] = fill[np.searchsorted(found, ids)]

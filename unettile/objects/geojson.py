@@ -1,0 +1,60 @@
+"""Polygons of objects as GeoJSON, in the form that QuPath writes and reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.objects.names import ClassNames
+from unettile.objects.outline import Corners, Outline
+
+OBJECT_TYPES = ("detection", "annotation")
+
+
+def write_geojson(
+    path: Path, corners: Corners, classes: NDArray[np.uint32], names: ClassNames, object_type: str
+) -> None:
+    """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
+
+    Coordinates are (x, y) in px of the mask, (0, 0) the upper left corner of its first pixel, as in QuPath.
+
+    Args:
+        path: overwritten; a temporary one.
+        corners: of all objects.
+        classes: (N,) class of each object.
+        names: of the classes.
+        object_type: `detection` or `annotation`; QuPath handles millions of the first.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        first = True
+        for feature in _features(corners, classes, names, object_type):
+            file.write("\n" if first else ",\n")
+            file.write(feature)
+            first = False
+        file.write("\n]}\n")
+
+
+def _features(corners: Corners, classes: NDArray[np.uint32], names: ClassNames, object_type: str) -> Iterator[str]:
+    described: dict[int, str] = {}
+    for outline in corners.outlines():
+        number = int(classes[outline.number - 1])
+        if number not in described:
+            described[number] = json.dumps({"name": names.name(number), "color": list(names.colour(number))})
+        yield (
+            f'{{"type":"Feature","geometry":{{"type":"Polygon","coordinates":[{_rings(outline)}]}},'
+            f'"properties":{{"objectType":"{object_type}","classification":{described[number]},'
+            f'"measurements":{{"id":{outline.number}}}}}}}'
+        )
+
+
+def _rings(outline: Outline) -> str:
+    closed = (np.concatenate([ring, ring[:1]]).tolist() for ring in outline.rings)
+    return ",".join(str(ring).replace(" ", "") for ring in closed)

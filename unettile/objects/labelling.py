@@ -1,0 +1,185 @@
+"""Labelling: the objects of an image of any size, numbered as if it had been labelled whole.
+
+1. Each block is labelled by itself; its labels go into a temporary file, its faces and counts into the `Register`.
+2. The register joins pieces across faces and numbers the objects by their first pixels.
+3. Whoever reads a region of the result gets the labels of the file, renumbered (and grown, if asked for).
+
+Block sizes change neither which pixels are an object nor its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError, UsageError
+from unettile.images.slide import Slide
+from unettile.objects.basins import Splitting
+from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
+from unettile.objects.grow import grow, grow_margin
+from unettile.objects.numbering import Numbers, Register
+from unettile.objects.pieces import Pieces, connected_pieces, split_pieces
+from unettile.objects.spill import Spill
+from unettile.tiling import Block, BlockGrid
+
+BLOCK_EDGE = 2048
+"""Edge of the blocks, px."""
+
+LARGEST_GROWTH = 64
+
+OnProgress = Callable[[int, int], None]
+"""Takes pixels done and pixels in all."""
+
+
+class Classes(Protocol):
+    """Where the classes of pixels come from."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def read(self, box: Box) -> NDArray[np.uint32]: ...
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What decides the objects beside the mask.
+
+    Args:
+        splitting: how to part those that touch; None leaves connected regions whole.
+        min_size: smaller objects are dropped, px.
+        growth: px that every object grows into the background.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    splitting: Splitting | None = None
+    min_size: int = 0
+    growth: int = 0
+
+    def __post_init__(self) -> None:
+        if self.min_size < 0:
+            raise UsageError(f"--min-size is {self.min_size}: need 0 px or more")
+        if not 0 <= self.growth <= LARGEST_GROWTH:
+            raise UsageError(f"--grow is {self.growth}: need 0 to {LARGEST_GROWTH} px")
+
+
+class Objects:
+    """The numbered objects of an image, read by region; ids 1 … count by the raster order of first pixels.
+
+    First pixels and classes are those before growth.
+    """
+
+    def __init__(self, spill: Spill, numbers: Numbers, shape: tuple[int, int], growth: int) -> None:
+        self._spill = spill
+        self._growth = growth
+        self.numbers = numbers
+        self.shape = shape
+
+    @property
+    def count(self) -> int:
+        return self.numbers.count
+
+    def read(self, box: Box) -> NDArray[np.uint32]:
+        """Return the ids (h, w) of a part of the image, 0 for background."""
+        if not self._growth:
+            return self.numbers.of_piece[self._spill.read(box)]
+        near = box.expand(grow_margin(self._growth)).intersect(Box.of_shape(self.shape))
+        grown = grow(self.numbers.of_piece[self._spill.read(near)], self._growth)
+        return np.ascontiguousarray(grown[box.relative_to(near).slices])
+
+
+class Cutter:
+    """Cuts a block into pieces.
+
+    Args:
+        classes: of the image.
+        splitting: None for connected regions.
+        depth: a depth map to split by, one channel of the image's shape; None for distances.
+
+    Raises:
+        InputError: a depth map that does not fit.
+    """
+
+    def __init__(self, classes: Classes, splitting: Splitting | None, depth: Slide | None) -> None:
+        self._classes, self._splitting, self._depth = classes, splitting, depth
+        self._image = Box.of_shape(classes.shape)
+        if depth is not None:
+            check_depth(depth, classes.shape)
+
+    def cut(self, block: Block) -> Pieces:
+        """Return the pieces of a block.
+
+        Raises:
+            InputError: an image that is damaged.
+        """
+        splitting, box = self._splitting, block.box
+        if splitting is None:
+            return connected_pieces(self._classes.read(box), box, self._image.width)
+        beyond = 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
+        near = box.expand(beyond).intersect(self._image)
+        classes = self._classes.read(near)
+        if self._depth is None:
+            depth = distance_depth(classes, splitting.reach)
+            cap = splitting.reach * STEPS * GAIN**splitting.passes
+        else:
+            depth = map_depth(self._depth.read(near)[:, :, 0])
+            depth[classes == 0] = 0
+            cap = np.iinfo(np.int64).max
+        depth = smooth(depth, splitting.passes)
+        ring = box.expand(1)
+        seen = ring.intersect(self._image)
+        pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
+        inside = seen.relative_to(near).slices
+        return split_pieces(
+            np.pad(classes[inside], pads), np.pad(depth[inside], pads), cap, splitting, box, self._image
+        )
+
+
+def label_objects(
+    cutter: Cutter, labelling: Labelling, grid: BlockGrid, spill: Spill, on_progress: OnProgress
+) -> Objects:
+    """Label all objects of an image.
+
+    Args:
+        cutter: cuts blocks into pieces.
+        labelling: what else decides the objects.
+        grid: blocks of any size.
+        spill: for the same grid; must stay open as long as the result is read.
+        on_progress: called after each block.
+
+    Raises:
+        InputError: an image that is damaged.
+        OSError: the temporary file cannot be written.
+    """
+    register = Register(grid)
+    done, total = 0, grid.shape[0] * grid.shape[1]
+    for block in grid:
+        pieces = cutter.cut(block)
+        spill.write(block.index, pieces.labels, register.add(block.index, pieces))
+        done += block.box.area
+        on_progress(done, total)
+    return Objects(spill, register.solve(labelling.splitting, labelling.min_size), grid.shape, labelling.growth)
+
+
+def check_depth(depth: Slide, shape: tuple[int, int]) -> None:
+    """Refuse a depth map that does not fit the mask.
+
+    Raises:
+        InputError: another size, several channels, or a type that is not taken.
+    """
+    if depth.shape != shape:
+        raise InputError(
+            f"{depth.path} is {depth.shape[1]} × {depth.shape[0]} px, MASK {shape[1]} × {shape[0]}: need equal sizes"
+        )
+    if depth.channels != 1:
+        raise InputError(
+            f"{depth.path} has {depth.channels} channels: need one, of depths; choose with --depth-channel"
+        )
+    if depth.dtype.kind != "f" and depth.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"{depth.path} holds {depth.dtype}: need uint8, uint16, or floating point from 0 to 1")

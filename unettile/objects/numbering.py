@@ -1,0 +1,145 @@
+"""Numbering: from the pieces of all blocks to objects with final numbers.
+
+1. Pieces of one object: without splitting, those that touch across a face; with it, those whose pixels climb into
+   each other make a basin, and basins merge as `basins.py` says.
+2. Objects too small are dropped; the rest are numbered 1 … N by the raster order of their first pixels.
+
+All is done on arrays over pieces, never on pixels. Of 10 million objects this takes about 100 bytes each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, Splitting, merge_basins, unite
+from unettile.objects.pieces import Face, Pieces
+from unettile.tiling import BlockGrid
+
+MOST_OBJECTS = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The objects of an image and which piece belongs to which.
+
+    Args:
+        of_piece: (P + 1,) uint32, the object of each piece, 0 for none; place 0 is background.
+        first: (N,) int64, raster index of the first pixel of object 1, 2, …
+        classes: (N,) uint32.
+        capped: (N,) bool, thicker than distances reach.
+        dropped: objects that were too small.
+    """
+
+    of_piece: NDArray[np.uint32]
+    first: NDArray[np.int64]
+    classes: NDArray[np.uint32]
+    capped: NDArray[np.bool_]
+    dropped: int
+
+    @property
+    def count(self) -> int:
+        return int(self.first.size)
+
+
+class Register:
+    """Collects what is known of the pieces, block by block in raster order, and joins blocks at their faces.
+
+    Args:
+        grid: the blocks.
+    """
+
+    def __init__(self, grid: BlockGrid) -> None:
+        self._grid = grid
+        self._count = 0
+        self._parts: list[Pieces] = []
+        self._passes: list[Passes] = []
+        self._joined: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
+        self._above: list[Face | None] = [None] * grid.columns
+        self._left: Face | None = None
+
+    def add(self, index: int, pieces: Pieces) -> int:
+        """Take the pieces of block `index`; returns what to add to their numbers, which begin at 1."""
+        offset = self._count
+        column = index % self._grid.columns
+        faces = {side: face.renumbered(offset) for side, face in pieces.faces.items()}
+        above, left = self._above[column], self._left if column else None
+        if above is not None:
+            self._join(above, faces[UP])
+        if left is not None:
+            self._join(left, faces[LEFT])
+        self._above[column], self._left = faces[DOWN], faces[RIGHT]
+        inside = pieces.passes
+        self._passes.append(Passes(inside.one + offset, inside.other + offset, inside.depth))
+        empty = np.empty((0, 0), np.uint32)
+        self._parts.append(Pieces(empty, pieces.first, pieces.classes, pieces.capped, pieces.basins, pieces.passes, {}))
+        self._count += pieces.count
+        return offset
+
+    def solve(self, splitting: Splitting | None, min_size: int) -> Numbers:
+        """Return the numbers of all objects that have at least `min_size` px.
+
+        Without splitting, all pieces that share a face are one object.
+        """
+        parent = np.arange(self._count + 1)
+        joined = np.concatenate(self._joined)
+        unite(parent, joined[:, 0].copy(), joined[:, 1].copy())
+        first, area, classes, capped = self._gather(parent)
+        if splitting is not None:
+            parent = self._merged(parent, area, splitting)
+            first, area, classes, capped = self._gather(parent)
+        roots = np.flatnonzero(parent == np.arange(parent.size))[1:]
+        kept = roots[area[roots] >= min_size]
+        kept = kept[np.argsort(first[kept])]
+        assert kept.size <= MOST_OBJECTS
+        number = np.zeros(parent.size, np.uint32)
+        number[kept] = np.arange(1, kept.size + 1)
+        return Numbers(number[parent], first[kept], classes[kept], capped[kept], int(roots.size - kept.size))
+
+    def _join(self, before: Face, after: Face) -> None:
+        """Note what two faces that lie side by side have in common."""
+        touching = (before.classes == after.classes) & (before.classes != 0)
+        one, other = before.pieces[touching], after.pieces[touching]
+        climbs = before.leaves[touching] | after.leaves[touching]
+        depth = np.minimum(before.depth, after.depth)[touching].astype(np.int64)
+        self._joined.append(np.unique(np.stack([one[climbs], other[climbs]], axis=1), axis=0))
+        self._passes.append(Passes(one[~climbs], other[~climbs], depth[~climbs]).highest())
+
+    def _gather(
+        self, parent: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32], NDArray[np.bool_]]:
+        """Return first pixel, area, class and capped of every root; the other places mean nothing."""
+        first = np.full(parent.size, np.iinfo(np.int64).max)
+        area = np.zeros(parent.size, np.int64)
+        classes = np.zeros(parent.size, np.uint32)
+        capped = np.zeros(parent.size, np.bool_)
+        at = 1
+        for part in self._parts:
+            owners = parent[at : at + part.count]
+            np.minimum.at(first, owners, part.first)
+            np.add.at(area, owners, part.basins.area)
+            np.logical_or.at(capped, owners, part.capped)
+            classes[owners] = part.classes
+            at += part.count
+        return first, area, classes, capped
+
+    def _merged(self, parent: NDArray[np.int64], area: NDArray[np.int64], splitting: Splitting) -> NDArray[np.int64]:
+        """Return the parents after basins have merged; `parent` says which pieces are one basin."""
+        peak = np.full(parent.size, -1, np.int64)
+        place = np.zeros(parent.size, np.int64)
+        at = 1
+        for part in self._parts:
+            peak[at : at + part.count] = part.basins.peak
+            place[at : at + part.count] = part.basins.place
+            at += part.count
+        has_peak = np.flatnonzero(peak >= 0)
+        peak[parent[has_peak]], place[parent[has_peak]] = peak[has_peak], place[has_peak]
+        one = parent[np.concatenate([passes.one for passes in self._passes])]
+        other = parent[np.concatenate([passes.other for passes in self._passes])]
+        depth = np.concatenate([passes.depth for passes in self._passes])
+        apart = one != other
+        passes = Passes(one[apart], other[apart], depth[apart]).highest()
+        merged: NDArray[np.int64] = merge_basins(Basins(peak, place, area), passes, splitting)[parent]
+        return merged

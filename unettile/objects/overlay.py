@@ -1,0 +1,93 @@
+"""A picture of bounded size: the image, or black, with every object in a colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.images.colours import distinct_colours
+from unettile.images.normalize import Normalization
+from unettile.images.slide import Slide
+from unettile.objects.measure import Labels, OnProgress
+
+LONGEST = 2048
+"""Longest side of the picture, px."""
+
+TINT = 0.45  # share of the colour inside an object where an image lies below
+READ_PIXELS = 2**24  # asked for at once
+
+
+def draw_overlay(objects: Labels, image: Slide | None, on_progress: OnProgress) -> NDArray[np.uint8]:
+    """Return the picture, (h, w, 3) uint8; neither side is longer than LONGEST.
+
+    A large image is reduced by a whole number: the mean of its pixels, and the object in the middle of them. Where
+    nothing is reduced, outlines are drawn in the full colour.
+
+    Raises:
+        InputError: the image is damaged.
+    """
+    height, width = objects.shape
+    factor = -(-max(height, width) // LONGEST)
+    rows = max(1, READ_PIXELS // (width * factor))
+    scaling = None if image is None else Normalization().measure(image)
+    table = np.array(distinct_colours(256)[1:], np.float32)
+    drawn = np.zeros((-(-height // factor), -(-width // factor), 3), np.uint8)
+    for top in range(0, drawn.shape[0], rows):
+        box = Box(top * factor, 0, min((top + rows) * factor, height), width)
+        ids = objects.read(box)[_middles(box.height, factor)][:, _middles(width, factor)]
+        colours = table[(ids.astype(np.int64) - 1) % len(table)]
+        if image is None or scaling is None:
+            below, share = np.zeros(colours.shape, np.float32), np.ones(ids.shape, np.float32)
+        else:
+            below = 255 * np.clip(_three(_reduced(scaling.apply(image.read(box)), factor)), 0.0, 1.0)
+            share = np.full(ids.shape, TINT, np.float32)
+            if factor == 1:  # then all of it is one box
+                share[_rims(ids)] = 1.0
+        share[ids == 0] = 0.0
+        mixed = below + (colours - below) * share[:, :, None]
+        drawn[top : top + ids.shape[0]] = np.rint(mixed).astype(np.uint8)
+        on_progress(box.y1 * width, height * width)
+    return drawn
+
+
+def write_overlay(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write the picture as PNG."""
+    path.write_bytes(imagecodecs.png_encode(picture))
+
+
+def _middles(length: int, factor: int) -> NDArray[np.intp]:
+    """Return the middle of every `factor` places; of what is left at the end, its own middle."""
+    starts = np.arange(0, length, factor)
+    return (starts + np.minimum(starts + factor, length)) // 2
+
+
+def _reduced(pixels: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    """Return the means (h, w, C) of squares of `factor` px; those at the end may be smaller."""
+    if factor == 1:
+        return pixels.astype(np.float32)
+    down, across = np.arange(0, pixels.shape[0], factor), np.arange(0, pixels.shape[1], factor)
+    sums = np.add.reduceat(np.add.reduceat(pixels, down, axis=0), across, axis=1)
+    counts = np.outer(np.diff([*down, pixels.shape[0]]), np.diff([*across, pixels.shape[1]]))
+    means: NDArray[np.float32] = (sums / counts[:, :, None]).astype(np.float32)
+    return means
+
+
+def _three(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the first three channels, or the first one three times."""
+    return pixels[:, :, :3] if pixels.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+def _rims(ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Return the pixels (h, w) of objects that have another id above, below, left or right of them."""
+    rims = np.zeros(ids.shape, np.bool_)
+    down, across = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]
+    rims[1:] |= down
+    rims[:-1] |= down
+    rims[:, 1:] |= across
+    rims[:, :-1] |= across
+    return rims & (ids > 0)

@@ -1,0 +1,213 @@
+"""Pieces: what one block shows of the objects of a mask.
+
+An object inside a block is one piece. Of an object that reaches a face of its block, each block has its connected
+parts; with splitting, its basins, because which of them belong together is known only from all blocks.
+
+    +---------+---------+
+    |  1      3   3     |      1 and 2: whole objects, decided here
+    |     333333333333  |      3: a piece in either block; the faces say that they touch
+    | 2       |         |
+    +---------+---------+
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.objects.basins import (
+    DOWN,
+    HERE,
+    LEFT,
+    RIGHT,
+    UP,
+    Basins,
+    Passes,
+    Splitting,
+    climb,
+    meetings,
+    merge_basins,
+)
+from unettile.objects.compiled import compiled
+
+NO_PEAK = -1
+"""Peak of a piece that has none: all its pixels climb out of the block."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """The pixels along one side of a block, n of them, and what the block next to it must know of them.
+
+    Args:
+        pieces: (n,) int64, 0 is background.
+        classes: (n,) uint32.
+        depth: (n,) int32; zeros where nothing is split.
+        leaves: (n,) bool, the pixel climbs over this side into the next block; without splitting all do.
+    """
+
+    pieces: NDArray[np.int64]
+    classes: NDArray[np.uint32]
+    depth: NDArray[np.int32]
+    leaves: NDArray[np.bool_]
+
+    def renumbered(self, offset: int) -> Face:
+        """Return the same with `offset` added to the pieces' numbers."""
+        return Face(np.where(self.pieces > 0, self.pieces + offset, 0), self.classes, self.depth, self.leaves)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of one block, numbered from 1.
+
+    Args:
+        labels: (h, w) uint32, 0 is background.
+        first: (N,) raster index, in the image, of the first pixel of each.
+        classes: (N,) uint32.
+        capped: (N,) bool, a pixel is as deep as depths can be.
+        basins: peak, place and area of each; without splitting the peaks mean nothing.
+        passes: between pieces of the block, numbers from 1.
+        faces: at UP, LEFT, RIGHT, DOWN.
+    """
+
+    labels: NDArray[np.uint32]
+    first: NDArray[np.int64]
+    classes: NDArray[np.uint32]
+    capped: NDArray[np.bool_]
+    basins: Basins
+    passes: Passes
+    faces: dict[int, Face]
+
+    @property
+    def count(self) -> int:
+        return int(self.first.size)
+
+
+def connected_pieces(classes: NDArray[np.uint32], block: Box, width: int) -> Pieces:
+    """Return the connected regions of a block, one class each; neighbours share a side.
+
+    Args:
+        classes: (h, w) of the block, 0 is background.
+        block: where it is.
+        width: of the image, px.
+    """
+    labels, count = _connected(classes)
+    none = np.empty(0, np.int64)
+    depth = np.zeros(classes.shape, np.int32)
+    nothing = Passes(none, none, none)
+    return _described(labels, count, classes, depth, None, nothing, np.zeros(0, bool), block, width)
+
+
+def split_pieces(
+    classes: NDArray[np.uint32],
+    depth: NDArray[np.int32],
+    cap: int,
+    splitting: Splitting,
+    block: Box,
+    image: Box,
+) -> Pieces:
+    """Return the objects inside a block, and the basins of those that reach one of its faces.
+
+    Args:
+        classes, depth: (h + 2, w + 2), the block with 1 px around it; class 0 outside of the image.
+        cap: depth from which a pixel counts as capped.
+        block: where it is.
+        image: the whole image; where a side of the block is the image's, nothing reaches a face.
+    """
+    points, basin, ends = climb(classes, depth)
+    inner, deep = classes[1:-1, 1:-1], depth[1:-1, 1:-1]
+    one, other, at = meetings(inner, deep, basin)
+    passes = Passes(one - 1, other - 1, at).highest()
+    width = inner.shape[1]
+    y, x = np.divmod(ends[1:], width)
+    is_peak = points[y, x] == HERE
+    peak = np.where(is_peak, deep[y, x], NO_PEAK).astype(np.int64)
+    place = (y + block.y0) * image.width + x + block.x0
+    area = np.bincount(basin.ravel(), minlength=ends.size)[1:].astype(np.int64)
+
+    parts, count = _connected(inner)
+    at_face = np.zeros(count + 1, bool)
+    for touches, side in (
+        (block.y0 > 0, np.s_[0, :]),
+        (block.y1 < image.y1, np.s_[-1, :]),
+        (block.x0 > 0, np.s_[:, 0]),
+        (block.x1 < image.x1, np.s_[:, -1]),
+    ):
+        if touches:
+            at_face[parts[side]] = True
+    whole = ~at_face[parts[y, x]]
+    inside = whole[passes.one]
+    final = merge_basins(
+        Basins(peak, place, area), Passes(passes.one[inside], passes.other[inside], passes.depth[inside]), splitting
+    )
+    numbers = np.zeros(ends.size, np.uint32)
+    stands = final == np.arange(final.size)
+    numbers[1:][stands] = np.arange(1, np.count_nonzero(stands) + 1)
+    numbers[1:] = numbers[1:][final]
+    labels = numbers[basin]
+    open_passes = Passes(
+        numbers[1:][passes.one[~inside]].astype(np.int64),
+        numbers[1:][passes.other[~inside]].astype(np.int64),
+        passes.depth[~inside],
+    )
+    found = _described(
+        labels, int(stands.sum()), inner, deep, points, open_passes, deep.ravel() >= cap, block, image.width
+    )
+    basins = Basins(peak[stands], place[stands], found.basins.area)
+    return Pieces(found.labels, found.first, found.classes, found.capped, basins, open_passes, found.faces)
+
+
+def _connected(classes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], int]:
+    found: Any = cc3d.connected_components(classes, connectivity=4, return_N=True, out_dtype=np.uint32)
+    return found[0], int(found[1])
+
+
+def _described(
+    labels: NDArray[np.uint32],
+    count: int,
+    classes: NDArray[np.uint32],
+    depth: NDArray[np.int32],
+    points: NDArray[np.uint8] | None,
+    passes: Passes,
+    deep: NDArray[np.bool_],
+    block: Box,
+    width: int,
+) -> Pieces:
+    first, area, capped = _survey(labels, count, deep)
+    y, x = np.divmod(first, block.width)
+    faces = {}
+    for side, line in ((UP, np.s_[0, :]), (LEFT, np.s_[:, 0]), (RIGHT, np.s_[:, -1]), (DOWN, np.s_[-1, :])):
+        leaves = np.ones(labels[line].size, np.bool_) if points is None else np.asarray(points[line] == side)
+        faces[side] = Face(labels[line].astype(np.int64), classes[line].copy(), depth[line].copy(), leaves)
+    return Pieces(
+        labels,
+        (y + block.y0) * width + x + block.x0,
+        classes[y, x],
+        capped,
+        Basins(np.zeros(count, np.int64), np.arange(count), area),
+        passes,
+        faces,
+    )
+
+
+@compiled
+def _survey(labels, count, deep):  # type: ignore[no-untyped-def]
+    """Return first pixel (raster index in the block) and area of each label, and whether any pixel of it is deep."""
+    first = np.full(count, -1, np.int64)
+    area = np.zeros(count, np.int64)
+    capped = np.zeros(count, np.bool_)
+    flat = labels.ravel()
+    for i in range(flat.size):
+        label = flat[i]
+        if label != 0:
+            k = np.int64(label) - 1
+            if first[k] < 0:
+                first[k] = i
+            area[k] += 1
+            if deep.size and deep[i]:
+                capped[k] = True
+    return first, area, capped

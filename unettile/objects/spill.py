@@ -1,0 +1,94 @@
+"""Spill: labels of blocks that are kept in a temporary file, compressed, until they can be numbered.
+
+A block is cut into strips of rows, because writers of images ask for rows. The file has no name: however the process
+ends, nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.tiling import BlockGrid
+
+STRIP_ROWS = 512
+KEPT_BYTES = 2**27  # decoded strips kept for the next read
+
+
+class Spill:
+    """Labels of the blocks of a grid.
+
+    Args:
+        grid: the blocks.
+        directory: where the temporary file is.
+    """
+
+    def __init__(self, grid: BlockGrid, directory: Path) -> None:
+        self._grid = grid
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115, it lives as long as this object
+        self._places: dict[tuple[int, int], tuple[int, int, np.dtype[Any], int]] = {}
+        self._kept: OrderedDict[tuple[int, int], NDArray[np.uint32]] = OrderedDict()
+        self._kept_bytes = 0
+
+    def write(self, index: int, labels: NDArray[np.uint32], offset: int) -> None:
+        """Keep the labels (h, w) of block `index`; reading gives them plus `offset`, but 0 for 0.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        small = labels.astype(np.uint16) if labels.size == 0 or labels.max() < 2**16 else labels
+        for strip, y in enumerate(range(0, labels.shape[0], STRIP_ROWS)):
+            data = imagecodecs.zstd_encode(np.ascontiguousarray(small[y : y + STRIP_ROWS]).tobytes(), level=1)
+            place = self._file.seek(0, 2)
+            self._file.write(data)
+            self._places[index, strip] = (place, len(data), small.dtype, offset)
+
+    def read(self, box: Box) -> NDArray[np.uint32]:
+        """Return the labels of a part of the image, (h, w)."""
+        out = np.empty(box.shape, np.uint32)
+        edge = self._grid.edge
+        for row in range(box.y0 // edge, -(-box.y1 // edge)):
+            for column in range(box.x0 // edge, -(-box.x1 // edge)):
+                block = self._grid[row * self._grid.columns + column]
+                wanted = box.intersect(block.box).relative_to(block.box)
+                for strip in range(wanted.y0 // STRIP_ROWS, -(-wanted.y1 // STRIP_ROWS)):
+                    top = strip * STRIP_ROWS
+                    part = wanted.intersect(Box(top, wanted.x0, top + STRIP_ROWS, wanted.x1))
+                    there = part.shift(block.box.y0, block.box.x0).relative_to(box)
+                    out[there.slices] = self._strip(block.index, strip)[part.shift(-top, 0).slices]
+        return out
+
+    def _strip(self, index: int, strip: int) -> NDArray[np.uint32]:
+        key = (index, strip)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        place, length, dtype, offset = self._places[key]
+        self._file.seek(place)
+        flat = np.frombuffer(imagecodecs.zstd_decode(self._file.read(length)), dtype)
+        labels = flat.reshape(-1, self._grid[index].box.width).astype(np.uint32)
+        labels += (labels > 0) * np.uint32(offset)
+        self._kept[key] = labels
+        self._kept_bytes += labels.nbytes
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return labels
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
