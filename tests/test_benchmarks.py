@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
-def test_a_tiny_case_runs_and_reports_ratios(path: Path) -> None:
-    spec = importlib.util.spec_from_file_location(f"bench_{path.stem}", path)
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
-    result = bench.measure(300, 1, "fp32")
+    return bench
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_bench_is_listed(path: Path) -> None:
+    assert f"`{path.name}`" in (BENCHMARKS / "README.md").read_text("utf-8")
+
+
+def test_a_tiny_case_of_tiling_reports_ratios() -> None:
+    result = load("tiling").measure(300, 1, "fp32")
     assert result["machine"]["threads"] >= 1 and result["machine"]["torch"]
     for name in ("file_over_network", "file_over_plain"):
         ratio = result[name]
         assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
-    assert f"`{path.name}`" in (BENCHMARKS / "README.md").read_text("utf-8")
+
+
+def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
+    bench = load("objects")
+    bench.write_mask(tmp_path / "mask.tif", 300)
+    result = bench.work(tmp_path / "mask.tif", tmp_path, True)
+    assert result["objects"] > 100 and result["peak_mib"] > 0 and len(result["mpx_per_s"]) == 4

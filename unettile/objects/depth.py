@@ -48,7 +48,8 @@ def map_depth(values: NDArray[Any]) -> NDArray[np.int32]:
     if values.dtype.kind == "f":
         grey: NDArray[np.int32] = np.rint(np.clip(np.nan_to_num(values), 0.0, 1.0) * (255 * STEPS)).astype(np.int32)
         return grey
-    return values.astype(np.int32) * STEPS
+    steps_of: NDArray[np.int32] = values.astype(np.int32) * np.int32(STEPS)
+    return steps_of
 
 
 def smooth(depth: NDArray[np.int32], passes: int) -> NDArray[np.int32]:

@@ -110,7 +110,7 @@ class ClassMap:
         chosen = pixels if alone else pixels[:, :, list(self._chosen)]
         best = chosen.argmax(axis=2)
         total = chosen.sum(axis=2, dtype=np.float64)
-        classes = np.asarray(self._chosen, np.uint32)[best]
+        classes: NDArray[np.uint32] = np.asarray(self._chosen, np.uint32)[best]
         classes[~(total >= self._foreground.threshold * self._scale)] = 0  # NaN is no foreground
         return classes
 

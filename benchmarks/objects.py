@@ -1,0 +1,120 @@
+"""Objects of a synthetic mask of E × E px: pixels per second of every stage, and the peak of memory, by size.
+
+The mask is a field of discs, about 2,500 in a Mpx as in a dense tissue, many of which touch. It is written once as a
+tiled TIFF, and every size is worked on in a process of its own, so that peaks do not mix.
+
+    python benchmarks/objects.py -o benchmarks/results/objects.json --edges 4096 8192 16384
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile import __version__
+from unettile.box import Box
+from unettile.images.canvas import Canvas, writer_for
+from unettile.objects.basins import Splitting
+from unettile.objects.foreground import Foreground
+from unettile.objects.job import OnProgress, Products, Sources, find_objects
+from unettile.objects.labelling import Labelling
+
+PATCH = 1280  # px; the field repeats in a way that no block edge divides
+
+
+def discs() -> NDArray[np.uint8]:
+    """Return a field of discs of 5 to 10 px radius that can be laid side by side."""
+    rng = np.random.default_rng(0)
+    field = np.zeros((PATCH, PATCH), np.uint8)
+    y, x = np.indices((21, 21)) - 10
+    for _ in range(PATCH * PATCH // 400):
+        top, left = rng.integers(0, PATCH, 2)
+        inside = y**2 + x**2 <= rng.uniform(5, 10) ** 2
+        rows, columns = (top + np.arange(21)) % PATCH, (left + np.arange(21)) % PATCH
+        field[np.ix_(rows, columns)] |= inside
+    return field
+
+
+def write_mask(path: Path, edge: int) -> None:
+    """Write the mask, streamed."""
+    field = discs()
+
+    def read(box: Box) -> NDArray[np.uint8]:
+        rows, columns = np.arange(box.y0, box.y1) % PATCH, np.arange(box.x0, box.x1) % PATCH
+        return np.ascontiguousarray(field[rows][:, columns])
+
+    writer_for(path)(path, Canvas((edge, edge)), read)
+
+
+def work(mask: Path, folder: Path, split: bool) -> dict[str, object]:
+    """Do all of it, and return the figures as JSON values."""
+    stages: dict[str, float] = {}
+    files = ("ids.tif", "cells.csv", "cells.geojson", "cells.png")
+
+    @contextmanager
+    def stage(name: str) -> Iterator[OnProgress]:
+        start = time.perf_counter()
+        yield lambda done, total: None
+        stages[name] = time.perf_counter() - start
+
+    labelling = Labelling(Splitting(smallest=30) if split else None, min_size=30)
+    begin = time.perf_counter()
+    found = find_objects(
+        Sources(mask),
+        Foreground(),
+        labelling,
+        Products(*(folder / name for name in files)),
+        overwrite=True,
+        stage=stage,
+    )
+    total = time.perf_counter() - begin
+    mpx = found.shape[0] * found.shape[1] / 1e6
+    return {
+        "edge": found.shape[0],
+        "split": split,
+        "objects": found.count,
+        "mpx_per_s": {name: round(mpx / seconds, 1) for name, seconds in stages.items()},
+        "mpx_per_s_all": round(mpx / total, 1),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "bytes": {name: (folder / name).stat().st_size for name in files},
+    }
+
+
+def main() -> None:
+    """Measure, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--edges", type=int, nargs="+", default=[2048])
+    parser.add_argument("--folder", type=Path, help="where the mask and the results go; default: a temporary one")
+    options = parser.parse_args()
+    results = []
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        for edge in (512, *options.edges):  # the first warms the compiler's cache, and does not count
+            write_mask(folder / "mask.tif", edge)
+            for split in (False, True):
+                with context.Pool(1) as pool:
+                    result = pool.apply(work, (folder / "mask.tif", folder, split))
+                if edge in options.edges:
+                    results.append(result)
+                    print(json.dumps(result), flush=True)  # noqa: T201
+    machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
+    report = {"bench": "objects", "unettile": __version__, "machine": machine, "results": results}
+    if options.output is not None:
+        options.output.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
