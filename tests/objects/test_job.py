@@ -20,6 +20,8 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from tests.objects.shapes import reference
+from unettile.images.slide import open_slide
+from unettile.images.view import View
 from unettile.objects.basins import Splitting
 from unettile.objects.foreground import Foreground
 from unettile.objects.job import Found, Products, Sources, find_objects
@@ -206,3 +208,21 @@ def test_a_large_overlay_is_reduced(tmp_path: Path) -> None:
     picture = skimage.io.imread(paths["png"])
     assert picture.shape == (34, 1667, 3)
     assert picture[:, 700:990].any(axis=2).all() and not picture[:, :660].any()
+
+
+def test_polygons_are_of_the_largest_resolution(tmp_path: Path) -> None:
+    image, mask = tmp_path / "image.tif", tmp_path / "mask.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (80, 120)).astype(np.uint8)
+    tifffile.imwrite(image, pixels, resolution=(2e4, 2e4), resolutionunit="CENTIMETER")
+    with open_slide(image, View(mpp=1.0)) as slide:
+        shape, downsample, view = slide.shape, slide.downsample, slide.view
+    assert shape == (40, 60)
+    classes = np.zeros(shape, np.uint8)
+    classes[10:20, 30:50] = 1
+    described = {"view": view.to_dict(), "downsample": list(downsample), "classes": ["background", "bar"]}
+    tifffile.imwrite(mask, classes, description=json.dumps(described), metadata=None)
+    _, paths = make(tmp_path / "out", Sources(mask, image), Labelling(), 64)
+    feature = json.loads(paths["geojson"].read_text("utf-8"))["features"][0]
+    assert feature["properties"]["classification"]["name"] == "bar"
+    assert shapely.geometry.shape(feature["geometry"]).bounds == (60, 20, 100, 40)
+    assert pandas.read_csv(paths["csv"])["area_um2"].tolist() == [200.0]

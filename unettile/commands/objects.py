@@ -112,7 +112,7 @@ def objects(
     neck: Annotated[
         float,
         typer.Option(
-            help="With --split: two are one where they join more than so much of the narrower one's width.",
+            help="With --split: two are one where the neck is wider than so much of the narrower one.",
             rich_help_panel=COMPUTE,
         ),
     ] = 0.9,

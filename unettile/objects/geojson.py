@@ -9,24 +9,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.objects.names import ClassNames
 from unettile.objects.outline import Corners, Outline
+from unettile.objects.record import Record
 
 OBJECT_TYPES = ("detection", "annotation")
 
+DECIMALS = 3
+"""Of the coordinates of a mask that is not of the largest resolution."""
 
-def write_geojson(
-    path: Path, corners: Corners, classes: NDArray[np.uint32], names: ClassNames, object_type: str
-) -> None:
+
+def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
     """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
 
-    Coordinates are (x, y) in px of the mask, (0, 0) the upper left corner of its first pixel, as in QuPath.
+    Coordinates are (x, y) in px of the image's largest resolution, (0, 0) the upper left corner of its first pixel, as
+    in QuPath.
 
     Args:
         path: overwritten; a temporary one.
         corners: of all objects.
         classes: (N,) class of each object.
-        names: of the classes.
+        record: of the mask: names and colours of the classes, and its resolution.
         object_type: `detection` or `annotation`; QuPath handles millions of the first.
 
     Raises:
@@ -35,26 +37,28 @@ def write_geojson(
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
         first = True
-        for feature in _features(corners, classes, names, object_type):
+        for feature in _features(corners, classes, record, object_type):
             file.write("\n" if first else ",\n")
             file.write(feature)
             first = False
         file.write("\n]}\n")
 
 
-def _features(corners: Corners, classes: NDArray[np.uint32], names: ClassNames, object_type: str) -> Iterator[str]:
+def _features(corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> Iterator[str]:
     described: dict[int, str] = {}
     for outline in corners.outlines():
         number = int(classes[outline.number - 1])
         if number not in described:
-            described[number] = json.dumps({"name": names.name(number), "color": list(names.colour(number))})
+            described[number] = json.dumps({"name": record.name(number), "color": list(record.colour(number))})
         yield (
-            f'{{"type":"Feature","geometry":{{"type":"Polygon","coordinates":[{_rings(outline)}]}},'
+            f'{{"type":"Feature","geometry":{{"type":"Polygon","coordinates":[{_rings(outline, record.downsample)}]}},'
             f'"properties":{{"objectType":"{object_type}","classification":{described[number]},'
             f'"measurements":{{"id":{outline.number}}}}}}}'
         )
 
 
-def _rings(outline: Outline) -> str:
-    closed = (np.concatenate([ring, ring[:1]]).tolist() for ring in outline.rings)
-    return ",".join(str(ring).replace(" ", "") for ring in closed)
+def _rings(outline: Outline, downsample: tuple[float, float]) -> str:
+    closed = [np.concatenate([ring, ring[:1]]) for ring in outline.rings]
+    if downsample != (1.0, 1.0):
+        closed = [np.round(ring * downsample[::-1], DECIMALS) for ring in closed]
+    return ",".join(str(ring.tolist()).replace(" ", "") for ring in closed)

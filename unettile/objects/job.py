@@ -18,14 +18,15 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, writer_for
 from unettile.images.pixelsize import PixelSize
-from unettile.images.slide import Slide, fingerprint, open_labels, open_slide, select_channels
+from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
+from unettile.images.view import View
 from unettile.objects.foreground import ClassMap, Foreground
 from unettile.objects.geojson import OBJECT_TYPES, write_geojson
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, Labelling, Objects, OnProgress, label_objects
 from unettile.objects.measure import measure
-from unettile.objects.names import ClassNames, read_class_names
 from unettile.objects.outline import find_corners
 from unettile.objects.overlay import draw_overlay, write_overlay
+from unettile.objects.record import Record, read_record
 from unettile.objects.spill import Spill
 from unettile.objects.table import Table, check_table, write_table
 from unettile.tiling import BlockGrid
@@ -148,15 +149,17 @@ def find_objects(
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
         mask = stack.enter_context(open_labels(sources.mask))
-        image = None if sources.image is None else stack.enter_context(open_slide(sources.image))
+        record = read_record(sources.mask)
+        image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
         if image is not None and image.shape != mask.shape:
             raise InputError(
                 f"{image.path} is {image.shape[1]} × {image.shape[0]} px, {mask.path} {mask.shape[1]} × "
                 f"{mask.shape[0]}: need the image that the mask is of"
             )
-        depth = None if sources.depth is None else stack.enter_context(open_slide(sources.depth))
-        if depth is not None and sources.depth_channel is not None:
-            depth = select_channels(depth, (sources.depth_channel,))
+        depth = None
+        if sources.depth is not None:
+            channels = None if sources.depth_channel is None else (sources.depth_channel,)
+            depth = stack.enter_context(open_slide(sources.depth, View(channels=channels)))
         grid = BlockGrid(mask.shape, block_edge)
         directory = products.paths[0].parent
         cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, depth)
@@ -164,10 +167,9 @@ def find_objects(
         with stage("labelling") as on_progress:
             objects = label_objects(cutter, labelling, grid, spill, on_progress)
         size = sources.pixel_size_um or mask.pixel_size_um or (image.pixel_size_um if image is not None else None)
-        names = read_class_names(sources.mask)
         metadata = _metadata(mask, depth, foreground, labelling, objects)
-        _write_all(products, objects, image, _Context(grid, directory, names, size, metadata), stage)
-    return _found(objects, names)
+        _write_all(products, objects, image, _Context(grid, directory, record, size, metadata), stage)
+    return _found(objects, record)
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class _Context:
 
     grid: BlockGrid
     directory: Path
-    names: ClassNames
+    record: Record
     pixel_size_um: PixelSize | None
     metadata: dict[str, Any]
 
@@ -190,13 +192,13 @@ def _write_all(products: Products, objects: Objects, image: Slide | None, contex
         with stage(f"measuring for {products.table.name}") as on_progress:
             sums = measure(objects, objects.numbers.first, image, context.grid, context.directory, on_progress)
         with atomic_path(products.table) as temporary:
-            table = Table(sums, classes, context.names, context.pixel_size_um)
+            table = Table(sums, classes, context.record, context.pixel_size_um)
             write_table(temporary, table, products.table.suffix.lower())
     if products.geojson is not None:
         with stage(f"outlines for {products.geojson.name}") as on_progress:
             corners = find_corners(objects, context.grid, context.directory, on_progress)
         with atomic_path(products.geojson) as temporary:
-            write_geojson(temporary, corners, classes, context.names, products.object_type)
+            write_geojson(temporary, corners, classes, context.record, products.object_type)
     if products.overlay is not None:
         with stage(f"drawing {products.overlay.name}") as on_progress:
             picture = draw_overlay(objects, image, on_progress)
@@ -234,7 +236,7 @@ def _metadata(
     }
 
 
-def _found(objects: Objects, names: ClassNames) -> Found:
+def _found(objects: Objects, record: Record) -> Found:
     numbers = objects.numbers
     present, counts = np.unique(numbers.classes, return_counts=True)
     capped = np.flatnonzero(numbers.capped)
@@ -242,7 +244,7 @@ def _found(objects: Objects, names: ClassNames) -> Found:
     if capped.size:
         y, x = divmod(int(numbers.first[capped[0]]), objects.shape[1])
         first = (int(capped[0]) + 1, y, x)
-    by_class = {names.name(int(number)): int(n) for number, n in zip(present, counts, strict=True)}
+    by_class = {record.name(int(number)): int(n) for number, n in zip(present, counts, strict=True)}
     return Found(objects.shape, objects.count, numbers.dropped, by_class, int(capped.size), first)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unettile.errors import InputError, UsageError
 from unettile.images.pixelsize import PixelSize
 from unettile.objects.measure import Sums
-from unettile.objects.names import ClassNames
+from unettile.objects.record import Record
 
 ROWS = 2**16
 """Rows at once."""
@@ -31,14 +31,14 @@ class Table:
     Args:
         sums: measured.
         classes: (N,) class of each object.
-        names: of the classes.
+        record: of the mask, for the names of the classes.
         pixel_size_um: height and width of a pixel; None leaves the columns in µm out.
     """
 
     def __init__(
-        self, sums: Sums, classes: NDArray[np.uint32], names: ClassNames, pixel_size_um: PixelSize | None
+        self, sums: Sums, classes: NDArray[np.uint32], record: Record, pixel_size_um: PixelSize | None
     ) -> None:
-        self._sums, self._classes, self._names, self._pixel_size_um = sums, classes, names, pixel_size_um
+        self._sums, self._classes, self._record, self._pixel_size_um = sums, classes, record, pixel_size_um
 
     def chunks(self) -> Iterator[Columns]:
         """Yield the columns of ROWS objects after ROWS, in order of id; at least one chunk, without rows if need be."""
@@ -48,7 +48,7 @@ class Table:
     def _columns(self, start: int, stop: int) -> Columns:
         found = self._sums.measurements(start, stop)
         classes = self._classes[start:stop]
-        present = {int(number): self._names.name(int(number)) for number in np.unique(classes)}
+        present = {int(number): self._record.name(int(number)) for number in np.unique(classes)}
         columns: Columns = {
             "id": np.arange(start + 1, stop + 1),
             "class": classes.astype(np.int64),

@@ -124,6 +124,7 @@ class Plan:
             "unettile": self.unettile,
             "image": self.image,
             "view": self.view.to_dict(),
+            "downsample": list(self.downsample),
             "model": self.model,
             "geometry": self.geometry.to_dict(),
             "tile": self.output_edge,

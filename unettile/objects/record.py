@@ -1,0 +1,65 @@
+"""What a mask says of itself: the names and colours of its classes, and which resolution of the image it is of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from unettile.images.colours import Colour, distinct_colours
+from unettile.images.view import FIRST, View
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a mask says of itself; a class without a name has a number for one, and a colour anyway.
+
+    Args:
+        names, colours: of classes, by number.
+        view: of the image that the mask was made of; no channels.
+        downsample: how many pixels of the image's largest resolution a pixel of the mask is, (y, x).
+    """
+
+    names: dict[int, str] = field(default_factory=dict)
+    colours: dict[int, Colour] = field(default_factory=dict)
+    view: View = FIRST
+    downsample: tuple[float, float] = (1.0, 1.0)
+
+    def name(self, number: int) -> str:
+        """Return the name of a class.
+
+        >>> Record({1: "nucleus"}).name(1), Record().name(2)
+        ('nucleus', 'class 2')
+        """
+        return self.names.get(number, f"class {number}")
+
+    def colour(self, number: int) -> Colour:
+        """Return the colour of a class; those that have none repeat after 255."""
+        return self.colours.get(number) or distinct_colours(256)[(number - 1) % 255 + 1]
+
+
+def read_record(path: Path) -> Record:
+    """Return what a TIFF that `segment` wrote says of itself; nothing where it says nothing."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            page: Any = tif.pages.first
+            described, table = json.loads(page.description), page.colormap
+    except (OSError, ValueError, tifffile.TiffFileError):  # another format, or no JSON
+        return Record()
+    if not isinstance(described, dict):
+        return Record()
+    names = dict(enumerate(map(str, described.get("classes", ()))))
+    colours: dict[int, Colour] = {}
+    if table is not None:
+        for k in range(1, min(len(names), table.shape[1])):
+            red, green, blue = (int(value) // 257 for value in table[:, k])
+            colours[k] = (red, green, blue)
+    try:
+        view = View.from_dict({**described["view"], "channels": None})
+        high, wide = (float(value) for value in described["downsample"])
+    except (KeyError, TypeError, ValueError):  # a mask that says nothing of it is of the largest resolution
+        view, high, wide = FIRST, 1.0, 1.0
+    return Record(names, colours, view, (high, wide))
