@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from unettile import __version__
 from unettile.box import Box
-from unettile.images.canvas import Canvas, writer_for
+from unettile.images.canvas import Canvas
+from unettile.images.formats import write_image
 from unettile.objects.basins import Splitting
 from unettile.objects.foreground import Foreground
 from unettile.objects.job import OnProgress, Products, Sources, find_objects
@@ -54,7 +55,7 @@ def write_mask(path: Path, edge: int) -> None:
         rows, columns = np.arange(box.y0, box.y1) % PATCH, np.arange(box.x0, box.x1) % PATCH
         return np.ascontiguousarray(field[rows][:, columns])
 
-    writer_for(path)(path, Canvas((edge, edge)), read)
+    write_image(path, Canvas((edge, edge)), read)
 
 
 def work(mask: Path, folder: Path, split: bool) -> dict[str, object]:

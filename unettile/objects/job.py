@@ -16,7 +16,8 @@ from unettile import __version__
 from unettile.atomic import atomic_path
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas, writer_for
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import format_of, write_image
 from unettile.images.pixelsize import PixelSize
 from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
 from unettile.images.view import View
@@ -60,7 +61,7 @@ class Products:
         if not self.paths:
             raise UsageError("nothing to write: give -o LABELS, --table, --geojson or --overlay, or several of them")
         if self.labels is not None:
-            writer_for(self.labels)
+            format_of(self.labels)
         if self.table is not None:
             check_table(self.table)
         for path, option, endings in (
@@ -186,8 +187,8 @@ class _Context:
 def _write_all(products: Products, objects: Objects, image: Slide | None, context: _Context, stage: Stage) -> None:
     classes = objects.numbers.classes
     if products.labels is not None:
-        with stage(f"writing {products.labels.name}") as on_progress, atomic_path(products.labels) as temporary:
-            _write_labels(temporary, products.labels, objects, context, on_progress)
+        with stage(f"writing {products.labels.name}") as on_progress:
+            _write_labels(products.labels, objects, context, on_progress)
     if products.table is not None:
         with stage(f"measuring for {products.table.name}") as on_progress:
             sums = measure(objects, objects.numbers.first, image, context.grid, context.directory, on_progress)
@@ -206,19 +207,25 @@ def _write_all(products: Products, objects: Objects, image: Slide | None, contex
             write_overlay(temporary, picture)
 
 
-def _write_labels(temporary: Path, final: Path, objects: Objects, context: _Context, on_progress: OnProgress) -> None:
+def _write_labels(path: Path, objects: Objects, context: _Context, on_progress: OnProgress) -> None:
     """Write the ids: 16 bits where they fit, else 32."""
     dtype = np.dtype(np.uint16 if objects.count < 2**16 else np.uint32)
-    canvas = Canvas(objects.shape, dtype=dtype, pixel_size_um=context.pixel_size_um, metadata={**context.metadata})
+    canvas = Canvas(
+        objects.shape,
+        (Layer("instances", reduction="majority"),),
+        dtype,
+        pixel_size_um=context.pixel_size_um,
+        metadata=context.metadata,
+    )
     done, total = 0, objects.shape[0] * objects.shape[1]
 
     def read(box: Box) -> NDArray[Any]:
         nonlocal done
         done += box.area
-        on_progress(min(done, total), total)
+        on_progress(done, total)
         return objects.read(box).astype(dtype)
 
-    writer_for(final)(temporary, canvas, read)
+    write_image(path, canvas, read)
 
 
 def _metadata(

@@ -10,7 +10,9 @@ from typing import Any
 import tifffile
 
 from unettile.images.colours import Colour, distinct_colours
+from unettile.images.pixelsize import safe_xml
 from unettile.images.view import FIRST, View
+from unettile.images.write_omexml import METADATA_NAMESPACE
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,14 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """Return what a TIFF that `segment` wrote says of itself; nothing where it says nothing."""
+    """Return what a TIFF or OME-TIFF that `segment` wrote says of itself; nothing where it says nothing."""
     try:
         with tifffile.TiffFile(path) as tif:
             page: Any = tif.pages.first
-            described, table = json.loads(page.description), page.colormap
-    except (OSError, ValueError, tifffile.TiffFileError):  # another format, or no JSON
+            text, table = page.description, page.colormap
+    except (OSError, tifffile.TiffFileError):  # another format
         return Record()
-    if not isinstance(described, dict):
-        return Record()
+    described = _metadata(text)
     names = dict(enumerate(map(str, described.get("classes", ()))))
     colours: dict[int, Colour] = {}
     if table is not None:
@@ -63,3 +64,17 @@ def read_record(path: Path) -> Record:
     except (KeyError, TypeError, ValueError):  # a mask that says nothing of it is of the largest resolution
         view, high, wide = FIRST, 1.0, 1.0
     return Record(names, colours, view, (high, wide))
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    """Return the JSON of a description, or of the annotation in an OME-XML one; {} if there is none."""
+    if "<OME" in text[:4096]:
+        root = safe_xml(text)
+        notes = [] if root is None else root.iter()
+        found = [note for note in notes if note.get("Namespace") == METADATA_NAMESPACE]
+        text = "".join(found[0].itertext()) if found else ""
+    try:
+        described = json.loads(text)
+    except ValueError:
+        return {}
+    return described if isinstance(described, dict) else {}
