@@ -128,8 +128,8 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "missing.tif", "no such file"),
         (tmp_path, "it is a directory; need an image file"),
-        (text, "need a TIFF, PNG or JPEG image; its content is none of these"),
-        (empty, "need a TIFF, PNG or JPEG image; it is empty"),
+        (text, "need a TIFF, OME-Zarr, PNG or JPEG image; its content is none of these"),
+        (empty, "it is empty; need an image file"),
         (header, "it holds no image"),
         (pipe, "it is a pipe or a device"),
         (text / "below", "not a directory"),

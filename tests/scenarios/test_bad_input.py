@@ -74,7 +74,7 @@ def folder(path: Path) -> None:
 BAD_IMAGES: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
     (missing, ("no such file",)),
     (empty, ("empty",)),
-    (text, ("TIFF, PNG or JPEG",)),
+    (text, ("TIFF, OME-Zarr, PNG or JPEG",)),
     (truncated, ("truncated",)),
     (zero_sized, ("no pixels",)),
     (absurd, ()),

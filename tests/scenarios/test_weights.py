@@ -221,7 +221,7 @@ BAD_LABELS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "3 channels",
     ),
     "colours.png": (png_with_colours, "3 channels"),
-    "text.tif": (lambda path: path.write_text("labels"), "need a TIFF, PNG or JPEG"),
+    "text.tif": (lambda path: path.write_text("labels"), "need a TIFF, OME-Zarr, PNG or JPEG"),
     "empty.tif": (lambda path: path.write_bytes(b""), "it is empty"),
 }
 

@@ -47,7 +47,10 @@ def segment(
     context: typer.Context,
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE", help="An image, several, or a directory of images: TIFF, PNG, JPEG."),
+        typer.Argument(
+            metavar="IMAGE",
+            help="An image, several, or a directory of images: TIFF, slides, OME-Zarr, PNG, JPEG.",
+        ),
     ],
     output: Output,
     model: Annotated[

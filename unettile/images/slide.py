@@ -20,12 +20,18 @@ from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.resample import ResampledSlide
 from unettile.images.tiff import TiffSlide
+from unettile.images.tiffimages import Unstitched
+from unettile.images.viaopenslide import INSTALL, OpenSlideSlide, knows, load_openslide
 from unettile.images.view import FIRST, NoSuchImage, View
 
-IMAGE_ENDINGS = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg")
+IMAGE_ENDINGS = (
+    ".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".bif", ".svslide", ".mrxs",
+    ".png", ".jpg", ".jpeg",
+)  # fmt: skip
 """File name endings that `list_images` takes for images; a file that is named by itself may have any ending."""
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PREVIEWS = ".mrxs"  # such a file is a JPEG, but only a preview; the slide is in the folder of its name
 _HEADER_BYTES = 2**16
 _SAMPLE_BYTES = 2**16
 _SAMPLES = 256
@@ -260,17 +266,29 @@ def _open(path: Path, view: View, as_stored: bool) -> Slide:
             raise InputError(f"cannot read {path}: it is a directory; need an image file, or a Zarr directory")
         if path.exists() and not path.is_file():
             raise InputError(f"cannot read {path}: it is a pipe or a device; need an image file")
+        if path.suffix.lower() == _PREVIEWS:
+            return OpenSlideSlide(path, view)
         with path.open("rb") as file:
             start = file.read(8)
         if start.startswith(_TIFF_SIGNATURES):
-            return TiffSlide(path, view, as_stored)
+            try:
+                return TiffSlide(path, view, as_stored)
+            except Unstitched:
+                return OpenSlideSlide(path, view)
         if start.startswith(PNG_SIGNATURE):
             return open_png(path, view, as_stored)
         if start.startswith(JPEG_SIGNATURE):
             return open_jpeg(path, view)
+        if start and knows(path):
+            return OpenSlideSlide(path, view)
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    what = "it is empty" if not start else f"its content is none of these (it begins with {start[:4]!r})"
-    raise InputError(f"cannot read {path}: need a TIFF, PNG or JPEG image; {what}")
+    if not start:
+        raise InputError(f"cannot read {path}: it is empty; need an image file")
+    others = "OpenSlide does not know it either" if load_openslide() else f"for other slides, {INSTALL}"
+    raise InputError(
+        f"cannot read {path}: need a TIFF, OME-Zarr, PNG or JPEG image; its content is none of these (it begins with"
+        f" {start[:4]!r}); {others}"
+    )

@@ -20,7 +20,7 @@ from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
 from unettile.images.pixelsize import PixelSize, page_names, tiff_facts
 from unettile.images.segments import Damaged, SegmentReader
-from unettile.images.tiffimages import TiffImage, find_images, find_plane
+from unettile.images.tiffimages import TiffImage, Unstitched, find_images, find_plane
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
 _MIN_IS_WHITE, _PALETTE, _YCBCR = 0, 3, 6
@@ -44,6 +44,7 @@ class TiffSlide:
     Raises:
         InputError: the file cannot be read, is truncated, or has no pixels.
         NoSuchImage: it has no such image, or several of which the view chooses none.
+        Unstitched: its tiles overlap; OpenSlide puts them together.
     """
 
     reader = "tiff"
@@ -55,7 +56,7 @@ class TiffSlide:
         try:
             with _quiet():
                 self._open(view, as_stored)
-        except NoSuchImage:
+        except (NoSuchImage, Unstitched):
             self.close()
             raise
         except (InputError, Damaged) as error:

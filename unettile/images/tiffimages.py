@@ -19,6 +19,10 @@ _COMPANIONS = ("label", "macro", "map", "thumbnail", "overview")
 _REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
 
 
+class Unstitched(Exception):
+    """A slide whose tiles overlap as its camera took them, so that its pixels are more than the image."""
+
+
 @dataclass(frozen=True)
 class TiffImage:
     """One image of a file.
@@ -61,9 +65,12 @@ def find_images(tif: Any) -> list[TiffImage]:
 
     Raises:
         Damaged: there is none.
+        Unstitched: it is a Ventana BIF.
     """
     if len(tif.pages) == 0:
         raise Damaged("it holds no image")
+    if tif.is_bif:
+        raise Unstitched
     try:
         series = list(tif.series)
     except Exception:  # a description that only looks like one of the forms that tifffile knows
