@@ -16,6 +16,7 @@ ORDER = (
     "limits",
     "box",
     "geometry",
+    "probing",
     "tiling",
     "labels",
     "weightmap",

@@ -8,13 +8,15 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol
 
 from unettile.geometry import Geometry
+from unettile.networks.reach import Reach
 
 
 class Config(Protocol):
     """What every network's config has besides fields of its own.
 
     `in_channels`: of the image. `classes`: channels of the logits, background included. `geometry`: what follows from
-    all fields, without building the network. A `preset` is a config with a name.
+    all fields, without building the network. `reach`: from rows of the output to the rows of the image on which they
+    depend. A preset is a config with a name.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -27,6 +29,8 @@ class Config(Protocol):
 
     @property
     def geometry(self) -> Geometry: ...
+
+    def reach(self, rows: Reach) -> Reach: ...
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -44,6 +45,18 @@ class Reach:
         """Return what either of two branches reaches."""
         return Reach(min(self.low, other.low), max(self.high, other.high))
 
-    def margin(self, stride: int) -> int:
-        """Return the px by which the rows 0 … stride - 1 of the image are exceeded, rounded up to whole strides."""
-        return -(-max(-self.low, self.high - stride + 1) // stride) * stride
+
+def margin_of(walk: Callable[[Reach], Reach], stride: int) -> int:
+    """Return the px by which rows of the output look past themselves, rounded up to whole strides.
+
+    Args:
+        walk: from rows of the output to those of the image on which they depend.
+    """
+    reach = walk(Reach(0, stride - 1))
+    return -(-max(-reach.low, reach.high - stride + 1) // stride) * stride
+
+
+def receptive_field(walk: Callable[[Reach], Reach], stride: int) -> int:
+    """Return the edge, px, of the largest square of the image on which one pixel of the output depends."""
+    reaches = (walk(Reach(phase, phase)) for phase in range(stride))
+    return max(reach.high - reach.low + 1 for reach in reaches)

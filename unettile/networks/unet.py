@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from unettile.geometry import Geometry
 from unettile.networks.blocks import check_window, class_logits, crop_to, he_init
 from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach
+from unettile.networks.reach import Reach, margin_of
 
 CHOICES = {
     "padding": ("valid", "same"),
@@ -107,13 +107,17 @@ class UNetConfig:
         stride = 2**self.depth
         if self.padding == "valid":
             return Geometry(self.lost, stride, base=(4 - 2 * (self.head_kernel // 2)) % stride)
-        reach = Reach(0, stride - 1).conv(self.head_kernel)
+        return Geometry(margin_of(self.reach, stride), stride, base=0)
+
+    def reach(self, rows: Reach) -> Reach:
+        """Return the rows of the image on which rows of the output depend: the way through the lowest level."""
+        rows = rows.conv(self.head_kernel)
         for _ in range(self.depth):
-            reach = reach.conv(3).conv(3).nearest()
-        reach = reach.conv(3).conv(3)
+            rows = rows.conv(3).conv(3).nearest()
+        rows = rows.conv(3).conv(3)
         for _ in range(self.depth):
-            reach = (reach.conv(3, stride=2) if self.down == "strided" else reach.pool()).conv(3).conv(3)
-        return Geometry(reach.margin(stride), stride, base=0)
+            rows = (rows.conv(3, stride=2) if self.down == "strided" else rows.pool()).conv(3).conv(3)
+        return rows
 
 
 PRESETS = {

@@ -1,16 +1,22 @@
-"""Convolutions that round alike, whatever the window's size, the batch and the number of threads.
+"""Layers that round alike, whatever the window's size, the batch and the number of threads.
 
 Every output pixel is the same sum of products wherever its window lies, but floating-point sums depend on their order,
 and the order on the kernel. On a CPU, torch chooses between its own kernels and oneDNN's by the size of the input, by
 the batch and by the number of threads: a window alone and the same window in a batch of two then differ in their last
 bits. Here oneDNN is called by name. It sums in one order for all feature maps that are not tiny, which
 `SMALLEST_OUTPUT_EDGE` keeps away.
+
+Two layers need more. The order in which oneDNN sums the overlapping taps of a transposed convolution depends on the
+size: here each phase of the output is an ordinary convolution (where taps do not overlap, there is nothing to order).
+And torch upsamples maps of fewer than four channels by a kernel that differs with the number of threads: here they get
+a fourth.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 SMALLEST_OUTPUT_EDGE = 192
 """Smaller windows are computed as part of one of this output edge, px.
@@ -18,6 +24,9 @@ SMALLEST_OUTPUT_EDGE = 192
 oneDNN takes another kernel where a feature map has under 14 px: measured for the 64-channel U-Net in float32, windows
 with output edges up to 148 px differed from larger ones in the last bits, those from 164 to 1540 px did not.
 """
+
+
+_FEWEST = 4  # channels that torch upsamples all together, in channels-last memory
 
 
 class OneDnnConv(nn.Module):
@@ -35,7 +44,7 @@ class OneDnnConv(nn.Module):
 
 
 class OneDnnConvTranspose(nn.Module):
-    """A transposed convolution by oneDNN, with the parameters of another."""
+    """A transposed convolution by oneDNN, with the parameters of another whose taps do not overlap."""
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
@@ -59,21 +68,83 @@ class OneDnnConvTranspose(nn.Module):
         return result
 
 
-def steady(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Let all convolutions of a network for the CPU be computed by oneDNN, in place; return the network.
+class PhasedConvTranspose(nn.Module):
+    """A transposed convolution of stride s as s² ordinary ones, one for each phase of the output, by oneDNN.
 
-    A processor or a build of torch without oneDNN for this type keeps torch's own kernels.
+    With padding p, input row i and tap t add to output row s·i - p + t. So output row s·q + r sums the taps
+    t = first + s·m, first = (r + p) mod s, over input rows q + (r + p - first) / s - m.
     """
-    if not _has_onednn(dtype):
-        return network
+
+    def __init__(self, conv: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.conv = conv
+        s = conv.stride[0]
+        self.weights = nn.ParameterList(
+            conv.weight[:, :, self._first(r) :: s, self._first(c) :: s].flip(2, 3).transpose(0, 1).contiguous()
+            for r in range(s)
+            for c in range(s)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, s = self.conv, self.conv.stride[0]
+        more = conv.kernel_size[0] - 2 * _pair(conv.padding)[0] + conv.output_padding[0] - s
+        height, width = (s * edge + more for edge in x.shape[2:])
+        shape = (len(x), conv.out_channels, height, width)
+        result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        for r in range(s):
+            for c in range(s):
+                place = result[:, :, r::s, c::s]
+                weight = self.weights[r * s + c]
+                rows = self._padding(r, weight.shape[2], x.shape[2], place.shape[2])
+                columns = self._padding(c, weight.shape[3], x.shape[3], place.shape[3])
+                # padded here: oneDNN's sums at the border of an even kernel reach into the blocks beside it
+                padded = F.pad(x, (*columns, *rows)).contiguous(memory_format=torch.channels_last)
+                place.copy_(torch.mkldnn_convolution(padded, weight, conv.bias, [0, 0], [1, 1], [1, 1], 1))
+        return result
+
+    def _first(self, phase: int) -> int:
+        return (phase + _pair(self.conv.padding)[0]) % self.conv.stride[0]
+
+    def _padding(self, phase: int, taps: int, rows: int, wanted: int) -> tuple[int, int]:
+        """Return how many rows of zeros a phase sees before and after its input; negative: rows that it does not."""
+        ahead = (phase + _pair(self.conv.padding)[0]) // self.conv.stride[0]
+        return taps - 1 - ahead, wanted + ahead - rows
+
+
+class SteadyBilinear(nn.Module):
+    """Bilinear upsampling by a whole factor, its centres at half pixels, by one kernel of torch's."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = max(0, _FEWEST - x.shape[1])
+        wide = F.pad(x, (0, 0, 0, 0, 0, missing)).contiguous(memory_format=torch.channels_last)
+        result = F.interpolate(wide, scale_factor=self.factor, mode="bilinear")
+        return result[:, : x.shape[1]] if missing else result
+
+
+def steady(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Let the layers of a network for the CPU round alike, in place; return the network.
+
+    A processor or a build of torch without oneDNN for this type keeps torch's own convolutions.
+    """
+    onednn = _has_onednn(dtype)
     for parent in list(network.modules()):
-        if isinstance(parent, OneDnnConv | OneDnnConvTranspose):
+        if isinstance(parent, OneDnnConv | OneDnnConvTranspose | PhasedConvTranspose):
             continue
         for name, module in parent.named_children():
-            if type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-                parent.add_module(name, OneDnnConv(module))
+            if type(module) is nn.Upsample and module.mode == "bilinear":
+                assert isinstance(module.scale_factor, float) and not module.align_corners
+                setattr(parent, name, SteadyBilinear(module.scale_factor))
+            elif not onednn:
+                continue
+            elif type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+                setattr(parent, name, OneDnnConv(module))
             elif type(module) is nn.ConvTranspose2d:
-                parent.add_module(name, OneDnnConvTranspose(module))
+                apart = all(kernel <= stride for kernel, stride in zip(module.kernel_size, module.stride, strict=True))
+                setattr(parent, name, OneDnnConvTranspose(module) if apart else PhasedConvTranspose(module))
     return network
 
 

@@ -1,0 +1,56 @@
+"""Parameters of the networks as they were published, counted without memory for them; one window through each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unettile.networks import NETWORKS, build_network, find_network
+
+COUNTS = {
+    ("unet", "paper"): 31_030_658,
+    ("unet", "upsample"): 31_380_245,
+    ("unet", "small"): 1_993_188,
+    ("unet", "bn"): 7_765_985,
+    ("unet", "tiny"): 487_449,
+    ("unet", "strided"): 32_090_627,
+    ("unet", "narrow"): 1_942_306,
+    ("fcn32s", "paper"): 134_346_581,
+    ("fcn16s", "paper"): 134_346_581 + 10_773,
+    ("fcn8s", "paper"): 134_346_581 + 10_773 + 5_397,
+    ("resnet34-unet", "linknet"): 21_656_897,
+    ("unet++", "paper"): 9_163_560,
+    ("u2net", "paper"): 44_009_869,
+    ("u2netp", "paper"): 1_131_181,
+}
+
+
+def test_every_preset_is_counted() -> None:
+    assert set(COUNTS) == {(network.name, preset) for network in NETWORKS for preset in network.presets}
+
+
+@pytest.mark.parametrize(("name", "preset"), COUNTS)
+def test_parameters_are_as_published(name: str, preset: str) -> None:
+    with torch.device("meta"):
+        network = build_network(name, {"preset": preset}).eval()
+        config = find_network(name).presets[preset]
+        assert sum(parameter.numel() for parameter in network.parameters()) == COUNTS[name, preset]
+        edge = config.geometry.input_edge(config.geometry.smallest_output_edge(384))
+        lost = int(str(network.lost))
+        assert network(torch.empty(1, config.in_channels, edge, edge)).shape == (
+            1,
+            config.classes,
+            *[edge - 2 * lost] * 2,
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "preset"), COUNTS)
+def test_one_window_through_the_whole_network(name: str, preset: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, {"preset": preset}).eval()
+    config = find_network(name).presets[preset]
+    edge = config.geometry.input_edge(config.geometry.smallest_output_edge(64))
+    with torch.inference_mode():
+        logits = network(torch.rand(1, config.in_channels, edge, edge))
+    assert logits.shape[1] == config.classes and bool(torch.isfinite(logits).all()) and float(logits.std()) > 0
