@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,20 +35,68 @@ def atomic_path(final: Path) -> Iterator[Path]:
     Raises:
         InputError: the destination cannot be written, or is full.
     """
-    temporary = final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary = _beside(final, "tmp")
     try:
         yield temporary
         _sync(temporary)
         temporary.replace(final)
         _sync(final.parent)
     except OSError as error:
-        ours = error.filename is None or Path(error.filename) in (temporary, final, final.parent)
-        if ours and error.errno in REFUSALS:  # of another file, an input say, the caller knows what to say
-            raise InputError(f"cannot write {final}: {REFUSALS[error.errno]}; nothing was left there") from error
-        raise
+        raise _refusal(error, final, temporary) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_directory(final: Path) -> Iterator[Path]:
+    """Give a new directory of a temporary name; on success fsync all of it and move it to `final`, else remove it.
+
+    A directory that is there is moved aside first and removed when the new one has its name: at no moment does the
+    name show a part of either.
+
+    Raises:
+        InputError: the destination cannot be written, or is full.
+    """
+    temporary, aside = _beside(final, "tmp"), _beside(final, "old")
+    try:
+        temporary.mkdir()
+        made = temporary.stat()
+        yield temporary
+        if not os.path.samestat(made, temporary.stat()):  # who writes into it may have made it anew
+            raise FileNotFoundError(errno.ENOENT, "vanished while it was written", str(temporary))
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
+        if final.is_dir():
+            final.rename(aside)
+        try:
+            temporary.rename(final)
+        except OSError:
+            with suppress(OSError):
+                aside.rename(final)
+            raise
+        _sync(final.parent)
+    except OSError as error:
+        raise _refusal(error, final, temporary) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _beside(final: Path, ending: str) -> Path:
+    """Return a hidden name of this process in the same directory."""
+    return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{ending}")
+
+
+def _refusal(error: OSError, final: Path, temporary: Path) -> Exception:
+    """Return what to raise: of another file, an input say, the caller knows what to say."""
+    path = None if error.filename is None else Path(error.filename)
+    ours = path is None or path in (final, final.parent) or path.is_relative_to(temporary)
+    if ours and error.errno in REFUSALS:
+        return InputError(f"cannot write {final}: {REFUSALS[error.errno]}; nothing was left there")
+    return error
 
 
 def _sync(path: Path) -> None:

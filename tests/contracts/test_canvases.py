@@ -96,7 +96,16 @@ def test_a_palette_shows_classes_in_colour_and_keeps_their_numbers(ending: str, 
             assert np.array_equal(file.pages.first.colormap[:, :4] // 257, np.array(palette).T)
 
 
-@pytest.mark.parametrize("ending", [".tif", ".png"])
+ENDINGS = (".tif", ".ome.tif", ".ome.zarr", ".png")
+each_ending = pytest.mark.parametrize("ending", ENDINGS)
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Return the bytes of a file, or of every file of a directory."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in (path, *path.rglob("*")) if file.is_file()}
+
+
+@each_ending
 def test_the_same_pixels_give_the_same_bytes(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the name, the time and the state of the process, and whatever order the metadata were gathered in."""
     shape = (530, 700)
@@ -105,7 +114,16 @@ def test_the_same_pixels_give_the_same_bytes(ending: str, tmp_path: Path, monkey
     write_image(first, Canvas(shape, metadata={"a": 1, "b": [2, "ü"]}, pixel_size_um=(0.5, 0.25)), reader_of(pixels))
     monkeypatch.setattr("time.time", lambda: 0.0)
     write_image(second, Canvas(shape, metadata={"b": [2, "ü"], "a": 1}, pixel_size_um=(0.5, 0.25)), reader_of(pixels))
-    assert first.read_bytes() == second.read_bytes()
+    assert content(first) == content(second)
+
+
+@pytest.mark.parametrize("ending", ENDINGS[:3])
+def test_the_threads_change_no_byte(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 3, (2, 1100, 1300), np.uint8)
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        write_image(tmp_path / f"{threads}{ending}", Canvas((1100, 1300), (Layer("a", 2, "mean"),)), reader_of(pixels))
+    assert content(tmp_path / f"1{ending}") == content(tmp_path / f"3{ending}")
 
 
 @pytest.mark.parametrize("ending", [".tif", ".png"])
@@ -187,7 +205,7 @@ def test_endings() -> None:
         and format_of(Path("a.ome.tif")).write is write_ometiff
     )
     for name in ("a.jpg", "a", "a.tif.bak", ".tif.gz"):
-        with pytest.raises(UsageError, match=r"use one of \.ome\.tif, .*\.tif, \.tiff, \.png"):
+        with pytest.raises(UsageError, match=r"use one of \.ome\.tif, .*\.tif, \.tiff, .*\.zarr, \.png"):
             format_of(Path(name))
 
 
@@ -247,7 +265,7 @@ def test_colours_are_distinct_and_do_not_depend_on_their_number() -> None:
 # A destination that fails.
 
 
-@pytest.mark.parametrize("ending", [".tif", ".png"])
+@each_ending
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_fills_up_is_named_and_nothing_is_left(ending: str, number: int, tmp_path: Path) -> None:
     final = tmp_path / f"mask{ending}"
@@ -262,7 +280,7 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_left(ending: str, number: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("ending", [".tif", ".png"])
+@each_ending
 def test_a_failure_while_reading_leaves_nothing_and_is_not_hidden(ending: str, tmp_path: Path) -> None:
     final = tmp_path / f"mask{ending}"
 
@@ -274,7 +292,7 @@ def test_a_failure_while_reading_leaves_nothing_and_is_not_hidden(ending: str, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("ending", [".tif", ".png"])
+@each_ending
 def test_a_missing_directory_is_refused(ending: str, tmp_path: Path) -> None:
     final = tmp_path / "missing" / f"mask{ending}"
     with pytest.raises(InputError, match="its directory does not exist"):

@@ -94,7 +94,7 @@ def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) 
     if not is_batch(images):
         _check_no_ending(ending)
         tasks = [Task(images[0], output)]
-        if output.is_dir():
+        if output.is_dir() and output.suffix.lower() != ".zarr":
             example = output / _name(images[0])
             raise UsageError(f"-o {output} is a directory: one image needs a file name; use {example}")
     else:
@@ -181,7 +181,7 @@ def _expand(images: Sequence[Path]) -> list[Path]:
 def _check_directory(output: Path, need: str) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"-o {output} is a file: {need}")
-    if not output.exists() and output.suffix.lower() in (".tif", ".tiff", ".png"):
+    if not output.exists() and output.suffix.lower() in (".tif", ".tiff", ".png", ".zarr"):
         raise UsageError(f"-o {output} looks like a file: {need}; use {output.with_suffix('')}")
 
 

@@ -70,7 +70,7 @@ def segment(
         typer.Option(
             metavar="classes|probabilities",
             help="classes: one number a pixel. probabilities: one 8-bit plane a class. Give it twice for both, in one"
-            " .ome.tif. Default: classes.",
+            " .ome.tif or .ome.zarr. Default: classes.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -79,7 +79,7 @@ def segment(
         typer.Option(
             "--format",
             metavar="ENDING",
-            help="Ending, and so format, of the masks in a directory: tif, ome.tif or png. Default: tif.",
+            help="Ending, and so format, of the masks in a directory: tif, ome.tif, ome.zarr or png. Default: tif.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -144,9 +144,9 @@ def segment(
 ) -> None:
     """Segment images of any size into masks.
 
-    With one IMAGE, OUT is a file: .tif, .ome.tif or .png; with several, or a
-    directory, it is a directory of .tif files (--format). A run that died goes on when
-    the same command is given again.
+    With one IMAGE, OUT is a file, .tif, .ome.tif or .png, or an .ome.zarr;
+    with several, or a directory, it is a directory of .tif files (--format). A
+    run that died goes on when the same command is given again.
     """
     from unettile.images.view import View
     from unettile.tiling import Shard

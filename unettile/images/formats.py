@@ -1,4 +1,4 @@
-"""Formats that are written: which ending means which, and a file or directory that appears only when whole."""
+"""Formats that are written: which ending means which, and files and directories that appear only when whole."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from unettile.atomic import atomic_path
+from unettile.atomic import atomic_directory, atomic_path
 from unettile.errors import UsageError
 from unettile.images.canvas import Canvas, Reader
 from unettile.images.write_ometiff import check_ometiff, write_ometiff
+from unettile.images.write_omezarr import check_omezarr, write_omezarr
 from unettile.images.write_png import check_png, write_png
 from unettile.images.write_tiff import check_tiff, write_tiff
 
@@ -22,16 +23,19 @@ class Format:
         endings: of its files' names, lower case.
         check: refuses a canvas that the format cannot hold, before any work.
         write: writes a canvas under a temporary name.
+        is_directory: what it writes is a directory.
     """
 
     endings: tuple[str, ...]
     check: Callable[[Canvas], None]
     write: Callable[[Path, Canvas, Reader], None]
+    is_directory: bool = False
 
 
 FORMATS = (
     Format((".ome.tif", ".ome.tiff"), check_ometiff, write_ometiff),
     Format((".tif", ".tiff"), check_tiff, write_tiff),
+    Format((".ome.zarr", ".zarr"), check_omezarr, write_omezarr, is_directory=True),
     Format((".png",), check_png, write_png),
 )
 """The first that fits is taken: longer endings stand before those that they end with."""
@@ -63,5 +67,5 @@ def write_image(final: Path, canvas: Canvas, read: Reader) -> None:
     """
     form = format_of(final)
     form.check(canvas)
-    with atomic_path(final) as temporary:
+    with (atomic_directory if form.is_directory else atomic_path)(final) as temporary:
         form.write(temporary, canvas, read)

@@ -38,6 +38,7 @@ class Page:
         reduced: it is a lower resolution of another page.
         description: UTF-8 in the file; may be empty.
         pixel_size_um: height and width of a pixel.
+        offset_um: where the first pixel lies (y, x); TIFF states it only where it is not negative.
         levels: pages that only this one points to (SubIFDs), largest first.
     """
 
@@ -48,6 +49,7 @@ class Page:
     reduced: bool = False
     description: str = ""
     pixel_size_um: PixelSize | None = None
+    offset_um: tuple[float, float] | None = None
     levels: list[Page] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -142,6 +144,9 @@ class TiffFile:
         if page.pixel_size_um is not None and 1e4 / min(page.pixel_size_um) < 2**32:
             y, x = (_rational(1e4 / size) for size in page.pixel_size_um)
             entries += [(282, *x), (283, *y), (296, *_shorts([_CENTIMETRE]))]
+            if page.offset_um is not None and 0 <= min(page.offset_um) <= max(page.offset_um) < 1e12:
+                y, x = (_rational(um / 1e4) for um in page.offset_um)
+                entries += [(286, *x), (287, *y)]
         if page.palette:
             colours = np.zeros((3, 256), "<u2")
             colours[:, : len(page.palette)] = np.array(page.palette, np.uint16).T * 257
@@ -165,6 +170,6 @@ def _text(text: str) -> tuple[int, int, bytes]:
 
 
 def _rational(value: float) -> tuple[int, int, bytes]:
-    """Return a TIFF rational, two 32-bit integers, as near to a positive number as they allow."""
+    """Return a TIFF rational, two 32-bit integers, as near to a number from 0 to 2³² as they allow."""
     fraction = Fraction(value).limit_denominator(max(1, min(10**6, int((2**32 - 1) / (value + 1)))))
     return _RATIONAL, 1, struct.pack("<II", fraction.numerator, fraction.denominator)

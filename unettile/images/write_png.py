@@ -28,7 +28,7 @@ def check_png(canvas: Canvas) -> None:
     height, width = canvas.shape
     if canvas.channels != 1 or canvas.dtype.name not in ("uint8", "uint16"):
         got = f"{canvas.channels} of {canvas.dtype.name}"
-        do = f"use a name ending in {'.tif' if len(canvas.layers) == 1 else '.ome.tif'}"
+        do = f"use a name ending in {'.tif' if len(canvas.layers) == 1 else '.ome.tif or .ome.zarr'}"
         raise UsageError(f"a PNG holds one channel of 8 or 16 bits, not {got}: {do}")
     if height * width * canvas.dtype.itemsize > DECODED_LIMIT:
         raise InputError(

@@ -33,7 +33,7 @@ def check_tiff(canvas: Canvas) -> None:
     """
     if len(canvas.layers) > 1:
         names = " or ".join(layer.name for layer in canvas.layers)
-        raise UsageError(f"a plain TIFF holds {names}, not both: use a name ending in .ome.tif")
+        raise UsageError(f"a plain TIFF holds {names}, not both: use a name ending in .ome.tif or .ome.zarr")
 
 
 def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
@@ -63,6 +63,7 @@ def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
             reduced=level > 0,
             description="" if level else canvas.description,
             pixel_size_um=level_pixel_size(canvas, level),
+            offset_um=None if level else canvas.offset_um,
         )
         for level, shape in enumerate(Pyramid(canvas).shapes)
     ]

@@ -12,6 +12,7 @@ import tifffile
 from unettile.errors import InputError
 from unettile.images.png import read_description
 from unettile.images.write_omexml import METADATA_NAMESPACE, NAMESPACE
+from unettile.images.write_omezarr import METADATA_KEY
 from unettile.segmentation.plan import Plan
 
 
@@ -41,13 +42,16 @@ def is_finished(output: Path, plan: Plan) -> bool:
 def _metadata(path: Path) -> dict[str, Any] | None:
     """Return what unettile wrote of a mask, or None."""
     try:
+        if path.is_dir():
+            values = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"][METADATA_KEY]
+            return values if isinstance(values, dict) else None
         if path.suffix.lower() == ".png":
             description = read_description(path)
         else:
             with tifffile.TiffFile(path) as tif:
                 description = str(tif.pages.first.description)
         values = json.loads(_annotation(description) if "<OME" in description else description)
-    except (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError):
+    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError, tifffile.TiffFileError):
         return None
     return values if isinstance(values, dict) and "unettile" in values else None
 

@@ -13,6 +13,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of, write_image
+from unettile.images.omezarr import is_zarr
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.plan import Plan
 
@@ -24,8 +25,10 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         UsageError: an ending that is not written.
         InputError: it exists (without `overwrite`), or its directory cannot be written.
     """
-    format_of(output)
-    if output.is_dir():
+    if format_of(output).is_directory:
+        if output.exists() and not is_zarr(output):  # it will be removed, so it should be what the user thinks it is
+            raise InputError(f"{output} exists and is no Zarr directory: choose another name")
+    elif output.is_dir():
         raise InputError(f"{output} is a directory: need a file name; give another -o")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists: choose another name, or give --overwrite")
@@ -40,7 +43,7 @@ def check_format(output: Path, plan: Plan) -> None:
     """Refuse a format that cannot hold what the plan writes.
 
     Raises:
-        UsageError: probabilities as PNG, or classes and probabilities as plain TIFF.
+        UsageError: probabilities as PNG, or both as plain TIFF.
         InputError: a PNG too large for those who read it.
     """
     format_of(output).check(canvas_of(plan))
@@ -57,6 +60,7 @@ def canvas_of(plan: Plan) -> Canvas:
         layers=tuple(layers[kind] for kind in plan.write),
         dtype=np.dtype(np.uint8),
         pixel_size_um=plan.pixel_size_um,
+        offset_um=plan.origin_um,
         metadata=plan.metadata(),
     )
 

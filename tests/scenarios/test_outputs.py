@@ -1,0 +1,151 @@
+"""What `segment` writes, in every format: the same bytes however it was made, both kinds from one pass, or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore
+import tifffile
+from numpy.typing import NDArray
+
+import unettile.tiling
+from tests.scenarios.conftest import Cli, make_pixels
+from unettile.segmentation.blockreader import BlockReader
+
+KINDS = {
+    ".tif": ("classes",),
+    ".ome.tif": ("classes", "probabilities"),
+    ".ome.zarr": ("probabilities", "classes"),
+    ".png": ("classes",),
+}
+each_ending = pytest.mark.parametrize("ending", KINDS)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """An image of 600 × 700 px, with a pixel size: so that its mask has a pyramid of two levels."""
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, make_pixels(600, 700), resolution=(20_000, 10_000), resolutionunit="CENTIMETER")
+    return path
+
+
+def write(*kinds: str) -> list[str]:
+    return [word for kind in kinds for word in ("--write", kind)]
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Return the bytes of a file, or of every file of a directory."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in (path, *path.rglob("*")) if file.is_file()}
+
+
+def zarr_array(path: Path) -> NDArray[np.uint8]:
+    store = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}})
+    return np.asarray(store.result().read().result())
+
+
+@each_ending
+def test_nothing_but_image_and_model_decides_a_byte(
+    ending: str, cli: Cli, tmp_path: Path, model: Path, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles, batch and blocks change no pixel, shards and jobs no byte. The tile edge is in the metadata."""
+    options = (*write(*KINDS[ending]), "-m", model)
+    whole = tmp_path / f"whole{ending}"
+    assert cli("segment", large, *options, "--tile", 196, "-o", whole).code == 0
+    monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 192)
+    for shard in ("1/2", "0/2"):
+        done = cli("segment", large, *options, "--tile", 196, "--batch", 2, "-o", tmp_path / "run", "--shard", shard)
+        assert done.code == 0, done.err
+    joined = tmp_path / f"joined by another name{ending}"
+    done = cli("stitch", tmp_path / "run", "-o", joined)
+    assert done.code == 0, done.err
+    assert content(joined) == content(whole)
+    assert str(tmp_path).encode() not in b"".join(content(whole).values())
+
+
+@each_ending
+def test_a_write_that_was_stopped_is_done_again(
+    ending: str, cli: Cli, tmp_path: Path, model: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies while it writes leaves the run directory; the same command makes the same bytes."""
+    options = (*write(*KINDS[ending]), "-m", model)
+    whole, out = tmp_path / f"whole{ending}", tmp_path / f"again{ending}"
+    assert cli("segment", image, *options, "-o", whole).code == 0
+
+    class PowerCut(BaseException):
+        pass
+
+    def die(self: BlockReader, box: object) -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(BlockReader, "read_box", die)
+        cli("segment", image, *options, "-o", out)
+    assert not out.exists() and out.with_name(f"{out.name}.run").is_dir()
+    done = cli("segment", image, *options, "-o", out, "--json")
+    assert done.code == 0 and json.loads(done.out)["blocks_computed"] == 0, done.err
+    assert content(out) == content(whole)
+    assert sorted(tmp_path.iterdir()) == sorted([image, whole, out])
+
+
+def test_both_kinds_are_those_of_two_runs(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    for kinds in (("classes",), ("probabilities",), ("classes", "probabilities")):
+        for ending in (".ome.tif", ".zarr"):
+            done = cli(
+                "segment", image, "-m", model, *write(*kinds), "-o", tmp_path / f"{len(kinds)}{kinds[0]}{ending}"
+            )
+            assert done.code == 0, done.err
+    classes, probabilities = (tifffile.imread(tmp_path / f"1{kind}.ome.tif") for kind in ("classes", "probabilities"))
+    assert np.abs(probabilities.astype(int).sum(0) - 255).max() <= 1 and set(np.unique(classes)) == {0, 1}
+    with tifffile.TiffFile(tmp_path / "2classes.ome.tif") as tif:
+        assert np.array_equal(tif.series[0].asarray(), probabilities)
+        assert np.array_equal(tif.series[1].asarray(), classes)
+    assert np.array_equal(zarr_array(tmp_path / "1classes.zarr" / "0"), classes)
+    assert np.array_equal(zarr_array(tmp_path / "2classes.zarr" / "0"), probabilities)
+    assert np.array_equal(zarr_array(tmp_path / "2classes.zarr" / "labels" / "classes" / "0"), classes)
+
+
+def test_pixel_size_is_carried(cli: Cli, tmp_path: Path, model: Path, large: Path) -> None:
+    assert cli("segment", large, "-m", model, "-o", tmp_path / "mask.ome.tif").code == 0
+    with tifffile.TiffFile(tmp_path / "mask.ome.tif") as tif:
+        xml = str(tif.ome_metadata)
+    assert 'PhysicalSizeX="0.5"' in xml and 'PhysicalSizeY="1.0"' in xml
+
+
+@pytest.mark.parametrize("name", ["both.tif", "both.png"])
+def test_both_need_a_format_that_holds_both(name: str, cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    done = cli("segment", image, "-m", model, *write("classes", "probabilities"), "-o", tmp_path / name)
+    assert done.code == 2 and ".ome.tif" in done.err and done.err.count("\n") == 1, done.err
+    assert list(tmp_path.iterdir()) == [image]
+
+
+def test_a_zarr_directory_is_replaced_when_asked(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    out = tmp_path / "mask.ome.zarr"
+    assert cli("segment", image, "-m", model, "-o", out).code == 0
+    done = cli("segment", image, "-m", model, "-o", out)
+    assert done.code == 3 and "--overwrite" in done.err and done.err.count("\n") == 1, done.err
+    done = cli("segment", image, "-m", model, *write("probabilities"), "-o", out, "--overwrite")
+    assert done.code == 0 and zarr_array(out / "0").shape == (2, 150, 170), done.err
+    for place in (tmp_path / "precious.zarr", tmp_path / "file.zarr"):
+        if place.stem == "file":
+            place.write_text("x")
+        else:
+            place.mkdir()
+            (place / "thesis.txt").write_text("years of work")
+        before = content(place)
+        done = cli("segment", image, "-m", model, "-o", place, "--overwrite")
+        assert done.code == 3 and "no Zarr directory" in done.err and done.err.count("\n") == 1, done.err
+        assert content(place) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@each_ending
+def test_a_read_only_directory(ending: str, cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    place = tmp_path / "locked"
+    place.mkdir()
+    place.chmod(0o500)
+    done = cli("segment", image, "-m", model, "-o", place / f"mask{ending}")
+    assert done.code == 3 and "no permission" in done.err and done.err.count("\n") == 1, done.err

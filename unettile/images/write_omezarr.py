@@ -1,0 +1,145 @@
+"""Writing OME-Zarr 0.5: a Zarr v3 directory of sharded arrays, one for each level, with multiscales metadata.
+
+The first layer is the image. A further one, of class numbers, is a label image of it, `labels/<name>`, as the format
+has it; alone, class numbers are the image, and carry the label image's metadata at the root.
+
+A file (a shard) holds what one piece of the image gives of a level: 4096² px of a class mask's largest resolution, in
+compressed chunks of 512² that are read one by one. That keeps 100,000² px below 3,000 files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from unettile.images.canvas import TILE_EDGE, Canvas, Layer, Reader
+from unettile.images.pyramid import Pyramid
+from unettile.limits import count_threads
+
+VERSION = "0.5"
+METADATA_KEY = "unettile"
+"""Attribute of the root that holds the canvas's metadata."""
+
+_ZSTD = ZstdCodec(level=3, checksum=True)
+
+
+def check_omezarr(canvas: Canvas) -> None:
+    """Take every canvas: an OME-Zarr holds them all."""
+
+
+def write_omezarr(path: Path, canvas: Canvas, read: Reader) -> None:
+    """Write an OME-Zarr directory.
+
+    Chunks of zeros are written, too: one that is absent was lost.
+
+    Args:
+        path: the directory, empty; a temporary one, so that its final name never shows half of it.
+        canvas: what to write.
+        read: gives the pixels of a box; each pixel is asked for once, at most PIECE_BYTES or one tile at a time.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    assert all(layer.channels == 1 for layer in canvas.layers[1:]), "a label image has one channel"
+    pyramid = Pyramid(canvas)
+    root = zarr.create_group(path, zarr_format=3)
+    groups = [root]
+    if len(canvas.layers) > 1:
+        labels = root.create_group("labels")
+        labels.attrs.update({"ome": {"version": VERSION, "labels": [layer.name for layer in canvas.layers[1:]]}})
+        groups += [labels.create_group(layer.name) for layer in canvas.layers[1:]]
+    arrays = []
+    for group, layer in zip(groups, canvas.layers, strict=True):
+        attributes = {"ome": _metadata(canvas, layer, pyramid, is_label=group is not root)}
+        group.attrs.update(attributes | ({METADATA_KEY: json.loads(canvas.description)} if group is root else {}))
+        arrays.append([_create(group, canvas, layer, pyramid, level) for level in range(len(pyramid.shapes))])
+    with zarr.config.set({"async.concurrency": count_threads()}):  # how many chunks are compressed at once
+        for level, box, pixels in pyramid.stream(read):
+            for layer, levels in zip(canvas.layers, arrays, strict=True):
+                planes = pixels[canvas.planes(layer)]
+                levels[level][(..., *box.slices)] = planes if layer.channels > 1 else planes[0]
+
+
+def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, level: int) -> zarr.Array[Any]:
+    height, width = pyramid.shapes[level]
+    edge = pyramid.part_edge(level)
+    shard = tuple(min(edge, -(-length // TILE_EDGE) * TILE_EDGE) for length in (height, width))
+    several = layer.channels > 1
+    return group.create_array(
+        str(level),
+        shape=(layer.channels, height, width) if several else (height, width),
+        chunks=(1, TILE_EDGE, TILE_EDGE) if several else (TILE_EDGE, TILE_EDGE),
+        shards=(layer.channels, *shard) if several else shard,
+        dtype=canvas.dtype.name,
+        compressors=_ZSTD,
+        fill_value=0,
+        dimension_names=("c", "y", "x") if several else ("y", "x"),
+        config={"write_empty_chunks": True},
+    )
+
+
+def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, is_label: bool) -> dict[str, Any]:
+    """Return the OME metadata of a layer's group."""
+    several = layer.channels > 1
+    unit = {} if canvas.pixel_size_um is None else {"unit": "micrometer"}
+    axes: list[dict[str, str]] = [{"name": axis, "type": "space", **unit} for axis in "yx"]
+    multiscale = {
+        "name": layer.name,
+        "axes": [{"name": "c", "type": "channel"}, *axes] if several else axes,
+        "datasets": [
+            {"path": str(level), "coordinateTransformations": _transformations(canvas, layer, level)}
+            for level in range(len(pyramid.shapes))
+        ],
+        "type": layer.reduction,
+    }
+    found: dict[str, Any] = {"version": VERSION, "multiscales": [multiscale]}
+    if several and canvas.dtype.kind == "u":
+        most = int(np.iinfo(canvas.dtype).max)
+        found["omero"] = {"channels": [_channel(layer, number, most) for number in range(layer.channels)]}
+    elif layer.names or layer.colours or is_label:
+        found["image-label"] = _image_label(layer, is_label)
+    return found
+
+
+def _transformations(canvas: Canvas, layer: Layer, level: int) -> list[dict[str, Any]]:
+    """Return scale and translation of a level: the centre of its first pixel lies amid those of level 0 under it."""
+    size = canvas.pixel_size_um or (1.0, 1.0)
+    origin = canvas.offset_um or (0.0, 0.0)
+    leading = [] if layer.channels == 1 else [1.0]
+    scale = [*leading, *(edge * 2.0**level for edge in size)]
+    shift = [start + edge * (2**level - 1) / 2 for start, edge in zip(origin, size, strict=True)]
+    return [
+        {"type": "scale", "scale": scale},
+        {"type": "translation", "translation": [*(0.0 for _ in leading), *shift]},
+    ]
+
+
+def _channel(layer: Layer, number: int, most: int) -> dict[str, Any]:
+    """Return how a viewer should show a channel; one whose colour is black is shown in white."""
+    colour = layer.colours[number] if layer.colours and any(layer.colours[number]) else (255, 255, 255)
+    return {
+        "label": layer.names[number] if layer.names else str(number),
+        "color": "{:02X}{:02X}{:02X}".format(*colour),
+        "active": True,
+        "window": {"min": 0, "max": most, "start": 0, "end": most},
+    }
+
+
+def _image_label(layer: Layer, is_label: bool) -> dict[str, Any]:
+    """Return colours and names of the numbers; 0, the background, is transparent so that an image shows under it."""
+    found: dict[str, Any] = {}
+    if layer.colours:
+        found["colors"] = [
+            {"label-value": number, "rgba": [*colour, 255 if number else 0]}
+            for number, colour in enumerate(layer.colours)
+        ]
+    if layer.names:
+        found["properties"] = [{"label-value": number, "name": name} for number, name in enumerate(layer.names)]
+    if is_label:
+        found["source"] = {"image": "../../"}
+    return found
