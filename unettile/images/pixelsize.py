@@ -80,7 +80,8 @@ def tiff_facts(tif: Any, number: int, page: Any) -> Facts:
     if aperio:
         mpp = _number(aperio.group(1))
         return Facts(believable(mpp, mpp))
-    spacing = re.search(r'DICOM_PIXEL_SPACING"[^>]*>\s*"?([0-9.eE+-]+)"?\s+"?([0-9.eE+-]+)', first)
+    plain = first.replace("&quot;", '"')
+    spacing = re.search(r'DICOM_PIXEL_SPACING"[^>]*>\s*"?([0-9.eE+-]+)"?\s+"?([0-9.eE+-]+)', plain)
     if spacing and tif.is_philips:
         height, width = (in_micrometres(value, "mm") for value in spacing.groups())
         return Facts(believable(height, width))

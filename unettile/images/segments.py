@@ -40,12 +40,15 @@ class SegmentReader:
         file_size: bytes.
         cache: of the slide that the page is a part of.
         plane: of a stack whose planes follow each other in the file after those of the page, the one to read.
+        fill: what a missing segment is full of; None for what the page says, or 0.
 
     Raises:
         Damaged: the table of segments is incomplete, points past the end of the file, or a segment is too large.
     """
 
-    def __init__(self, page: Any, file: BinaryIO, file_size: int, cache: Cache, plane: int = 0) -> None:
+    def __init__(
+        self, page: Any, file: BinaryIO, file_size: int, cache: Cache, plane: int = 0, fill: int | None = None
+    ) -> None:
         # Page is Any: tifffile's pages and frames share attributes, but no declared type.
         key = page.keyframe
         self._page = page
@@ -75,7 +78,7 @@ class SegmentReader:
         )
         self._tiled = tiled
         self._alone = self._raw and self._down * self._across * self.planes == 1  # its byte count is often left at 0
-        self._fill = key.nodata
+        self._fill = key.nodata if fill is None else fill
         self._offsets, self._counts = page.dataoffsets, page.databytecounts
         if plane > 0:
             self._follow(plane)

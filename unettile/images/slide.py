@@ -126,16 +126,17 @@ def open_slide(path: Path, view: View = FIRST) -> Slide:
         raise InputError(f"{path}: {error}") from error
 
 
-def open_labels(path: Path) -> Slide:
-    """Open a label image: as `open_slide`, but with the stored numbers, which are the labels.
+def open_labels(path: Path, view: View = FIRST) -> Slide:
+    """Open a label image: as `open_slide`, but with the stored numbers, which are the labels, and never resampled.
 
     A palette image gives its indices, a bilevel one 0 and 1.
 
     Raises:
         InputError: as `open_slide`.
     """
+    assert view.mpp is None, "a mean of labels is no label"
     try:
-        return _open(path, FIRST, as_stored=True)
+        return _open(path, view, as_stored=True)
     except NoSuchImage as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -84,7 +84,10 @@ class TiffSlide:
         key = plane.pages[0].keyframe
         _check_page(key)
         cache = Cache()
-        self._readers = [SegmentReader(page, self._file, size, cache, plane.within) for page in plane.pages]
+        white = self._tif.is_philips and key.samplesperpixel == 3  # what it did not scan it does not store
+        self._readers = [
+            SegmentReader(page, self._file, size, cache, plane.within, 255 if white else None) for page in plane.pages
+        ]
         self._readers[0].probe()
         self.shape = levels[level].shape
         self.pixel_size_um = levels[level].pixel_size_um

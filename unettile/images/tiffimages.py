@@ -5,7 +5,9 @@ pages --tifffile--> series --here--> images --View--> level --View--> the pages 
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +81,7 @@ def find_images(tif: Any) -> list[TiffImage]:
         return [TiffImage((_Lone(tif.pages.first),), False, 0)]
     if not series:
         raise Damaged("it holds no image")
+    _check_promise(tif, series)
     overviews = _scn_overviews(tif) if tif.is_scn else frozenset()
     images: list[TiffImage] = []
     for number, one in enumerate(series):
@@ -145,6 +148,25 @@ class _Lone:
         self.keyframe = page
         self.pages = [page]
         self.axes, self.shape = page.axes, page.shape
+
+
+def _check_promise(tif: Any, series: Sequence[Any]) -> None:
+    """Refuse a stack of one page that ends too early: tifffile takes what is left of it for an image by itself.
+
+    Raises:
+        Damaged: planes are missing.
+    """
+    text = str(tif.pages.first.description or "")
+    if len(tif.pages) > 1 or len(series) != 1:
+        return
+    promised = 1
+    stated = re.search(r"^images=(\d+)$", text, re.MULTILINE)
+    if text.startswith("ImageJ=") and stated:
+        promised = int(stated.group(1)) * math.prod(tif.pages.first.shape)
+    elif text.startswith("{") and '"truncated": true' in text and tif.is_shaped:
+        promised = math.prod(json.loads(text)["shape"])
+    if promised > math.prod(series[0].shape):
+        raise Damaged("it is truncated: planes that its description announces are missing; get a complete copy")
 
 
 def _depth_axis(axes: Sequence[str]) -> str:
