@@ -49,7 +49,9 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def finish_step_first(notice: str = "", grace_s: float = 0.0) -> Iterator[ShouldStop]:
+def finish_step_first(
+    notice: str = "", grace_s: float = 0.0, also: tuple[signal.Signals, ...] = ()
+) -> Iterator[ShouldStop]:
     """Note SIGINT and SIGTERM in a flag that the run asks for between two steps.
 
     A second signal unwinds at once, as in `stop_at_once`; a third kills, should the unwinding hang.
@@ -57,10 +59,14 @@ def finish_step_first(notice: str = "", grace_s: float = 0.0) -> Iterator[Should
     Args:
         notice: a line for stderr when the first signal comes.
         grace_s: after so many seconds the run unwinds, whatever it is at; 0 lets it take its time.
+        also: signals that are noted, too, but count once however often they come: SIGUSR1, by which batch systems tell
+            that the time is nearly over.
     """
     asked: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
+        if asked and signum in also:
+            return
         asked.append(signum)
         if len(asked) == 1:
             _tell(f"\n{notice}\n" if notice else "")
@@ -74,7 +80,7 @@ def finish_step_first(notice: str = "", grace_s: float = 0.0) -> Iterator[Should
     def enough(signum: int, frame: FrameType | None) -> None:
         raise StopNow(asked[0])
 
-    with _handled_by(note), _handled_by(enough, (signal.SIGALRM,) if grace_s else ()):
+    with _handled_by(note, (*SIGNALS, *also)), _handled_by(enough, (signal.SIGALRM,) if grace_s else ()):
         try:
             yield lambda: asked[0] if asked else None
         finally:

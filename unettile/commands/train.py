@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,7 +126,7 @@ def train(
         start=None if start is None else load_checkpoint(find_model(start)),
     )
     with (
-        finish_step_first("stopping after this step; the run is saved") as should_stop,
+        finish_step_first("stopping after this step; the run is saved", also=(signal.SIGUSR1,)) as should_stop,
         console.steps("training") as show,
     ):
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -130,10 +131,20 @@ class _Run:
             self._restore()
 
     def go(self, on_progress: Callable[[TrainProgress], None], should_stop: Callable[[], int | None]) -> TrainResult:
+        if not self._is_over():
+            with closing(self._batches()) as batches:  # closed at once, or workers would outlive what is raised here
+                self._train(batches, on_progress, should_stop)
+        return self._finish()
+
+    def _train(
+        self,
+        batches: Iterator[Any],
+        on_progress: Callable[[TrainProgress], None],
+        should_stop: Callable[[], int | None],
+    ) -> None:
         run = self.recipe.run
         steps = run.epochs * run.steps_per_epoch
         recent: list[float] = []
-        batches = iter(()) if self._is_over() else self._batches()
         for batch in batches:
             if isinstance(batch, InputError):
                 raise batch
@@ -148,9 +159,8 @@ class _Run:
             if self._is_over():
                 break
             self._stop_if_asked(signum)
-        return self._finish()
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Generator[Any, None, None]:
         run = self.recipe.run
         samples = Samples(self.training, self.recipe, self.lost, self.class_weights)
         world, rank = self.fabric.world_size, self.fabric.global_rank
@@ -170,8 +180,10 @@ class _Run:
             pin_memory=self.fabric.device.type == "cuda",
         )
         placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        assert not isinstance(placed, list)
-        return iter(placed)
+        try:
+            yield from placed
+        finally:
+            samples.close()
 
     def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor) -> float:
         """Take one step of the optimiser; return the loss of this process's share of the batch."""

@@ -120,6 +120,12 @@ class PairReader:
             oldest.close()
         return found
 
+    def close(self) -> None:
+        for kept in (self._held, self._open):
+            while kept:
+                kept.popitem()[1].close()
+        self._bytes = 0
+
     def __getstate__(self) -> dict[str, Any]:
         return {"_labels": self._labels, "_limit": self._limit}  # open files do not travel to other processes
 

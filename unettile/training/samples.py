@@ -63,6 +63,10 @@ class Samples(Dataset[Sample | InputError]):
         except InputError as error:
             return error
 
+    def close(self) -> None:
+        """Close the files that this process has open."""
+        self._reader.close()
+
     def _window(self, rng: np.random.Generator, opened: OpenPair, scaling: Scaling, warp: Warp) -> NDArray[np.float32]:
         recipe = self._recipe
         box, y, x = _touched(warp.centre(recipe.run.output_edge + 2 * self._lost), opened.shape)

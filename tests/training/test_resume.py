@@ -1,0 +1,145 @@
+"""Runs that stop, are killed, or are shared by processes give what one run that goes through would have given."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.runs import RECIPE, make_job, run
+from unettile.errors import Incomplete, InputError, Interrupted
+from unettile.training.loop import TrainResult
+from unettile.training.parts import LossPart, OptimizerPart
+from unettile.training.recipe import NetworkPart
+from unettile.training.state import TrainingFolder
+
+# everything that a run carries from step to step: dropout, two moments, an average, a rate that follows from the log
+RICH = replace(
+    RECIPE,
+    network=NetworkPart(config=RECIPE.network.config | {"dropout": 0.3}),
+    loss=LossPart(dice=0.5, focal=0.5),
+    optimizer=OptimizerPart(name="adam", learning_rate=1e-2, warmup_steps=2, schedule="plateau", patience=1),
+    run=replace(RECIPE.run, epochs=4, steps_per_epoch=2, batch=4, accumulate=2, ema=0.8),
+)
+
+
+class Killed(BaseException):
+    """Ends a run without a word, as SIGKILL does."""
+
+
+def same_rows(one: TrainResult, other: TrainResult) -> bool:
+    return [replace(row, seconds=0) for row in one.rows] == [replace(row, seconds=0) for row in other.rows]
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, at: int) -> None:
+    whole, _ = run(make_job(data, RICH, "whole"))
+    with pytest.raises(Interrupted) as stopped:
+        run(make_job(data, RICH, "stopped"), lambda step: signal.SIGTERM if step == at else None)
+    assert stopped.value.exit_code == 143
+    assert not (data / "stopped.safetensors").exists()
+    with pytest.raises(InputError, match="--resume"):
+        run(make_job(data, RICH, "stopped"))
+    resumed, _ = run(replace(make_job(data, RICH, "stopped"), resume=True))
+    assert resumed.checkpoint.sha256 == whole.checkpoint.sha256
+    assert same_rows(resumed, whole)
+    assert whole.rows[-1].learning_rate < 1e-2 or whole.rows == sorted(whole.rows, key=lambda r: -r.validation_loss)
+
+
+def test_a_run_that_was_killed_again_and_again_equals_an_uninterrupted_one(data: Path) -> None:
+    whole, _ = run(make_job(data, RICH, "whole"))
+
+    def kill(step: int) -> int | None:
+        if step == 3:
+            raise Killed
+        return None
+
+    for _ in range(2):  # epochs have two steps: each attempt gets one further
+        with pytest.raises(Killed):
+            run(replace(make_job(data, RICH, "killed"), resume=True), kill)
+    resumed, _ = run(replace(make_job(data, RICH, "killed"), resume=True))
+    assert resumed.checkpoint.sha256 == whole.checkpoint.sha256 and same_rows(resumed, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_sigkill_at_random_moments_changes_nothing(data: Path) -> None:
+    (data / "recipe.toml").write_text(replace(RICH, run=replace(RICH.run, epochs=12)).to_toml())
+
+    def command(name: str) -> list[str]:
+        files = [str(data / "images"), str(data / "labels"), "-o", str(data / f"{name}.safetensors")]
+        options = ["--recipe", str(data / "recipe.toml"), "--resume", "--overwrite", "--validation", "0.34"]
+        return [sys.executable, "-m", "unettile", "train", *files, *options, "--precision", "fp32"]
+
+    assert subprocess.run(command("whole"), capture_output=True).returncode == 0
+    rng, kills = np.random.default_rng(0), 0
+    for _ in range(40):
+        with subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, process_group=0) as process:
+            try:
+                code = process.wait(timeout=float(rng.uniform(4, 12)))
+                assert code == 0
+                break
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                kills += 1
+    assert kills > 0
+    assert (data / "killed.safetensors").read_bytes() == (data / "whole.safetensors").read_bytes()
+
+
+def test_sigusr1_saves_and_asks_to_be_run_again(data: Path) -> None:
+    with pytest.raises(Incomplete, match="SIGUSR1 came after step 2: the run is saved"):
+        run(make_job(data), lambda step: signal.SIGUSR1 if step == 2 else None)
+    assert TrainingFolder.beside(data / "model.safetensors").has_state
+
+
+def test_a_time_limit_saves_and_says_how_to_go_on(data: Path) -> None:
+    with pytest.raises(Incomplete, match="after step 1: the run is saved; give the same command with --resume"):
+        run(replace(make_job(data), max_seconds=0))
+    assert TrainingFolder.beside(data / "model.safetensors").has_state
+    assert not (data / "model.safetensors").exists()
+
+
+def test_resuming_with_another_recipe_or_a_damaged_state_is_refused(data: Path) -> None:
+    with pytest.raises(Incomplete):
+        run(replace(make_job(data), max_seconds=0))
+    changed = replace(RECIPE, run=replace(RECIPE.run, seed=7))
+    with pytest.raises(InputError, match=r"recipe.run.seed was 0, is 7"):
+        run(replace(make_job(data, changed), resume=True))
+    state = data / "model.training" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(InputError, match="is damaged"):
+        run(replace(make_job(data), resume=True))
+
+
+def test_two_processes_follow_the_curve_of_one(data: Path) -> None:
+    """The same global batch, shared by two processes with gloo: equal up to the order of float32 sums.
+
+    Batch norm and dropout are left out: on CPUs each process has its own statistics and drops its own.
+    """
+    recipe = replace(RICH, network=NetworkPart(config={"widths": [4, 6, 8]}))
+    one, _ = run(make_job(data, recipe, "one"))
+    (data / "job.json").write_text(json.dumps(recipe.to_dict()))
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29611", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([*command, str(data)], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = [line.split(",") for line in (data / "two.training" / "log.csv").read_text().splitlines()[1:]]
+    for column, name in ((2, "training_loss"), (3, "validation_loss"), (4, "iou")):
+        assert [float(row[column]) for row in two] == pytest.approx([getattr(row, name) for row in one.rows], rel=1e-3)
+
+
+def test_ranks_come_from_the_launcher_alone(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch job that asked for several tasks is not a distributed run; nor does an srun on the PATH matter."""
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("shutil.which", lambda name, *rest: f"/usr/bin/{name}")
+    result, losses = run(make_job(data))
+    assert result.best is not None and len(losses) > 0
