@@ -66,6 +66,7 @@ def carve_gaps(labels: NDArray[Any], gap: int) -> NDArray[Any]:
     if half == 0:
         return carved
     height, width = labels.shape
+    cells = labels != 0
     for dy in range(min(half, height - 1) + 1):
         for dx in range(-min(half, width - 1), min(half, width - 1) + 1):
             if (dy == 0 and dx <= 0) or dy * dy + dx * dx >= (half + 1) ** 2:
@@ -73,7 +74,10 @@ def carve_gaps(labels: NDArray[Any], gap: int) -> NDArray[Any]:
             # Every pixel and its neighbour at (dy, dx), over the part of the map where both exist.
             here = np.s_[: height - dy, max(0, -dx) : width - max(0, dx)]
             there = np.s_[dy:, max(0, dx) : width - max(0, -dx)]
-            other = (labels[here] != labels[there]) & (labels[here] != 0) & (labels[there] != 0)
-            carved[here][other] = 0
-            carved[there][other] = 0
+            other = labels[here] != labels[there]
+            other &= cells[here]
+            other &= cells[there]
+            if other.any():  # most parts of a map have no cells that touch
+                carved[here][other] = 0
+                carved[there][other] = 0
     return carved

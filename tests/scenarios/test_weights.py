@@ -17,9 +17,12 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from unettile.box import Box
 from unettile.cli import run
+from unettile.images.slide import list_images, open_slide
 from unettile.labels import carve_gaps
-from unettile.weightmap import balanced_class_weights, weight_map
+from unettile.weighting.preview import CELL
+from unettile.weightmap import balanced_class_weights, border_term, weight_map
 
 Weights = Callable[..., tuple[int, dict[str, Any], str]]
 
@@ -101,6 +104,61 @@ def test_a_file_gives_a_file_with_the_options_applied(folder: Path, tmp_path: Pa
 def test_the_default_place_of_a_file_is_beside_it(folder: Path, weights: Weights) -> None:
     assert weights(folder / "a.tif")[0] == 0
     assert (folder / "a_weights.tif").is_file()
+
+
+def test_half_precision_is_the_map_rounded(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    for dtype in ("float32", "float16"):
+        exit_code, result, _ = weights(folder / "a.tif", "-o", tmp_path / f"{dtype}.tif", "--dtype", dtype)
+        assert (exit_code, result["dtype"]) == (0, dtype)
+    half = tifffile.imread(tmp_path / "float16.tif")
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half, tifffile.imread(tmp_path / "float32.tif").astype(np.float16))
+    exit_code, _, said = weights(folder / "a.tif", "-o", tmp_path / "w.ome.tif", "--dtype", "float16")
+    assert exit_code == 2
+    assert "holds no float16" in said
+
+
+def test_an_ome_tiff_holds_the_same_map(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    for name in ("w.tif", "w.ome.tif"):
+        assert weights(folder / "a.tif", "-o", tmp_path / name)[0] == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "w.ome.tif"), tifffile.imread(tmp_path / "w.tif"))
+
+
+def test_sigma_in_the_unit_of_the_pixel_size(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    options = ("--sigma", "1.5", "--pixel-size", "0.5,0.25", "--class-weights", "none")
+    exit_code, result, _ = weights(folder / "b.tif", "-o", tmp_path / "w.tif", *options)
+    assert (exit_code, result["pixel_size"]) == (0, [0.5, 0.25])
+    expected = weight_map(tifffile.imread(folder / "b.tif"), 10, 1.5, pixel_size=(0.5, 0.25))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "w.tif"), expected)
+
+
+def test_a_preview_shows_cells_and_borders_in_colour(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    assert weights(folder / "a.tif", "-o", tmp_path / "w.tif", "--preview")[0] == 0
+    with open_slide(tmp_path / "w_preview.png") as slide:
+        picture = slide.read(Box.of_shape(slide.shape))
+    labels, shown = tifffile.imread(folder / "a.tif"), picture.astype(int).sum(axis=-1)
+    assert picture.shape == (*labels.shape, 3)
+    assert (picture[labels > 0] == CELL).all()
+    term = border_term(labels)
+    assert shown[term == term.max()].min() > 400 > shown[(labels == 0) & (term < 0.1)].max()
+
+
+def test_previews_of_a_folder_do_not_pass_for_maps(folder: Path, weights: Weights) -> None:
+    assert weights(folder, "--preview")[0] == 0
+    out = folder.with_name("labels_weights")
+    assert [path.name for path in list_images(out)] == ["a.tif", "b.tif", "c.tif"]
+    assert sorted(path.name for path in (out / "previews").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_the_preview_of_a_large_map_shows_the_highest_weights(tmp_path: Path, weights: Weights) -> None:
+    labels = np.zeros((300, 5000), np.uint8)
+    labels[:, 2500], labels[:, 2502] = 1, 2
+    tifffile.imwrite(tmp_path / "wide.tif", labels)
+    assert weights(tmp_path / "wide.tif", "--preview")[0] == 0
+    with open_slide(tmp_path / "wide_weights_preview.png") as slide:
+        assert slide.shape == (100, 1667)
+        bright = slide.read(Box(0, 0, 100, 1667)).astype(int).sum(axis=-1) > 500
+    assert bright.all(axis=0).nonzero()[0].tolist() == [2501 // 3]
 
 
 def test_maps_larger_than_a_tile_do_not_show_their_pieces(tmp_path: Path, weights: Weights) -> None:
@@ -253,9 +311,22 @@ def test_nothing_to_read_is_refused(tmp_path: Path, weights: Weights, command: s
 
 @pytest.mark.parametrize(
     "options",
-    [("--sigma", "0"), ("--sigma", "-1"), ("--sigma", "nan"), ("--w0", "-1"), ("--gap", "-1"), ("--sigma", "x")],
+    [
+        ("--sigma", "0"),
+        ("--sigma", "-1"),
+        ("--sigma", "nan"),
+        ("--sigma", "x"),
+        ("--w0", "-1"),
+        ("--gap", "-1"),
+        ("--dtype", "float64"),
+        ("--dtype", "float16", "--w0", "65000"),
+        ("--pixel-size", "1"),
+        ("--pixel-size", "1,x"),
+        ("--pixel-size", "1,0"),
+        ("--pixel-size", "1,1,1"),
+    ],
 )
-def test_numbers_out_of_range_are_wrong_usage(folder: Path, weights: Weights, options: tuple[str, str]) -> None:
+def test_numbers_out_of_range_are_wrong_usage(folder: Path, weights: Weights, options: tuple[str, ...]) -> None:
     exit_code, _, said = weights(folder, *options)
     assert exit_code == 2
     assert len(said.splitlines()) == 1
@@ -269,9 +340,9 @@ def test_outputs_that_do_not_fit_the_input_are_wrong_usage(folder: Path, tmp_pat
         (folder, file, "is a file"),
         (folder, folder, "is itself a label image"),
         (folder / "a.tif", folder / "a.tif", "is itself a label image"),
-        (folder / "a.tif", tmp_path, "ends with .tif"),
+        (folder / "a.tif", tmp_path, "is a folder"),
         (folder / "a.tif", tmp_path / "w.png", "ends with .tif"),
-        (folder / "a.tif", tmp_path / "w.ome.tif", "ends with .tif"),
+        (folder / "a.tif", tmp_path / "w.jpg", "cannot tell the format"),
     ):
         exit_code, _, said = weights(labels, "-o", out, "--overwrite")
         assert exit_code == 2, (labels, out)

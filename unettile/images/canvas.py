@@ -20,7 +20,7 @@ TILE_EDGE = 512
 PIECE_BYTES = 2**25
 """Pixels asked for at once, in bytes; at least one tile."""
 
-_DTYPES = ("uint8", "uint16", "uint32", "float32")
+_DTYPES = ("uint8", "uint16", "uint32", "float16", "float32")
 _REDUCTIONS = ("majority", "mean", "none")
 
 Reader = Callable[[Box], NDArray[Any]]
@@ -68,7 +68,7 @@ class Canvas:
     Args:
         shape: height and width, px.
         layers: one or more images of that shape.
-        dtype: uint8, uint16, uint32 or float32.
+        dtype: uint8, uint16, uint32, float16 or float32.
         pixel_size_um: height and width of a pixel, micrometres, if known.
         offset_um: where the first pixel lies (y, x), micrometres, if known.
         metadata: JSON, written into the file.

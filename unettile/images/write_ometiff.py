@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from unettile.errors import UsageError
 from unettile.images.canvas import Canvas, Reader
 from unettile.images.pyramid import Pyramid
 from unettile.images.tiffdirectory import Page
@@ -12,7 +15,13 @@ from unettile.images.write_tiff import level_pixel_size, write_tiles
 
 
 def check_ometiff(canvas: Canvas) -> None:
-    """Take every canvas: an OME-TIFF holds them all."""
+    """Refuse what an OME-TIFF cannot hold.
+
+    Raises:
+        UsageError: floats of 16 bits, for which OME has no name.
+    """
+    if canvas.dtype == np.float16:
+        raise UsageError("an OME-TIFF holds no float16: use float32, or a name ending in .tif alone")
 
 
 def write_ometiff(path: Path, canvas: Canvas, read: Reader) -> None:

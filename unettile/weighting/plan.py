@@ -1,0 +1,226 @@
+"""The plan of a set of weight maps: which file gives which, with which weights; refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from unettile import __version__
+from unettile.errors import InputError, UsageError
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import format_of
+from unettile.images.slide import image_stem, is_folder, list_images, open_labels
+from unettile.weighting import OnProgress
+from unettile.weighting.survey import LabelFile, survey
+from unettile.weightmap import Border, balanced_weights
+
+DTYPES = ("float32", "float16")
+PREVIEWS = "previews"
+"""Folder of the pictures of a folder of maps; beside them they would be taken for maps."""
+
+_HALF_LIMIT = 60_000  # a 16-bit float ends at 65504, and the class weight comes on top
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """What decides a weight map beside the labels.
+
+    Args:
+        border: the second term.
+        balanced: classes count alike over the whole set; otherwise w_c is 1 for both.
+        gap: px of background carved between touching cells before anything else, as training does; ≥ 0.
+        dtype: of the maps, float32 or float16.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    border: Border
+    balanced: bool = True
+    gap: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.gap < 0:
+            raise UsageError(f"gap is {self.gap}: it is a width in px and must be 0 or more")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"dtype {self.dtype!r} is not known: need one of {', '.join(DTYPES)}")
+        if self.dtype == "float16" and self.w0 > _HALF_LIMIT:
+            raise UsageError(f"w0 {self.w0:g} is too much for float16, {_HALF_LIMIT} is the most: use float32")
+
+    @property
+    def w0(self) -> float:
+        return self.border.w0
+
+    @property
+    def margin(self) -> tuple[int, int]:
+        """Rows and columns around a piece of the map within which labels matter."""
+        rows, columns = self.border.reach
+        return rows + self.gap, columns + self.gap
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """What will be written: the set, surveyed, and the class weights that follow from all of it."""
+
+    output: Path
+    weighting: Weighting
+    files: tuple[LabelFile, ...]
+    class_weights: tuple[float, float]
+
+    @property
+    def pixels(self) -> int:
+        return sum(file.pixels for file in self.files)
+
+    @property
+    def cells(self) -> int:
+        return sum(file.cells for file in self.files)
+
+    def canvas(self, file: LabelFile) -> Canvas:
+        """Return the image to write; its metadata has all that decides a pixel, and nothing else."""
+        border = self.weighting.border
+        metadata = {
+            "content": "weight map",
+            "version": __version__,
+            "w0": border.w0,
+            "sigma": border.sigma,
+            "pixel_size": list(border.pixel_size),
+            "gap": self.weighting.gap,
+            "dtype": self.weighting.dtype,
+            "class_weights": list(self.class_weights),
+            "labels": file.fingerprint,
+        }
+        return Canvas(
+            file.shape,
+            (Layer("weights"),),
+            dtype=np.dtype(self.weighting.dtype),
+            pixel_size_um=file.pixel_size_um,
+            metadata=metadata,
+        )
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the output is a folder of maps."""
+        return self.files[0].output != self.output
+
+    def preview_of(self, file: LabelFile) -> Path:
+        """Return where the picture of a map goes."""
+        stem = image_stem(file.output)
+        return (
+            self.output / PREVIEWS / f"{stem}.png" if self.is_folder else self.output.with_name(f"{stem}_preview.png")
+        )
+
+    def make_folders(self, previews: bool) -> None:
+        """Make the folders that the maps go to.
+
+        Raises:
+            InputError: they cannot be made.
+        """
+        if self.is_folder:
+            folder = self.output / PREVIEWS if previews else self.output
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"cannot make {folder}: {(error.strerror or str(error)).lower()}") from error
+
+
+def plan_weight_maps(
+    labels: Path, output: Path | None, weighting: Weighting, overwrite: bool, on_progress: OnProgress
+) -> WeightPlan:
+    """Survey a label image, or a folder of them, and refuse what cannot be done before anything is written.
+
+    Args:
+        labels: a file or a folder.
+        output: a .tif file for a file, a folder for a folder; None for `default_output(labels)`.
+        overwrite: outputs that exist will be replaced. Otherwise they are refused, unless they are a part of this very
+            set, left by a run that was interrupted.
+
+    Raises:
+        UsageError: an output that does not fit the input.
+        InputError: nothing to read, no label maps, or an output that exists.
+    """
+    target = output if output is not None else default_output(labels)
+    pairs = _name_outputs(labels, target)
+    existing = [written for _, written in pairs if written.exists()]
+    if existing and not overwrite and len(existing) == len(pairs):
+        raise InputError(f"{target} is already there: give --overwrite to replace it, or another -o")
+    files: list[LabelFile] = []
+    for path, written in pairs:
+        files.append(survey(path, written, weighting.gap))
+        on_progress(len(files), len(pairs))
+    class_weights = (1.0, 1.0)
+    if weighting.balanced:
+        foreground = sum(file.foreground for file in files)
+        background, cell = balanced_weights((sum(file.pixels for file in files) - foreground, foreground))
+        class_weights = (background, cell)
+    plan = WeightPlan(target, weighting, tuple(files), class_weights)
+    format_of(plan.files[0].output).check(plan.canvas(plan.files[0]))
+    if not overwrite:
+        for file in files:
+            _refuse_foreign(plan, file)
+    return plan
+
+
+def default_output(labels: Path) -> Path:
+    """Return where maps go if nothing is said: beside the labels, with `_weights` in the name.
+
+    >>> default_output(Path("set/cells.png")).as_posix()
+    'set/cells_weights.tif'
+    """
+    named = labels if labels.name not in ("", "..") else labels.resolve()
+    if is_folder(labels):
+        return named.with_name(f"{named.name}_weights")
+    return named.with_name(f"{image_stem(named)}_weights.tif")
+
+
+def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Return each label image and the path of its map."""
+    if not is_folder(labels):
+        with open_labels(labels):  # no such file, or no image: said before anything about the output
+            pass
+        if is_folder(target):
+            raise UsageError(
+                f"-o {target} is a folder: one label image gives one file; name it, say {target / 'w.tif'}"
+            )
+        if target.suffix.lower() == ".png":
+            raise UsageError(f"-o {target}: a PNG holds no weights; need a name that ends with .tif")
+        format_of(target)
+        pairs = [(labels, target)]
+    else:
+        paths = list_images(labels)
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"-o {target} is a file: a folder of label images gives a folder; name one")
+        pairs = [(path, target / f"{image_stem(path)}.tif") for path in paths]
+    sources = {path.resolve() for path, _ in pairs}
+    seen: dict[Path, Path] = {}
+    for path, written in pairs:
+        if written.resolve() in sources:
+            raise UsageError(f"-o {target}: {written} is itself a label image; choose another place")
+        if written in seen:
+            raise InputError(f"{seen[written]} and {path} would give one map, {written.name}: rename one")
+        seen[written] = path
+    return pairs
+
+
+def _refuse_foreign(plan: WeightPlan, file: LabelFile) -> None:
+    """Refuse an output that is there and is not what this run would write."""
+    if not file.output.exists():
+        return
+    found: Any = None
+    with suppress(Exception), tifffile.TiffFile(file.output) as tif:  # whatever it is, it is not ours
+        found = json.loads(tif.pages.first.description)
+    need = json.loads(plan.canvas(file).description)
+    if not isinstance(found, dict) or found.get("content") != need["content"]:
+        raise InputError(f"{file.output} is already there: give --overwrite to replace it, or another -o")
+    differing = sorted(key for key in found.keys() | need.keys() if found.get(key) != need.get(key))
+    if differing:
+        raise InputError(
+            f"{file.output} is already there with other {', '.join(differing)}: give --overwrite to replace it, or "
+            "another -o"
+        )

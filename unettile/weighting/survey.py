@@ -1,0 +1,102 @@
+"""Survey: a label image read once, piece by piece, before anything is written: is it one, and what does it hold?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError
+from unettile.images.slide import Slide, fingerprint, open_labels
+from unettile.labels import carve_gaps, check_labels
+
+BLOCK_EDGE = 2048  # px; bounds the memory of the survey
+ID_LIMIT = 2**20  # ids gathered before they are merged
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """One label image of a set, surveyed.
+
+    Args:
+        labels: the file.
+        output: where its weight map goes.
+        shape: (H, W).
+        pixel_size_um: height and width of a pixel, if the file says.
+        cells: distinct ids above 0.
+        foreground: pixels of cells, after gaps were carved.
+        fingerprint: of the file.
+    """
+
+    labels: Path
+    output: Path
+    shape: tuple[int, int]
+    pixel_size_um: tuple[float, float] | None
+    cells: int
+    foreground: int
+    fingerprint: dict[str, Any]
+
+    @property
+    def pixels(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+
+def survey(labels: Path, output: Path, gap: int) -> LabelFile:
+    """Read a label image once and say what it holds.
+
+    Raises:
+        InputError: unreadable, or no label map.
+    """
+    with open_labels(labels) as slide:
+        if slide.channels != 1:
+            raise InputError(f"{labels} has {slide.channels} channels, a picture: need a label map, one channel of ids")
+        ids, foreground = _Ids(), 0
+        whole = Box.of_shape(slide.shape)
+        for y in range(0, whole.y1, BLOCK_EDGE):
+            for x in range(0, whole.x1, BLOCK_EDGE):
+                box = Box(y, x, y + BLOCK_EDGE, x + BLOCK_EDGE).intersect(whole)
+                near = box.expand(gap).intersect(whole)
+                read = read_labels_in(slide, near)
+                inner = box.relative_to(near).slices
+                ids.add(read[inner])
+                foreground += int(np.count_nonzero(carve_gaps(read, gap)[inner]))
+        size = slide.pixel_size_um
+        return LabelFile(slide.path, output, slide.shape, size, ids.count(), foreground, fingerprint(slide))
+
+
+def read_labels_in(slide: Slide, box: Box) -> NDArray[Any]:
+    """Return the ids (h, w) of a part of a label image.
+
+    Raises:
+        InputError: damaged, or no ids.
+    """
+    return check_labels(slide.read(box), str(slide.path))
+
+
+class _Ids:
+    """Counts distinct ids above 0, in 8 bytes for each."""
+
+    def __init__(self) -> None:
+        self._known: NDArray[Any] = np.empty(0, np.uint64)
+        self._new: list[NDArray[Any]] = []
+        self._waiting = 0
+
+    def add(self, labels: NDArray[Any]) -> None:
+        rows = labels.ravel()
+        starts = rows[np.flatnonzero(rows[1:] != rows[:-1]) + 1]  # cells are wide: few pixels begin a run
+        self._new.append(np.unique(np.append(starts, rows[0])).astype(np.uint64))
+        self._waiting += self._new[-1].size
+        if self._waiting > ID_LIMIT:
+            self._merge()
+
+    def count(self) -> int:
+        self._merge()
+        return int(np.count_nonzero(self._known))
+
+    def _merge(self) -> None:
+        self._known = np.unique(np.concatenate([self._known, *self._new]))
+        self._new, self._waiting = [], 0

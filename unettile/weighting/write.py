@@ -1,0 +1,68 @@
+"""Writing the maps of a plan, one after the other, each piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.images.formats import write_image
+from unettile.images.slide import open_labels
+from unettile.labels import carve_gaps
+from unettile.weighting import OnProgress
+from unettile.weighting.plan import WeightPlan
+from unettile.weighting.preview import Preview
+from unettile.weighting.survey import LabelFile, read_labels_in
+from unettile.weightmap import weight_map
+
+
+def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progress: OnProgress) -> int:
+    """Write the maps of a plan and return how many; without `overwrite`, those that an earlier run wrote are kept.
+
+    Args:
+        preview: also write a picture of each.
+
+    Raises:
+        InputError: a label image that is damaged, or a destination that cannot be written.
+    """
+    plan.make_folders(preview)
+    todo = [file for file in plan.files if overwrite or not file.output.exists()]
+    done = plan.pixels - sum(file.pixels for file in todo)
+    on_progress(done, plan.pixels)
+    for file in todo:
+        before = done
+
+        def on_pixels(pixels: int, before: int = before) -> None:
+            on_progress(before + pixels, plan.pixels)
+
+        _write(plan, file, plan.preview_of(file) if preview else None, on_pixels)
+        done += file.pixels
+    return len(todo)
+
+
+def _write(plan: WeightPlan, file: LabelFile, picture: Path | None, on_pixels: Callable[[int], None]) -> None:
+    weighting, done = plan.weighting, 0
+    preview = Preview(file.shape, weighting.w0, plan.class_weights[0])
+    rows, columns = weighting.margin
+    with open_labels(file.labels) as slide:
+        whole = Box.of_shape(slide.shape)
+
+        def read(box: Box) -> NDArray[Any]:
+            nonlocal done
+            near = Box(box.y0 - rows, box.x0 - columns, box.y1 + rows, box.x1 + columns).intersect(whole)
+            labels = carve_gaps(read_labels_in(slide, near), weighting.gap)
+            border = weighting.border
+            weights = weight_map(labels, border.w0, border.sigma, plan.class_weights, border.pixel_size, threads=None)
+            inner = box.relative_to(near).slices
+            if picture is not None:
+                preview.add(box, labels[inner], weights[inner])
+            done += box.area
+            on_pixels(done)
+            return weights[inner].astype(weighting.dtype, copy=False)
+
+        write_image(file.output, plan.canvas(file), read)
+    if picture is not None:
+        preview.write(picture)
