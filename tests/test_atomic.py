@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from unettile.atomic import atomic_path
+from unettile.atomic import atomic_path, remove_leftovers
 from unettile.errors import InputError
 
 
@@ -52,3 +55,17 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_a_failure_of_another_file_is_not_blamed_on_the_destination(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.bin"):
         (tmp_path / "vanished").read_bytes()
+
+
+def test_leftovers_of_the_dead_are_removed(tmp_path: Path) -> None:
+    final = tmp_path / "a.tif"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = socket.gethostname()
+    gone = tmp_path / f".a.tif.{host}.{dead.pid}.tmp"
+    stay = [tmp_path / f".a.tif.{host}.{os.getpid()}.tmp", tmp_path / f".a.tif.elsewhere-{host}.{dead.pid}.tmp"]
+    stay += [tmp_path / f".b.tif.{host}.{dead.pid}.tmp", tmp_path / f".a.tif.{host}.tmp", final]
+    for path in (gone, *stay):
+        path.write_text("x")
+    remove_leftovers(final)
+    assert sorted(tmp_path.iterdir()) == sorted(stay)

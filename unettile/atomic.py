@@ -99,6 +99,29 @@ def _refusal(error: OSError, final: Path, temporary: Path) -> Exception:
     return error
 
 
+def remove_leftovers(final: Path) -> None:
+    """Remove temporary files for `final` that killed processes of this host left behind."""
+    start = f".{final.name}.{socket.gethostname()}."
+    for path in final.parent.iterdir():
+        if not path.name.startswith(start):
+            continue
+        number, _, ending = path.name[len(start) :].partition(".")
+        endings = ("tmp", "old") if final.exists() else ("tmp",)  # what was moved aside may be all that there is
+        if number.isdigit() and ending in endings and not _is_alive(int(number)):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

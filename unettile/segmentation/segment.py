@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
@@ -112,6 +113,7 @@ def segment_image(
         try:
             with closing(reader):
                 work.do(range(len(plan.blocks)), watch)
+            remove_leftovers(output)
             with BlockReader(run) as blocks:
                 counts = write_output(blocks, output, watch.check)
         except Exception as error:
