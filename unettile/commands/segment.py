@@ -41,6 +41,7 @@ from unettile.commands.slurm import (
     job_threads,
     offer_scripts,
 )
+from unettile.errors import UsageError
 
 
 def segment(
@@ -65,6 +66,22 @@ def segment(
     channel: Channel = None,
     z: Depth = None,
     time: Time = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Segment only where this image, of any resolution, is not 0; elsewhere is background.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    skip_background: Annotated[
+        bool,
+        typer.Option(
+            "--skip-background",
+            help="Segment only what differs from the commonest intensity; elsewhere is background.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     write: Annotated[
         list[Write] | None,
         typer.Option(
@@ -153,6 +170,8 @@ def segment(
 
     deadline = None if max_time is None else monotonic() + parse_duration(max_time)
     channels = parse_channels(channel)
+    if mask is not None and is_batch(images):
+        raise UsageError("--mask takes one image: give a command for each")
     part = None if shard is None else Shard.parse(shard)
     view = View(series, level, mpp, channels, z, time)
     array = None
@@ -179,7 +198,8 @@ def segment(
     if not checkpoint.geometry.exact:
         console.message("this network's context exceeds any margin: tiles may disagree; --verify measures by how much")
     predictor = Predictor(checkpoint, device, precision.value)
-    options = SegmentOptions(tuple(kind.value for kind in write or [Write.CLASSES]), tile, batch, view)
+    kinds = tuple(kind.value for kind in write or [Write.CLASSES])
+    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background)
     if array is not None:
         offer_scripts(array, forecast_shards(array.image, predictor, options, array.shards), threads, console)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from unettile.errors import UsageError
 from unettile.images.view import FIRST, View
@@ -23,6 +24,8 @@ class SegmentOptions:
         output_edge: of a tile, px; None chooses by device.
         batch: windows at once; None chooses by device.
         view: which image of the file, at which resolution, and which of its channels the model sees.
+        mask: an image of any resolution; only where it is not 0 is the image segmented.
+        skip_background: only what is not background is segmented.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -32,6 +35,8 @@ class SegmentOptions:
     output_edge: int | None = None
     batch: int | None = None
     view: View = FIRST
+    mask: Path | None = None
+    skip_background: bool = False
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.write if kind not in WRITES]
@@ -40,6 +45,8 @@ class SegmentOptions:
         object.__setattr__(self, "write", tuple(kind for kind in WRITES if kind in self.write))
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch} is too small: need at least 1")
+        if self.mask is not None and self.skip_background:
+            raise UsageError("--mask and --skip-background exclude each other: give the one that you mean")
 
     def batch_for(self, predictor: Predictor) -> int:
         """Return how many windows are computed at once."""

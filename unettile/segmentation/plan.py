@@ -24,6 +24,7 @@ MEANINGS = {
     "output_edge": "--tile",
     "precision": "--precision",
     "device": "--device",
+    "within": "--mask or --skip-background",
     "shards": "the number of shards",
     "unettile": "unettile's version",
 }
@@ -52,6 +53,7 @@ class Plan:
         view: which image of the file, at which resolution, of which plane, and which of its channels.
         downsample: how many pixels of the image's largest resolution one that is segmented is, (y, x).
         origin_um: where the first pixel lies, (y, x), in the frame of the microscope's stage, or None.
+        within: what is known of the mask, or of the background, if the work is restricted; None for everywhere.
         unettile: version.
     """
 
@@ -72,6 +74,7 @@ class Plan:
     view: View = FIRST
     downsample: tuple[float, float] = (1.0, 1.0)
     origin_um: tuple[float, float] | None = None
+    within: dict[str, Any] | None = None
     unettile: str = __version__
 
     @property
@@ -131,6 +134,7 @@ class Plan:
             "precision": self.precision,
             "device": self.device,
             "scaling": self.scaling.to_dict(),
+            "within": self.within,
             "write": list(self.write),
             "classes": list(self.class_names),
         }

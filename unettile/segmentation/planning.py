@@ -8,6 +8,7 @@ from unettile.images.slide import Slide, fingerprint, open_slide
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan, check_channels
 from unettile.segmentation.predict import Predictor
+from unettile.segmentation.within import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 
 _WRITE_EDGES = {"cpu": 384, "cuda": 1536}  # px; larger windows waste less on the margin, but need more memory
@@ -33,6 +34,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
     if edge is None:
         length = min(_WRITE_EDGES[predictor.device.type], max(slide.shape))
         edge = checkpoint.geometry.smallest_output_edge(max(length, 192))
+    scaling = checkpoint.normalization.measure(slide)
     tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
     return Plan(
         image=fingerprint(slide),
@@ -43,7 +45,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         block_edge=BlockGrid.for_tiles(tiles).edge,
         precision=predictor.precision,
         device=predictor.device.type,
-        scaling=checkpoint.normalization.measure(slide),
+        scaling=scaling,
         write=options.write,
         class_names=tuple(info.name for info in checkpoint.classes),
         palette=tuple(info.color for info in checkpoint.classes),
@@ -52,6 +54,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         view=slide.view,
         downsample=slide.downsample,
         origin_um=slide.origin_um,
+        within=describe_within(options.mask, options.skip_background, slide, scaling),
     )
 
 

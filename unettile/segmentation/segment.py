@@ -20,6 +20,7 @@ from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
 from unettile.segmentation.watch import Watch
 from unettile.segmentation.windows import WindowReader
+from unettile.segmentation.within import open_within
 from unettile.segmentation.work import Tally, Work
 from unettile.tiling import Shard
 
@@ -111,8 +112,8 @@ def segment_image(
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
         work = Work(reader, predictor, options.batch_for(predictor), run)
         try:
-            with closing(reader):
-                work.do(range(len(plan.blocks)), watch)
+            with closing(reader), open_within(options.mask, plan, reader.read) as within:
+                work.do(range(len(plan.blocks)), watch, within)
             remove_leftovers(output)
             with BlockReader(run) as blocks:
                 counts = write_output(blocks, output, watch.check)
@@ -150,8 +151,8 @@ def segment_shard(
         run = RunDirectory.join(directory, plan)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
         work = Work(reader, predictor, options.batch_for(predictor), run)
-        with closing(reader):
-            work.do(shard.blocks(plan.blocks), watch)
+        with closing(reader), open_within(options.mask, plan, reader.read) as within:
+            work.do(shard.blocks(plan.blocks), watch, within)
     return SegmentResult(directory, plan, work.tally, time.monotonic() - start)
 
 

@@ -10,7 +10,6 @@ Memory is that of two blocks and of one batch of windows, whatever the image's s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,13 +25,11 @@ from unettile.segmentation.recall import RECALL_BYTES, Recall
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.watch import Watch
 from unettile.segmentation.windows import WindowReader
+from unettile.segmentation.within import Within
 from unettile.tiling import Block
 
 PART_S = 30.0
 """Seconds after which the finished tiles of a block in work are stored: the most that a kill costs a slow network."""
-
-Within = Callable[[Box], NDArray[np.bool_]]
-"""Tells which pixels (h, w) of a box are to be segmented."""
 
 
 @dataclass
@@ -49,7 +46,6 @@ class Work:
 
     Args:
         batch: windows at once.
-        within: tells where to work; None for everywhere.
         recall_bytes: of windows that are remembered in order not to be computed twice; 0 for none.
     """
 
@@ -59,24 +55,28 @@ class Work:
         predictor: Predictor,
         batch: int,
         run: RunDirectory,
-        within: Within | None = None,
         recall_bytes: int = RECALL_BYTES,
     ) -> None:
         plan = run.plan
         predict = predictor.writing(plan.write)
         recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
         self._computer = TileComputer(plan, reader.scale, predict, batch, recall)
-        self._reader, self._run, self._within = reader, run, within
+        self._reader, self._run = reader, run
+        self._within: Within | None = None
         self._step_s = 0.0  # the longest batch so far
         self.tally = Tally()
 
-    def do(self, indices: range, watch: Watch) -> None:
+    def do(self, indices: range, watch: Watch, within: Within | None = None) -> None:
         """Compute the blocks that are not finished.
+
+        Args:
+            within: tells where to work; None for everywhere.
 
         Raises:
             Interrupted, Incomplete: asked to stop, or out of time; what is computed is kept.
             InputError: the image cannot be read, or the run directory not be written.
         """
+        self._within = within
         blocks = [self._run.plan.blocks[index] for index in indices]
         total = sum(block.box.area for block in blocks)
         done = 0
