@@ -58,7 +58,7 @@ def test_inside_as_ever_and_outside_background(
     mask = write_mask(tmp_path, shape, *boxes)
     inside = enlarged(mask)
     assert 0.02 < inside.mean() < 0.2
-    segment_image(image, tmp_path / "all.tif", predictor, SegmentOptions(write, 68))
+    segment_image(image, tmp_path / "all.tif", predictor, SegmentOptions((write,), 68))
     everything = tifffile.imread(tmp_path / "all.tif")
     expected = everything.copy()
     expected[..., ~inside] = 0
@@ -68,12 +68,12 @@ def test_inside_as_ever_and_outside_background(
     files = []
     for edge, batch in ((68, 1), (34, 1), (34, 3), (196, 1)):
         out = tmp_path / f"{edge}_{batch}.tif"
-        segment_image(image, out, predictor, SegmentOptions(write, edge, batch, mask=mask))
+        segment_image(image, out, predictor, SegmentOptions((write,), edge, batch, mask=mask))
         np.testing.assert_array_equal(tifffile.imread(out), expected, err_msg=f"tile {edge}, batch {batch}")
         files.append(out)
     assert files[1].read_bytes() == files[2].read_bytes()
     for index in range(3):
-        segment_shard(image, tmp_path / "run", Shard(index, 3), predictor, SegmentOptions(write, 68, mask=mask))
+        segment_shard(image, tmp_path / "run", Shard(index, 3), predictor, SegmentOptions((write,), 68, mask=mask))
     stitch_run(tmp_path / "run", tmp_path / "joined.tif")
     assert (tmp_path / "joined.tif").read_bytes() == files[0].read_bytes()
 
