@@ -128,7 +128,7 @@ print(json.dumps({"killed": killed, "unequal": unequal, "codes": codes, "left": 
 """
 
 
-@pytest.mark.parametrize("times", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [6, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_killed_at_random_moments(tmp_path: Path, whole: tuple[Path, bytes], model: Path, times: int) -> None:
     """Each kill is followed by the same command; some fall after the end, so there are more of them than are needed."""
     image, expected = whole

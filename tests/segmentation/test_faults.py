@@ -82,7 +82,7 @@ def fill(place: Path) -> None:
             filler.write(bytes(512))
 
 
-@pytest.mark.parametrize(("share", "named"), [(0.3, "block"), (1.0, r"mask\.tif")])
+@pytest.mark.parametrize(("share", "named"), [(0.3, r"mask\.tif\.run"), (1.0, r"mask\.tif")])
 def test_a_disk_that_fills_up(
     disk: Path, image: Path, predictor: Predictor, whole: bytes, share: float, named: str
 ) -> None:
