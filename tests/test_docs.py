@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def commands(text: str) -> Iterator[list[str]]:
             words = shlex.split(part, comments=True)
             starts = [index for index, word in enumerate(words) if re.fullmatch(r"(\S*/)?unettile", word)]
             if starts and words[starts[0] + 1 :]:
-                yield words[starts[0] + 1 :]
+                yield list(takewhile(lambda word: word not in (">", "|"), words[starts[0] + 1 :]))
 
 
 def written_commands() -> list[Any]:
