@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,21 @@ TILES = 70
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the batches that were computed."""
+    """The sizes of the batches that were computed; all tile by tile."""
     sizes: list[int] = []
-    classes = Predictor.classes
+    writing = Predictor.writing
 
-    def count(self: Predictor, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        sizes.append(len(windows))
-        return classes(self, windows)
+    def counting(self: Predictor, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
+        compute = writing(self, write)
 
-    monkeypatch.setattr(Predictor, "classes", count)
+        def count(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+            sizes.append(len(windows))
+            return compute(windows)
+
+        return count
+
+    monkeypatch.setattr(Predictor, "writing", counting)
+    monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
     return sizes
 
 
@@ -133,6 +140,28 @@ def test_out_of_time(tmp_path: Path, image: Path, predictor: Predictor, whole: b
     Watch(deadline=time.monotonic() + 60).check(ahead=6)
 
 
+def test_by_rows_and_by_tiles_give_the_same_file(
+    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if stopped after any piece of rows, where a row of tiles that was cut is computed again."""
+    monkeypatch.setattr("unettile.segmentation.rows.PIECE", 32)
+    narrow = Predictor(predictor.checkpoint, "cpu", "fp32")
+    segment_image(image, tmp_path / "rows.tif", narrow, OPTIONS)
+    stops = 0
+    for pieces in range(1, 12):
+        try:
+            segment_image(image, tmp_path / "stopped.tif", narrow, OPTIONS, stop_after(pieces))
+        except Interrupted:
+            stops += 1
+        else:
+            break
+    assert stops >= 3
+    monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
+    segment_image(image, tmp_path / "tiles.tif", predictor, OPTIONS)
+    by_tiles = (tmp_path / "tiles.tif").read_bytes()
+    assert (tmp_path / "rows.tif").read_bytes() == by_tiles == (tmp_path / "stopped.tif").read_bytes()
+
+
 def mosaic() -> NDArray[np.uint8]:
     """Noise in a plain frame: equal windows, and some that differ in one pixel, off the rows that are looked up."""
     pixels = np.full((400, 600), 200, np.uint8)
@@ -144,24 +173,17 @@ def mosaic() -> NDArray[np.uint8]:
 @pytest.mark.parametrize("write", ["classes", "probabilities"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_equal_windows_are_computed_once_and_change_no_pixel(
-    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, write: str, batch: int
+    tmp_path: Path, predictor: Predictor, counted: list[int], write: str, batch: int
 ) -> None:
     image, options = tmp_path / "image.tif", SegmentOptions((write,), 34, batch)
     tifffile.imwrite(image, mosaic())
-    name = "classes" if write == "classes" else "levels"
-    predict, calls = getattr(Predictor, name), Counter[int]()
-
-    def count(self: Predictor, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        calls[limit] += len(windows)
-        output: NDArray[np.uint8] = predict(self, windows)
-        return output
-
-    monkeypatch.setattr(Predictor, name, count)
+    calls = Counter[int]()
     for limit in (0, RECALL_BYTES):
         with open_image(image, options) as slide:
             run = RunDirectory.join(tmp_path / f"run{limit}", make_plan(slide, predictor, options))
             reader = WindowReader(slide, run.plan, 1)
             Work(reader, predictor, batch, run, recall_bytes=limit).do(range(len(run.plan.blocks)), Watch())
+        calls[limit] = sum(counted) - calls.total()
         stitch_run(run.path, tmp_path / f"{limit}.tif")
     assert (tmp_path / "0.tif").read_bytes() == (tmp_path / f"{RECALL_BYTES}.tif").read_bytes()
     assert calls[RECALL_BYTES] < 0.5 * calls[0]

@@ -1,6 +1,9 @@
-"""Computing: the tiles of one block, from the pixels of its windows.
+"""Computing: one block, from the pixels around it, tile by tile or as one window from top to bottom.
 
-pixels of a block + margin --cut--> windows --scale--> batch --Predictor--> tiles --> block
+pixels of a block + margin --cut--> windows --scale--> batch --Predictor.writing--> tiles --> block
+pixels of a block + margin --------- some rows --scale---------Predictor.by_rows--> rows ---> block
+
+Both give the same bits. Rows waste less on margins, tiles need not be computed where windows are alike or masked out.
 """
 
 from __future__ import annotations
@@ -13,8 +16,15 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.predict import ByRows
 from unettile.segmentation.recall import Recall, Window
 from unettile.tiling import Block, Tile
+
+LEAST_TILES = 4
+"""Of a block that is computed by rows: noting the steps of a network takes time, too."""
+
+NEW_ENOUGH = 0.75
+"""Share of a block's windows that are unlike each other, from which on it is computed by rows."""
 
 Scale = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 Predict = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
@@ -99,6 +109,54 @@ class TileComputer:
         edge = self.plan.tiles.write_edge
         for window, output in zip(windows, outputs, strict=False):
             window.output = np.ascontiguousarray(output[..., :edge, :edge])
+
+
+@dataclass(frozen=True)
+class RowComputer:
+    """Computes blocks as one window each, from top to bottom.
+
+    Args:
+        scale: pixels as the network sees them.
+        by_rows: for a window's shape (H, W) what computes it; None if the network cannot be computed so.
+    """
+
+    plan: Plan
+    scale: Scale
+    by_rows: Callable[[tuple[int, int]], ByRows | None]
+    recall: Recall
+
+    def suits(self, work: BlockPixels, start: int = 0) -> bool:
+        """Whether a block is better computed so from tile `start` on: all of it is wanted, and most windows are new."""
+        box, edge = work.block.box, self.plan.tiles.write_edge
+        whole = len(work.tiles) == -(-box.height // edge) * -(-box.width // edge)
+        windows = [work.pixels[tile.window.relative_to(work.region).slices] for tile in work.tiles[start:]]
+        if not whole or len(windows) < LEAST_TILES or self.recall.new_kinds(windows) < NEW_ENOUGH * len(windows):
+            return False
+        return self.by_rows(work.pixels[self._top(work, start) :].shape[:2]) is not None
+
+    def fill(self, work: BlockPixels, result: NDArray[np.uint8], start: int = 0) -> Iterator[int]:
+        """Fill in the tiles of a block from number `start`; yield after some rows how many are done.
+
+        Args:
+            result: (h, w) or (K, h, w) of the block; changed in place.
+        """
+        box, edge = work.block.box, self.plan.tiles.write_edge
+        columns = -(-box.width // edge)
+        top = self._top(work, start)
+        pixels = work.pixels[top:]
+        compute = self.by_rows(pixels.shape[:2])
+        assert compute is not None
+        for first, rows in compute(lambda y0, y1: self.scale(pixels[y0:y1])):
+            y0 = top + first
+            y1 = min(box.height, y0 + rows.shape[-2])
+            if y0 < y1:
+                result[..., y0:y1, :] = rows[..., : y1 - y0, : box.width]
+            yield len(work.tiles) if y1 >= box.height else max(start, y1 // edge * columns)
+
+    def _top(self, work: BlockPixels, start: int) -> int:
+        """Return the first row of the block to compute: a row of tiles of which some are missing is computed again."""
+        edge = self.plan.tiles.write_edge
+        return start // -(-work.block.box.width // edge) * edge
 
 
 def _place(window: Window, box: Box, result: NDArray[np.uint8]) -> None:

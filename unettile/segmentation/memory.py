@@ -13,10 +13,13 @@ from unettile.networks import build_network
 from unettile.segmentation.blockreader import CACHE_BYTES
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
+from unettile.segmentation.rows import PIECE
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
 _MAPS_AT_ONCE = 5  # a U-Net's top level: skip, what comes up, both joined (twice as wide), and the next one
+
+_PIECES_AT_ONCE = 14  # of rows, as wide as the top level: the same maps, and skip connections that wait; measured
 
 
 def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
@@ -29,14 +32,18 @@ def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
     channels = predictor.checkpoint.in_channels
     parameters = sum(tensor.numel() for tensor in predictor.checkpoint.parameters.values())
     item = 4 if predictor.precision == "fp32" else 2
-    maps = _MAPS_AT_ONCE * item * batch * _largest_map(predictor, edge)
+    largest = _largest_map(predictor, edge)
+    maps = _MAPS_AT_ONCE * item * batch * largest
     rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
+    if predictor.device.type == "cpu":  # as wide as a block, but no higher than the rows that are in work
+        in_work = _PIECES_AT_ONCE * PIECE + 2 * plan.geometry.margin
+        maps = max(maps, item * min(in_work, rows) * columns * largest // edge**2)
     block = rows * columns * channels * np.dtype(plan.image["dtype"]).itemsize + plan.planes * rows * columns
     windows = 3 * 4 * batch * channels * edge**2
     area = plan.shape[0] * plan.shape[1]
     measuring = _SAMPLE_BYTES * channels * min(WHOLE_PIXELS, area)
     writing = min(CACHE_BYTES, plan.planes * area)
-    return int(LIBRARIES + parameters * (4 + item) + max(measuring, maps + block + windows, maps + writing))
+    return int(LIBRARIES + parameters * (4 + item) + max(measuring, maps + 2 * block + windows, maps + writing))
 
 
 def _largest_map(predictor: Predictor, edge: int) -> int:

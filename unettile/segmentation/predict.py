@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +15,16 @@ from torch.nn import functional as F
 from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import InputError
+from unettile.segmentation.rows import RowStream
 from unettile.segmentation.softmax import first_largest, softmax, to_levels
 from unettile.segmentation.steady import SMALLEST_OUTPUT_EDGE, steady
+from unettile.segmentation.tape import NotByRows, shapes_of
+
+ReadRows = Callable[[int, int], NDArray[np.float32]]
+"""Gives the rows y0 … y1 of a scaled window, (n, W, C) float32."""
+
+ByRows = Callable[[ReadRows], Iterator[tuple[int, NDArray[np.uint8]]]]
+"""Yields the first row and the rows of what is written, (n, w) or (K, n, w)."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,40 +52,69 @@ class Predictor:
         self._dtype = _DTYPES[self.precision]
         network = checkpoint.build().to(device=self.device, dtype=self._dtype)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._shapes = shapes_of(network)
         self._network = steady(network, self._dtype) if self.device.type == "cpu" else network
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
         self._smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
+        self._streams: dict[tuple[int, int], RowStream | None] = {}
 
     def classes(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the class of each pixel, (N, h, w): the largest logit, of equal ones the first."""
-        with torch.inference_mode():
-            result: NDArray[np.uint8] = first_largest(self._logits(windows)).cpu().numpy()
-        return result
+        return self.writing(("classes",))(windows)
 
     def levels(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the probabilities in 8 bits, round(255 · p), (N, K, h, w)."""
-        with torch.inference_mode():
-            result: NDArray[np.uint8] = to_levels(softmax(self._logits(windows))).cpu().numpy()
-        return result
-
-    def both(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return what `levels` and `classes` do, in one pass of the network, (N, K + 1, h, w), classes last."""
-        with torch.inference_mode():
-            logits = self._logits(windows)
-            planes = (to_levels(softmax(logits)), first_largest(logits)[:, None])
-            result: NDArray[np.uint8] = torch.cat(planes, dim=1).cpu().numpy()
-        return result
+        return self.writing(("probabilities",))(windows)
 
     def writing(self, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
-        """Return the method that computes what is written: probabilities, classes, or both, in this order."""
-        methods = {("classes",): self.classes, ("probabilities",): self.levels, ("probabilities", "classes"): self.both}
-        return methods[write]
+        """Return the function that computes what is written: probabilities, classes, or both, in this order.
+
+        Both come from one pass of the network, (N, K + 1, h, w), classes last.
+        """
+        finish = _FINISH[write]
+
+        def compute(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+            with torch.inference_mode():
+                result: NDArray[np.uint8] = finish(self._logits(windows)).cpu().numpy()
+            return result
+
+        return compute
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities, (N, K, h, w) float32."""
         with torch.inference_mode():
             result: NDArray[np.float32] = softmax(self._logits(windows)).cpu().numpy()
         return result
+
+    def by_rows(self, write: tuple[str, ...], shape: tuple[int, int]) -> ByRows | None:
+        """Return what computes a window of a legal shape (H, W), px, from top to bottom, to the same bits as `writing`.
+
+        None on a GPU, for small windows, and for networks that do what cannot be done by rows.
+        """
+        if self.device.type != "cpu" or not self.geometry.exact or min(shape) < self._smallest_window:
+            return None
+        if shape not in self._streams:
+            self._streams[shape] = None
+            with suppress(NotByRows):
+                self._streams[shape] = RowStream(self._shapes, self._network, (self.checkpoint.in_channels, *shape))
+        stream = self._streams[shape]
+        return None if stream is None else partial(self._run_rows, stream, _FINISH[write], shape)
+
+    def _run_rows(
+        self, stream: RowStream, finish: Callable[[Tensor], Tensor], shape: tuple[int, int], read: ReadRows
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        def window(y0: int, y1: int) -> Tensor:
+            rows = torch.from_numpy(read(y0, y1))[None].permute(0, 3, 1, 2)
+            return rows.to(self._dtype).contiguous(memory_format=torch.channels_last)
+
+        height, width = (edge - 2 * self.geometry.margin for edge in shape)
+        cut = (stream.output_height - height) // 2  # a network that pads puts its margin out, too
+        with torch.inference_mode():
+            for start, logits in stream.run(window):
+                first, last = max(start, cut), min(start + logits.shape[2], cut + height)
+                if first < last:
+                    kept = logits[:, :, first - start : last - start, cut : cut + width].float().contiguous()
+                    yield first - cut, finish(self._finite(kept))[0].numpy()
 
     def _logits(self, windows: NDArray[np.float32]) -> Tensor:
         """Return (N, K, h, w) float32 on the device.
@@ -94,12 +132,36 @@ class Predictor:
             logits: Tensor = self._network(x)
         margin = self.geometry.margin
         cut = (logits.shape[2] - x.shape[2] + 2 * margin) // 2  # a network that pads puts its margin out, too
-        logits = logits[:, :, cut : cut + height - 2 * margin, cut : cut + width - 2 * margin].float().contiguous()
+        return self._finite(
+            logits[:, :, cut : cut + height - 2 * margin, cut : cut + width - 2 * margin].float().contiguous()
+        )
+
+    def _finite(self, logits: Tensor) -> Tensor:
+        """Return the logits.
+
+        Raises:
+            InputError: one of them is not a finite number.
+        """
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 f"the model overflows in {self.precision}: its output is not a finite number; use another --precision"
             )
         return logits
+
+
+def _levels(logits: Tensor) -> Tensor:
+    return to_levels(softmax(logits))
+
+
+def _both(logits: Tensor) -> Tensor:
+    return torch.cat((_levels(logits), first_largest(logits)[:, None]), dim=1)
+
+
+_FINISH: dict[tuple[str, ...], Callable[[Tensor], Tensor]] = {
+    ("classes",): first_largest,
+    ("probabilities",): _levels,
+    ("probabilities", "classes"): _both,
+}
 
 
 @contextmanager

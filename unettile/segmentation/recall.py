@@ -7,6 +7,7 @@ equal outputs. A slide's empty glass and the plain frame of a mosaic are then ne
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,12 @@ class Recall:
             _, oldest = self._windows.popitem(last=False)
             self._bytes -= oldest.pixels.nbytes + self._output_bytes
         return new
+
+    def new_kinds(self, windows: Sequence[NDArray[Any]]) -> int:
+        """Return how many of these windows would have to be computed, as far as a look at some of their rows tells."""
+        if self._limit == 0:
+            return len(windows)
+        return len({np.ascontiguousarray(pixels[::_STEP]).tobytes() for pixels in windows} - self._windows.keys())
 
 
 def _same_bytes(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -13,13 +13,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.segmentation.compute import BlockPixels, TileComputer
+from unettile.segmentation.compute import BlockPixels, RowComputer, TileComputer
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES, Recall
 from unettile.segmentation.rundir import RunDirectory
@@ -60,7 +61,8 @@ class Work:
         plan = run.plan
         predict = predictor.writing(plan.write)
         recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
-        self._computer = TileComputer(plan, reader.scale, predict, batch, recall)
+        self._tiles = TileComputer(plan, reader.scale, predict, batch, recall)
+        self._rows = RowComputer(plan, reader.scale, partial(predictor.by_rows, plan.write), recall)
         self._reader, self._run = reader, run
         self._within: Within | None = None
         self._step_s = 0.0  # the longest batch so far
@@ -127,7 +129,8 @@ class Work:
         done = kept
         stored = start = time.monotonic()
         try:
-            for done in self._computer.fill(work, result, kept):
+            computer = self._rows if self._rows.suits(work, kept) else self._tiles
+            for done in computer.fill(work, result, kept):
                 now = time.monotonic()
                 self._step_s, start = max(self._step_s, now - start), now
                 watch.on_progress(before + work.block.box.area * done // len(work.tiles), total)

@@ -1,0 +1,129 @@
+"""By rows = in one pass, bit by bit: whatever the network, the precision, the window and the pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.segmentation.conftest import make_checkpoint
+from unettile.networks import build_network
+from unettile.networks.folding import fold_batch_norm
+from unettile.segmentation.predict import Predictor
+from unettile.segmentation.rows import RowStream
+from unettile.segmentation.steady import steady
+from unettile.segmentation.tape import NotByRows, RowMap, record, rows_of, shapes_of
+
+CONFIGS = {
+    "valid": {"widths": [4, 6, 8, 10, 12]},
+    "valid, nearest, 3x3 head": {"widths": [4, 6, 8, 10], "up": "nearest", "head_kernel": 3, "one_logit": True},
+    "padded, batch norm": {"widths": [4, 6, 8], "padding": "same", "batch_norm": True, "up_norm": True},
+    "padded, strided, leaky": {
+        "widths": [4, 6, 8], "padding": "same", "down": "strided", "up": "nearest-conv", "activation": "leaky_relu",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", [32, 80, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_by_rows_equals_one_pass(config: dict[str, object], dtype: torch.dtype, piece: int) -> None:
+    torch.manual_seed(2)
+    network = build_network("unet", {"in_channels": 2, "classes": 2, **config}).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+    network = fold_batch_norm(network).to(dtype=dtype, memory_format=torch.channels_last)
+    shapes, geometry = shapes_of(network), network.geometry
+    shape = [geometry.input_edge(geometry.smallest_output_edge(edge)) for edge in (300, 200)]
+    x = torch.randn(1, 2, *shape).to(dtype).contiguous(memory_format=torch.channels_last)
+    network = steady(network, dtype)
+    stream = RowStream(shapes, network, (2, *shape), piece)
+    with torch.inference_mode():
+        whole = network(x)
+        starts, pieces = zip(*stream.run(lambda y0, y1: x[:, :, y0:y1]), strict=True)
+    assert stream.output_height == whole.shape[2]
+    assert list(starts) == np.cumsum([0, *(rows.shape[2] for rows in pieces)])[:-1].tolist()
+    assert max(rows.shape[2] for rows in pieces) <= 2 * piece  # never much more than what came in
+    assert torch.equal(torch.cat(pieces, dim=2), whole)
+
+
+class Residual(nn.Module):
+    """A network with what the U-Nets lack: sums, dilation, overlapping pools and taps, one map read three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 7, stride=2, padding=3)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.wide = nn.Conv2d(4, 4, 3, padding=4, dilation=4)
+        self.up = nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1, output_padding=1)
+        self.more = nn.ConvTranspose2d(4, 4, 4, stride=2, padding=1)
+        self.smooth = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.head = nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.stem(x))  # (N, 4, H/4, W/4)
+        y = self.relu(x) + self.wide(x)
+        y += x
+        y = self.up(y)  # (N, 4, H/2, W/2)
+        return self.head(torch.cat([self.more(y), self.smooth(y)], dim=1))
+
+
+@pytest.mark.parametrize("height", [64, 200])
+def test_sums_dilation_and_overlapping_taps(height: int) -> None:
+    torch.manual_seed(5)
+    network = Residual().eval()
+    x = torch.randn(1, 1, height, 96)
+    tape_source = shapes_of(network)
+    with torch.inference_mode():
+        whole = network(x)
+        network = steady(network, torch.float32)
+        steadily = network(x)
+        pieces = [
+            rows for _, rows in RowStream(tape_source, network, (1, height, 96), 32).run(lambda a, b: x[:, :, a:b])
+        ]
+    assert torch.allclose(torch.cat(pieces, dim=2), steadily, atol=1e-6)
+    assert torch.allclose(steadily, whole, atol=1e-5)
+
+
+def test_what_cannot_be_done_by_rows_is_said() -> None:
+    class Global(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x - x.mean(dim=(2, 3), keepdim=True)
+
+    class Flipped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flip(2)
+
+    for network in (Global(), Flipped(), nn.Conv2d(1, 1, 3, padding="same")):
+        with pytest.raises(NotByRows):
+            record(network, (1, 16, 16))
+
+
+def test_row_maps_say_what_layers_need() -> None:
+    conv = rows_of(nn.Conv2d(1, 1, 3, stride=2, padding=1))
+    assert (conv.first(0), conv.last(0), conv.first(5), conv.last(5)) == (-1, 1, 9, 11)
+    assert [conv.ready(rows) for rows in (0, 1, 2, 3, 4, 12)] == [0, 0, 1, 1, 2, 6]
+    up = rows_of(nn.ConvTranspose2d(1, 1, 3, stride=2, padding=1))
+    assert [(up.first(row), up.last(row)) for row in (0, 1, 2, 3)] == [(0, 0), (0, 1), (1, 1), (1, 2)]
+    assert up.ready(2) == 3 and RowMap().ready(7) == 7
+    crop = RowMap(before=-4, after=4)
+    assert (crop.first(0), crop.last(0), crop.ready(4), crop.ready(6)) == (4, 4, 0, 2)
+
+
+@pytest.mark.parametrize("write", [("classes",), ("probabilities",), ("probabilities", "classes")])
+def test_a_predictor_gives_the_same_by_rows(write: tuple[str, ...]) -> None:
+    predictor = Predictor(make_checkpoint(widths=(3, 4, 5)), "cpu", "fp32")
+    geometry = predictor.geometry
+    shape = tuple(geometry.input_edge(geometry.smallest_output_edge(edge)) for edge in (400, 220))
+    window = np.random.default_rng(4).random((*shape, predictor.checkpoint.in_channels), np.float32)
+    compute = predictor.by_rows(write, shape)
+    assert compute is not None
+    rows = [rows for _, rows in compute(lambda y0, y1: window[y0:y1])]
+    assert np.array_equal(np.concatenate(rows, axis=-2), predictor.writing(write)(window[None])[0])
+    inexact = Predictor(replace(predictor.checkpoint, geometry=replace(geometry, exact=False)), "cpu", "fp32")
+    assert inexact.by_rows(write, shape) is None
