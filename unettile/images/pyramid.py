@@ -135,4 +135,4 @@ def _quarters(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray
     height, width = pixels.shape[-2:]
     if height % 2 or width % 2:
         pixels = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(0, height % 2), (0, width % 2)], mode="edge")
-    return tuple(pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1))  # type: ignore[return-value]
+    return tuple(np.ascontiguousarray(pixels[..., y::2, x::2]) for y in (0, 1) for x in (0, 1))  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Block reader: the finished blocks of a run in raster order, each checked, a few at a time in threads."""
+"""Block reader: the finished blocks of a run, each checked, a few at a time in threads."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MOST_THREADS = 4  # decoding and hashing so many blocks at once keeps up with wh
 class BlockReader:
     """Reads boxes of a run's mask; use it in a `with`.
 
-    Whoever asks for a block will soon ask for the next ones of its row, which are read ahead. At most CACHE_BYTES of
-    blocks are kept, or two.
+    The blocks under a box are read at once, in threads; those beside it are not read ahead, because whoever writes a
+    pyramid does not go along rows. At most CACHE_BYTES of blocks are kept, or two.
 
     Args:
         run: a run directory.
@@ -40,7 +40,6 @@ class BlockReader:
         self._checked: set[int] = set()
         block_bytes = self.plan.planes * self.plan.blocks[0].box.area
         self._room = max(2, CACHE_BYTES // block_bytes)  # blocks
-        self._ahead = min(self._threads, self._room // 2)
 
     def __enter__(self) -> BlockReader:
         return self
@@ -60,12 +59,17 @@ class BlockReader:
         planes = () if self.plan.planes == 1 else (self.plan.planes,)
         result = np.empty((*planes, *box.shape), np.uint8)
         blocks = self.plan.blocks
-        for row in range(box.y0 // blocks.edge, -(-box.y1 // blocks.edge)):
-            for column in range(box.x0 // blocks.edge, -(-box.x1 // blocks.edge)):
-                block = blocks[row * blocks.columns + column]
-                part = block.box.intersect(box)
-                source = self.read(block)[(..., *part.relative_to(block.box).slices)]
-                result[(..., *part.relative_to(box).slices)] = source
+        under = [
+            blocks[row * blocks.columns + column]
+            for row in range(box.y0 // blocks.edge, -(-box.y1 // blocks.edge))
+            for column in range(box.x0 // blocks.edge, -(-box.x1 // blocks.edge))
+        ]
+        for block in under[: self._room]:
+            self._start(block)
+        for block in under:
+            part = block.box.intersect(box)
+            source = self.read(block)[(..., *part.relative_to(block.box).slices)]
+            result[(..., *part.relative_to(box).slices)] = source
         return result
 
     def read(self, block: Block) -> NDArray[np.uint8]:
@@ -74,14 +78,7 @@ class BlockReader:
         Raises:
             Incomplete: it is not finished, or damaged.
         """
-        blocks = self.plan.blocks
-        row_end = (block.index // blocks.columns + 1) * blocks.columns
-        for index in range(block.index, min(block.index + 1 + self._ahead, row_end)):
-            if index not in self._loading:
-                self._loading[index] = self._pool.submit(self._run.load, blocks[index])
-        self._loading.move_to_end(block.index)
-        while len(self._loading) > self._room:
-            self._loading.popitem(last=False)[1].cancel()
+        self._start(block)
         pixels = self._loading[block.index].result()
         if pixels is None:
             raise Incomplete(
@@ -91,6 +88,14 @@ class BlockReader:
             self._checked.add(block.index)
             self._on_block(block.index)
         return pixels
+
+    def _start(self, block: Block) -> None:
+        """Begin to read a block unless it is there, and drop those that were not asked for the longest."""
+        if block.index not in self._loading:
+            self._loading[block.index] = self._pool.submit(self._run.load, block)
+        self._loading.move_to_end(block.index)
+        while len(self._loading) > self._room:
+            self._loading.popitem(last=False)[1].cancel()
 
     def missing(self, indices: Iterable[int]) -> list[int]:
         """Return those of the blocks that are not finished, or damaged; every one is read."""
