@@ -35,8 +35,9 @@ def distance_depth(classes: NDArray[np.uint32], reach: int) -> NDArray[np.int32]
         (h, w) int32; 0 on background.
     """
     depth = np.zeros(classes.shape, np.int32)
-    _squares(np.ascontiguousarray(classes), np.int64(reach), depth)
-    return (np.sqrt(depth.astype(np.float64)) * STEPS).astype(np.int32)
+    roots = (np.sqrt(np.arange(reach**2 + 1, dtype=np.float64)) * STEPS).astype(np.int32)
+    _distances(np.ascontiguousarray(classes), np.int64(reach), roots, depth)
+    return depth
 
 
 def map_depth(values: NDArray[Any]) -> NDArray[np.int32]:
@@ -70,8 +71,8 @@ def steps(amount: float, passes: int) -> int:
 
 
 @compiled
-def _squares(classes, reach, out):  # type: ignore[no-untyped-def]
-    """Fill `out` with squared distances: first along columns, then the best over each row."""
+def _distances(classes, reach, roots, out):  # type: ignore[no-untyped-def]
+    """Fill `out`: with distances along columns, then with the roots of the least squared distance over each row."""
     height, width = classes.shape
     for x in range(width):
         out[0, x] = reach
@@ -112,4 +113,4 @@ def _squares(classes, reach, out):  # type: ignore[no-untyped-def]
                     else:
                         best = min(best, k * k + line[x + k])
                 k += 1
-            out[y, x] = best
+            out[y, x] = roots[best]
