@@ -20,6 +20,9 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from tests.objects.shapes import reference
+from unettile.errors import UsageError
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import write_image
 from unettile.images.slide import open_slide
 from unettile.images.view import View
 from unettile.objects.basins import Splitting
@@ -74,7 +77,7 @@ def make(
 
 @pytest.mark.parametrize("labelling", [Labelling(), SPLITTING], ids=["connected", "split"])
 def test_blocks_change_no_byte(tmp_path: Path, mask: Path, image: Path, labelling: Labelling) -> None:
-    sources, holes = Sources(mask, image), Foreground(holes=20)
+    sources, holes = Sources(mask, image=image), Foreground(holes=20)
     _, whole = make(tmp_path / "whole", sources, labelling, 4096, holes)
     for edge in (32, 57):
         _, parts = make(tmp_path / str(edge), sources, labelling, edge, holes)
@@ -83,7 +86,7 @@ def test_blocks_change_no_byte(tmp_path: Path, mask: Path, image: Path, labellin
 
 
 def test_all_products_tell_the_same(tmp_path: Path, mask: Path, image: Path) -> None:
-    found, paths = make(tmp_path / "out", Sources(mask, image), Labelling(), 64)
+    found, paths = make(tmp_path / "out", Sources(mask, image=image), Labelling(), 64)
     expected = reference(tifffile.imread(mask))
     labels = skimage.io.imread(paths["tif"])
     assert labels.dtype == np.uint16
@@ -221,8 +224,55 @@ def test_polygons_are_of_the_largest_resolution(tmp_path: Path) -> None:
     classes[10:20, 30:50] = 1
     described = {"view": view.to_dict(), "downsample": list(downsample), "classes": ["background", "bar"]}
     tifffile.imwrite(mask, classes, description=json.dumps(described), metadata=None)
-    _, paths = make(tmp_path / "out", Sources(mask, image), Labelling(), 64)
+    _, paths = make(tmp_path / "out", Sources(mask, image=image), Labelling(), 64)
     feature = json.loads(paths["geojson"].read_text("utf-8"))["features"][0]
     assert feature["properties"]["classification"]["name"] == "bar"
     assert shapely.geometry.shape(feature["geometry"]).bounds == (60, 20, 100, 40)
     assert pandas.read_csv(paths["csv"])["area_um2"].tolist() == [200.0]
+
+
+def test_ids_of_another_program_are_objects_without_classes(tmp_path: Path) -> None:
+    ids = np.kron(np.arange(1, 401, dtype=np.uint32).reshape(20, 20), np.ones((4, 4), np.uint32)) * 1000
+    path = tmp_path / "ids.tif"
+    tifffile.imwrite(path, ids)
+    found, paths = make(tmp_path / "out", Sources(path), Labelling(), 30)
+    assert (found.count, found.classes, found.by_class) == (400, 400, {})
+    assert pandas.read_csv(paths["csv"])["class"].tolist() == list(range(1000, 400001, 1000))
+    features = json.loads(paths["geojson"].read_text("utf-8"))["features"]
+    assert not any("classification" in feature["properties"] for feature in features)
+
+
+def test_one_image_of_a_file_with_several_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "both.ome.tif"
+    layers = (Layer("classes", reduction="majority"), Layer("probabilities", 2, "mean"))
+    planes = np.zeros((3, 30, 40), np.uint8)
+    planes[0, 5:9, 5:9] = 1
+    planes[2, 15:25, 15:25] = 255
+    write_image(path, Canvas((30, 40), layers), lambda box: planes[:, box.y0 : box.y1, box.x0 : box.x1])
+    for series, foreground, corner in ((0, Foreground(), (5, 5)), (1, Foreground(0.5), (15, 15))):
+        found, paths = make(tmp_path / str(series), Sources(path, series), Labelling(), 16, foreground)
+        assert found.count == 1 and tifffile.imread(paths["tif"])[corner] == 1
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".png"])
+def test_ids_are_written_in_every_format(tmp_path: Path, mask: Path, ending: str) -> None:
+    out = tmp_path / f"ids{ending}"
+    found = find_objects(Sources(mask), Foreground(), Labelling(), Products(out), overwrite=False, stage=silent)
+    labels = skimage.io.imread(out)
+    assert labels.dtype == np.uint16 and labels.max() == found.count
+    np.testing.assert_array_equal(labels, reference(tifffile.imread(mask)))
+
+
+def test_more_than_65535_objects_take_32_bits(tmp_path: Path) -> None:
+    classes = np.zeros((600, 520), np.uint8)
+    classes[::2, ::2] = 1
+    path, out = tmp_path / "dots.tif", tmp_path / "ids.tif"
+    tifffile.imwrite(path, classes)
+    options = {"overwrite": False, "stage": silent}
+    assert find_objects(Sources(path), Foreground(), Labelling(), Products(out), **options).count == 78000
+    labels = tifffile.imread(out)
+    assert labels.dtype == np.uint32
+    assert labels[::2, ::2].ravel().tolist() == list(range(1, 78001))
+    with pytest.raises(UsageError, match=r"PNG"):
+        find_objects(Sources(path), Foreground(), Labelling(), Products(tmp_path / "ids.png"), **options)
+    assert not (tmp_path / "ids.png").exists()

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tests.objects.shapes import SHAPES, InMemory, blobs, masks, reference, spiral
 from unettile.box import Box
 from unettile.images.plain import PlainSlide
 from unettile.objects.basins import Splitting
-from unettile.objects.labelling import Cutter, Labelling, label_objects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, Labelling, label_objects
 from unettile.objects.spill import Spill
 from unettile.tiling import BlockGrid
 
@@ -74,3 +75,12 @@ def test_splitting_by_a_map_knows_no_blocks(mask: NDArray[np.uint32], edge: int,
     depth = np.random.default_rng(seed).integers(0, levels + 1, mask.shape).astype(np.uint8)
     labelling = Labelling(Splitting(rise=2))
     np.testing.assert_array_equal(label(mask, edge, labelling, depth), label(mask, 70, labelling, depth))
+
+
+@pytest.mark.slow
+def test_a_large_mask_is_labelled_as_by_scipy() -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).random((9000, 7000), np.float32), 2)
+    mask = (noise > 0.5).astype(np.uint32)
+    expected = ndimage.label(mask)[0]  # numbered by first pixels, too
+    np.testing.assert_array_equal(label(mask, BLOCK_EDGE, Labelling()), expected)
+    np.testing.assert_array_equal(label(mask, 1000, Labelling(Splitting())), label(mask, 3001, Labelling(Splitting())))

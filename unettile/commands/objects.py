@@ -10,7 +10,7 @@ import typer
 
 from unettile.commands.console import Console
 from unettile.commands.failures import writing_to
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def objects(
             "--class", metavar="K,...", help="Classes that are objects. Default: all but 0.", rich_help_panel=INPUT
         ),
     ] = None,
+    series: Series = None,
     pixel_size: Annotated[
         float | None,
         typer.Option(metavar="UM", help="Edge of a pixel. Default: what MASK or IMAGE says.", rich_help_panel=INPUT),
@@ -167,7 +168,7 @@ def objects(
     size = None if pixel_size is None else (pixel_size, pixel_size)
     with writing_to(products.paths[0]):
         found = find_objects(
-            Sources(mask, image, depth, depth_channel, size),
+            Sources(mask, series, image, depth, depth_channel, size),
             Foreground(threshold, chosen, fill_holes),
             Labelling(splitting, min_size, grow),
             products,
@@ -188,6 +189,7 @@ def objects(
             "height": found.shape[0],
             "width": found.shape[1],
             "objects": found.count,
+            "classes": found.classes,
             "by_class": found.by_class,
             "too_small": found.dropped,
             "wider_than_max_object": found.capped,
@@ -214,7 +216,9 @@ def _parse_classes(text: str | None) -> tuple[int, ...] | None:
 
 def _summary(found: Found, files: list[str]) -> str:
     parts = [f"{found.count} objects in {found.shape[1]} × {found.shape[0]} px"]
-    if len(found.by_class) > 1:
+    if found.classes > len(found.by_class):
+        parts.append(f"{found.classes} classes, one for each number in the mask")
+    elif found.classes > 1:
         listed = list(found.by_class.items())
         parts.append(", ".join(f"{n} {name}" for name, n in listed[:8]) + (", …" if len(listed) > 8 else ""))
     if found.dropped:

@@ -14,6 +14,9 @@ from unettile.objects.record import Record
 
 OBJECT_TYPES = ("detection", "annotation")
 
+MOST_CLASSES = 256
+"""With more, the mask's numbers are ids of objects rather than classes, and polygons carry none."""
+
 DECIMALS = 3
 """Of the coordinates of a mask that is not of the largest resolution."""
 
@@ -46,13 +49,15 @@ def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], rec
 
 def _features(corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> Iterator[str]:
     described: dict[int, str] = {}
+    classified = np.unique(classes).size <= MOST_CLASSES
     for outline in corners.outlines():
         number = int(classes[outline.number - 1])
         if number not in described:
-            described[number] = json.dumps({"name": record.name(number), "color": list(record.colour(number))})
+            values = {"name": record.name(number), "color": list(record.colour(number))}
+            described[number] = f'"classification":{json.dumps(values)},' if classified else ""
         yield (
             f'{{"type":"Feature","geometry":{{"type":"Polygon","coordinates":[{_rings(outline, record.downsample)}]}},'
-            f'"properties":{{"objectType":"{object_type}","classification":{described[number]},'
+            f'"properties":{{"objectType":"{object_type}",{described[number]}'
             f'"measurements":{{"id":{outline.number}}}}}}}'
         )
 

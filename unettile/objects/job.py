@@ -22,7 +22,7 @@ from unettile.images.pixelsize import PixelSize
 from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
 from unettile.images.view import View
 from unettile.objects.foreground import ClassMap, Foreground
-from unettile.objects.geojson import OBJECT_TYPES, write_geojson
+from unettile.objects.geojson import MOST_CLASSES, OBJECT_TYPES, write_geojson
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, Labelling, Objects, OnProgress, label_objects
 from unettile.objects.measure import measure
 from unettile.objects.outline import find_corners
@@ -87,6 +87,7 @@ class Sources:
 
     Args:
         mask: classes or probabilities.
+        series: the image of the mask's file, if that has several.
         image: of the same size, for intensities and the overlay.
         depth: of the same size, to split by.
         depth_channel: of the depth, from 0; None if it has one.
@@ -94,6 +95,7 @@ class Sources:
     """
 
     mask: Path
+    series: int | None = None
     image: Path | None = None
     depth: Path | None = None
     depth_channel: int | None = None
@@ -112,7 +114,8 @@ class Found:
         shape: (H, W), px.
         count: objects.
         dropped: objects that were too small.
-        by_class: objects of each class, by its name.
+        classes: how many there are.
+        by_class: objects of each class, by its name; empty if there are more than MOST_CLASSES.
         capped: objects wider than distances reach.
         first_capped: the id of the first of them and its first pixel (y, x), or None.
     """
@@ -120,6 +123,7 @@ class Found:
     shape: tuple[int, int]
     count: int
     dropped: int
+    classes: int
     by_class: dict[str, int]
     capped: int
     first_capped: tuple[int, int, int] | None
@@ -149,7 +153,7 @@ def find_objects(
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
-        mask = stack.enter_context(open_labels(sources.mask))
+        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
         record = read_record(sources.mask)
         image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
         if image is not None and image.shape != mask.shape:
@@ -251,8 +255,9 @@ def _found(objects: Objects, record: Record) -> Found:
     if capped.size:
         y, x = divmod(int(numbers.first[capped[0]]), objects.shape[1])
         first = (int(capped[0]) + 1, y, x)
-    by_class = {record.name(int(number)): int(n) for number, n in zip(present, counts, strict=True)}
-    return Found(objects.shape, objects.count, numbers.dropped, by_class, int(capped.size), first)
+    few = present.size <= MOST_CLASSES
+    by_class = {record.name(int(number)): int(n) for number, n in zip(present, counts, strict=True)} if few else {}
+    return Found(objects.shape, objects.count, numbers.dropped, present.size, by_class, int(capped.size), first)
 
 
 def _check_output(output: Path, sources: Sources, overwrite: bool) -> None:

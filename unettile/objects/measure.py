@@ -6,6 +6,7 @@ The sums of N objects lie in a temporary file that is mapped into memory: pages 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,10 +160,18 @@ def read_ringed(objects: Labels, box: Box) -> NDArray[np.uint32]:
 
 
 def mapped(directory: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return zeros in a temporary file without a name, which goes with the array."""
+    """Return zeros in a temporary file without a name, which goes with the array.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
     if 0 in shape:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(dir=directory) as file:
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error now, not a crash later
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
