@@ -15,12 +15,13 @@ import shapely
 import shapely.geometry
 import skimage.io
 import tifffile
+import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops
 
 from tests.objects.shapes import reference
-from unettile.errors import UsageError
+from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
 from unettile.images.slide import open_slide
@@ -252,6 +253,33 @@ def test_one_image_of_a_file_with_several_is_chosen(tmp_path: Path) -> None:
     for series, foreground, corner in ((0, Foreground(), (5, 5)), (1, Foreground(0.5), (15, 15))):
         found, paths = make(tmp_path / str(series), Sources(path, series), Labelling(), 16, foreground)
         assert found.count == 1 and tifffile.imread(paths["tif"])[corner] == 1
+
+
+def test_an_omezarr_mask_gives_an_omezarr_label_image(tmp_path: Path) -> None:
+    path, out = tmp_path / "mask.ome.zarr", tmp_path / "ids.ome.zarr"
+    classes = np.zeros((700, 600), np.uint8)
+    classes[100:200, 500:600] = 1
+    classes[600:, :50] = 2
+    layer = Layer("classes", reduction="majority", names=("none", "a", "b"), colours=((0, 0, 0), (9, 8, 7), (6, 5, 4)))
+    metadata = {"classes": ["none", "a", "b"]}
+    write_image(path, Canvas((700, 600), (layer,), metadata=metadata), lambda box: classes[box.slices])
+    polygons = tmp_path / "o.geojson"
+    found = find_objects(
+        Sources(path), Foreground(), Labelling(), Products(out, geojson=polygons), overwrite=False, stage=silent
+    )
+    assert found.by_class == {"a": 1, "b": 1}
+    written = json.loads(polygons.read_text("utf-8"))["features"][1]["properties"]["classification"]
+    assert written == {"name": "b", "color": [6, 5, 4]}
+    group = zarr.open_group(out, mode="r")
+    assert "image-label" in group.attrs["ome"]
+    labels = np.asarray(group["0"])
+    np.testing.assert_array_equal(labels, reference(classes))
+    assert np.asarray(group["1"]).shape == (350, 300)
+    with pytest.raises(InputError, match="--overwrite"):
+        find_objects(Sources(path), Foreground(), Labelling(), Products(out), overwrite=False, stage=silent)
+    again = Labelling(min_size=6000)
+    find_objects(Sources(path), Foreground(), again, Products(out), overwrite=True, stage=silent)
+    assert np.asarray(zarr.open_group(out, mode="r")["0"]).max() == 1
 
 
 @pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".png"])

@@ -216,7 +216,7 @@ def _write_labels(path: Path, objects: Objects, context: _Context, on_progress: 
     dtype = np.dtype(np.uint16 if objects.count < 2**16 else np.uint32)
     canvas = Canvas(
         objects.shape,
-        (Layer("instances", reduction="majority"),),
+        (Layer("instances", reduction="majority", names=("background",)),),
         dtype,
         pixel_size_um=context.pixel_size_um,
         metadata=context.metadata,
@@ -261,7 +261,7 @@ def _found(objects: Objects, record: Record) -> Found:
 
 
 def _check_output(output: Path, sources: Sources, overwrite: bool) -> None:
-    if output.is_dir() and not output.name.lower().endswith(".zarr"):
+    if output.is_dir() and not (output.suffix.lower() == ".zarr" and format_of(output).is_directory):
         raise InputError(f"{output} is a directory: need a file name; give another")
     if any(output.resolve() == path.resolve() for path in sources.paths):
         raise UsageError(f"{output} is one of the inputs: choose another name")

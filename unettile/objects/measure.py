@@ -168,9 +168,7 @@ def mapped(directory: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDA
     if 0 in shape:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(dir=directory) as file:
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # a full disk is an error now, not a crash later
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
             os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
         return np.memmap(file, dtype, "w+", shape=shape)
 

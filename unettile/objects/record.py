@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import tifffile
+import zarr
 
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.pixelsize import safe_xml
 from unettile.images.view import FIRST, View
 from unettile.images.write_omexml import METADATA_NAMESPACE
+from unettile.images.write_omezarr import METADATA_KEY
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,46 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """Return what a TIFF or OME-TIFF that `segment` wrote says of itself; nothing where it says nothing."""
-    try:
-        with tifffile.TiffFile(path) as tif:
-            page: Any = tif.pages.first
-            text, table = page.description, page.colormap
-    except (OSError, tifffile.TiffFileError):  # another format
-        return Record()
-    described = _metadata(text)
+    """Return what a mask that `segment` wrote says of itself; nothing where it says nothing."""
+    described, colours = _of_zarr(path) if path.is_dir() else _of_tiff(path)
     names = dict(enumerate(map(str, described.get("classes", ()))))
-    colours: dict[int, Colour] = {}
-    if table is not None:
-        for k in range(1, min(len(names), table.shape[1])):
-            red, green, blue = (int(value) // 257 for value in table[:, k])
-            colours[k] = (red, green, blue)
     try:
         view = View.from_dict({**described["view"], "channels": None})
         high, wide = (float(value) for value in described["downsample"])
     except (KeyError, TypeError, ValueError):  # a mask that says nothing of it is of the largest resolution
         view, high, wide = FIRST, 1.0, 1.0
-    return Record(names, colours, view, (high, wide))
+    return Record(names, {k: colour for k, colour in colours.items() if 0 < k < len(names)}, view, (high, wide))
+
+
+def _of_tiff(path: Path) -> tuple[dict[str, Any], dict[int, Colour]]:
+    """Return the metadata and the palette of a TIFF."""
+    try:
+        with tifffile.TiffFile(path) as tif:
+            page: Any = tif.pages.first
+            text, table = page.description, page.colormap
+    except (OSError, tifffile.TiffFileError):  # another format
+        return {}, {}
+    colours: dict[int, Colour] = {}
+    if table is not None:
+        for k in range(table.shape[1]):
+            red, green, blue = (int(value) // 257 for value in table[:, k])
+            colours[k] = (red, green, blue)
+    return _metadata(text), colours
+
+
+def _of_zarr(path: Path) -> tuple[dict[str, Any], dict[int, Colour]]:
+    """Return the metadata and the colours of an OME-Zarr directory."""
+    try:
+        attributes: Any = zarr.open_group(path, mode="r").attrs.asdict()
+    except (OSError, ValueError):  # another kind of Zarr
+        return {}, {}
+    listed = attributes.get("ome", {}).get("image-label", {}).get("colors", ())
+    colours: dict[int, Colour] = {}
+    for entry in listed:
+        red, green, blue = entry["rgba"][:3]
+        colours[int(entry["label-value"])] = (red, green, blue)
+    found = attributes.get(METADATA_KEY)
+    return found if isinstance(found, dict) else {}, colours
 
 
 def _metadata(text: str) -> dict[str, Any]:
