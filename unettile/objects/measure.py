@@ -6,8 +6,6 @@ The sums of N objects lie in a temporary file that is mapped into memory: pages 
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.slide import Slide
 from unettile.objects.compiled import compiled
+from unettile.objects.mapped import MappedArray
 from unettile.tiling import BlockGrid
 
 SUMS = np.dtype(
@@ -37,6 +36,9 @@ SUMS = np.dtype(
         ("x1", np.int32),
     ]
 )
+
+FORGET = 2**20
+"""Rows after which the memory of a table that is being filled is let go."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -85,22 +87,25 @@ class Sums:
         intensity: (N, C) sums of the channels of an image.
     """
 
-    def __init__(self, table: NDArray[Any], origin: NDArray[np.int64], width: int, intensity: NDArray[Any]) -> None:
-        self.table = table
+    def __init__(self, table: MappedArray, origin: NDArray[np.int64], width: int, intensity: MappedArray) -> None:
+        self._table = table
         self._origin, self._width = origin, width
         self._intensity = intensity
 
     def __len__(self) -> int:
-        return int(self.table.size)
+        return int(self._table.array.size)
 
     def measurements(self, start: int, stop: int) -> Measurements:
         """Return the figures of the objects start + 1 … stop."""
-        part = self.table[start:stop]
+        part = self._table.array[start:stop].copy()
         area = part["area"].astype(np.int64)
         n = area.astype(np.float64)
         y, x = part["y"] / n, part["x"] / n
         first_y, first_x = np.divmod(self._origin[start:stop], self._width)
         box = np.stack([part[name] for name in ("y0", "x0", "y1", "x1")], axis=1).astype(np.int64)
+        intensity = np.asarray(self._intensity.array[start:stop] / n[:, None], np.float64)
+        self._table.forget()
+        self._intensity.forget()
         return Measurements(
             area,
             first_y + y,
@@ -108,7 +113,7 @@ class Sums:
             box,
             math.pi / 8 * (part["sides"] + part["corners"] / math.sqrt(2)),
             _eccentricity(part, n, y, x, box),
-            np.asarray(self._intensity[start:stop] / n[:, None], np.float64),
+            intensity,
         )
 
 
@@ -133,19 +138,23 @@ def measure(
         OSError: no room for the temporary file.
     """
     count, (height, width) = objects.count, objects.shape
-    table = mapped(directory, SUMS, (count,))
-    table["y0"], table["x0"] = height, width
+    table = MappedArray(directory, SUMS, (count,))
+    for start in range(0, count, FORGET):
+        table.array["y0"][start : start + FORGET], table.array["x0"][start : start + FORGET] = height, width
+        table.forget()
     channels = 0 if image is None else image.channels
     whole = image is None or image.dtype.kind in "uib"
-    intensity = mapped(directory, np.dtype(np.int64 if whole else np.float64), (count, channels))
-    columns = tuple(table[name] for name in SUMS.names or ())
+    intensity = MappedArray(directory, np.dtype(np.int64 if whole else np.float64), (count, channels))
+    columns = tuple(table.array[name] for name in SUMS.names or ())
     done, total = 0, height * width
     for block in grid:
         labels = read_ringed(objects, block.box)
         if labels.any():
             _add(labels, block.box.y0, block.box.x0, width, origin, columns)
             if image is not None and labels[1:-1, 1:-1].any():
-                _add_intensity(labels[1:-1, 1:-1], np.ascontiguousarray(image.read(block.box)), intensity)
+                _add_intensity(labels[1:-1, 1:-1], np.ascontiguousarray(image.read(block.box)), intensity.array)
+            table.forget()
+            intensity.forget()
         done += block.box.area
         on_progress(done, total)
     return Sums(table, origin, width, intensity)
@@ -157,20 +166,6 @@ def read_ringed(objects: Labels, box: Box) -> NDArray[np.uint32]:
     seen = ring.intersect(Box.of_shape(objects.shape))
     pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
     return np.pad(objects.read(seen), pads)
-
-
-def mapped(directory: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return zeros in a temporary file without a name, which goes with the array.
-
-    Raises:
-        OSError: the disk has no room for it.
-    """
-    if 0 in shape:
-        return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile(dir=directory) as file:
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
-            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * dtype.itemsize)
-        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _eccentricity(

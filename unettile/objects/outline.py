@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.objects.compiled import compiled
-from unettile.objects.measure import Labels, OnProgress, mapped, read_ringed
+from unettile.objects.mapped import MappedArray
+from unettile.objects.measure import Labels, OnProgress, read_ringed
 from unettile.tiling import BlockGrid
 
 BATCH_CORNERS = 2**20
@@ -48,7 +49,7 @@ class Corners:
         places: (M, 2) int32: y, and 4 x + two bits of `_turn`.
     """
 
-    def __init__(self, starts: NDArray[np.int64], places: NDArray[np.int32]) -> None:
+    def __init__(self, starts: NDArray[np.int64], places: MappedArray) -> None:
         self._starts, self._places = starts, places
 
     def outlines(self) -> Iterator[Outline]:
@@ -58,7 +59,8 @@ class Corners:
         while begin < count:
             end = int(np.searchsorted(starts, starts[begin] + BATCH_CORNERS, side="right")) - 1
             end = min(max(end, begin + 1), count)
-            part = np.asarray(self._places[starts[begin] : starts[end]])
+            part = self._places.array[starts[begin] : starts[end]].copy()
+            self._places.forget()
             owner = np.repeat(np.arange(end - begin), np.diff(starts[begin : end + 1]))
             yield from _rings(owner, part[:, 0].astype(np.int64), part[:, 1].astype(np.int64), begin + 1)
             begin = end
@@ -74,20 +76,20 @@ def find_corners(objects: Labels, grid: BlockGrid, directory: Path, on_progress:
     counts = np.zeros(objects.count + 1, np.int64)
     total = 2 * objects.shape[0] * objects.shape[1]
     done = 0
-    nowhere = np.empty((0, 2), np.int32)
-    places: NDArray[np.int32] = nowhere
+    places = MappedArray(directory, np.dtype(np.int32), (0, 2))
     free = counts
     for fill in (False, True):
         if fill:
             starts = np.zeros(objects.count + 1, np.int64)
             np.cumsum(counts[1:], out=starts[1:])
-            places = mapped(directory, np.dtype(np.int32), (int(starts[-1]), 2))
+            places = MappedArray(directory, np.dtype(np.int32), (int(starts[-1]), 2))
             free = np.concatenate([[0], starts[:-1]])
         for block in grid:
             labels = read_ringed(objects, block.box)
             last = (block.box.y1 == objects.shape[0], block.box.x1 == objects.shape[1])
             if labels.any():
-                _scan(labels, block.box.y0, block.box.x0, last, fill, free, places)
+                _scan(labels, block.box.y0, block.box.x0, last, fill, free, places.array)
+                places.forget()
             done += block.box.area
             on_progress(done, total)
     return Corners(starts, places)

@@ -19,7 +19,7 @@ LONGEST = 2048
 """Longest side of the picture, px."""
 
 TINT = 0.45  # share of the colour inside an object where an image lies below
-READ_PIXELS = 2**24  # asked for at once
+READ_PIXELS = 2**22  # asked for at once
 
 
 def draw_overlay(objects: Labels, image: Slide | None, on_progress: OnProgress) -> NDArray[np.uint8]:

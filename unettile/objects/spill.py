@@ -20,7 +20,7 @@ from unettile.box import Box
 from unettile.tiling import BlockGrid
 
 STRIP_ROWS = 512
-KEPT_BYTES = 2**27  # decoded strips kept for the next read
+KEPT_BYTES = 2**26  # decoded strips kept for the next read
 
 
 class Spill:
