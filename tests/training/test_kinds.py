@@ -15,9 +15,10 @@ import tifffile
 from tests.training.runs import RECIPE, make_job, run
 from unettile.checkpoint import load_checkpoint
 from unettile.errors import InputError
-from unettile.images import segments
+from unettile.images import cache
 from unettile.images.colours import distinct_colours
 from unettile.images.palette import read_palette
+from unettile.metrics.objects import connected_components
 from unettile.training import reader
 from unettile.training.pairs import Pair
 from unettile.training.parts import ImagePart, LabelPart, SamplePart
@@ -143,7 +144,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def test_a_slide_is_trained_from_without_loading_it(slide: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "KEPT_BYTES", 2**24)  # the cache of tiles, which is bounded, too
+    monkeypatch.setattr(cache, "KEPT_BYTES", 2**24)  # the cache of tiles, which is bounded, too
     classes = LabelPart(kind="classes")
     recipe = replace(with_channels(RECIPE, 3), labels=classes)
     tracemalloc.start()
@@ -189,3 +190,21 @@ def test_an_image_that_breaks_during_training_is_refused_in_one_line(
     many = replace(job, recipe=replace(SHORT, run=replace(SHORT.run, steps_per_epoch=60)))
     with pytest.raises(InputError, match=r"^cannot read .*: damaged or truncated PNG"):
         run(many, spoil)
+
+
+def test_the_connected_parts_of_a_mask_are_objects(data: Path) -> None:
+    """A mask of 0 and 255 trains as its parts do when each has an id: border weights lie between them."""
+
+    def white(index: int, pixels: np.ndarray) -> None:
+        parts = connected_components(pixels > 0)
+        (data / "ids" / f"{index}.png").write_bytes(imagecodecs.png_encode(parts.astype(np.uint8)))
+        (data / "labels" / f"{index}.png").write_bytes(imagecodecs.png_encode((pixels > 0) * np.uint8(255)))
+
+    (data / "ids").mkdir()
+    rewrite(data / "labels", white)
+    by_mask, _ = run(make_job(data, replace(SHORT, labels=LabelPart(kind="components"))))
+    (data / "labels").rename(data / "masks")
+    (data / "ids").rename(data / "labels")
+    by_id, _ = run(make_job(data, SHORT, "ids"))
+    assert by_mask.rows[0].training_loss == by_id.rows[0].training_loss
+    assert by_mask.best.ap is not None

@@ -16,6 +16,14 @@ def test_shipped_recipes_are_valid_and_survive_a_round_trip(name: str) -> None:
     assert recipe_from_dict(recipe.to_dict()) == recipe
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_as_toml_is_read_back(name: str, tmp_path: Path) -> None:
+    text = "run.ema=0.99", 'samples.weights={"he_*" = 3, "a b" = 0.5}', 'card.limits="none \\"known\\" – yet"'
+    recipe = read_recipe(name, text)
+    (tmp_path / "again.toml").write_text(recipe.to_toml(), "utf-8")
+    assert read_recipe(str(tmp_path / "again.toml")) == recipe
+
+
 def test_set_changes_one_key() -> None:
     recipe = read_recipe("nuclei", ("run.epochs=3", "network.widths=[2, 3]", "loss.class_weights=balanced"))
     assert (recipe.run.epochs, recipe.network_config()["widths"], recipe.loss.class_weights) == (3, [2, 3], "balanced")
@@ -35,7 +43,18 @@ def test_set_changes_one_key() -> None:
         ("run.epochs=0", "at least 1"),
         ("loss.sigma=0", "more than 0"),
         ("augment.zoom=[2.0, 1.0]", "no range"),
-        ("labels.kind=polygons", "instances, classes"),
+        ("labels.kind=polygons", "instances, components, classes"),
+        ("labels.colors=[[0, 0, 0]]", "1 colours for 2 classes"),
+        ("labels.colors=[[0, 0, 0], [0, 0, 256]]", "from 0 to 255"),
+        ("loss.cross_entropy=0", "the loss has no term"),
+        ("run.accumulate=4", "cannot be split"),
+        ("run.ema=1.0", "less than 1"),
+        ("samples.area=2", "at most 1"),
+        ("samples.weights={a = 0}", "figures above 0"),
+        ("samples.weights={a = true}", "wrong type"),
+        ("augment.zoom=[1.0]", "need a list of 2"),
+        ("optimizer.schedule=linear", "cosine, constant, plateau"),
+        ("optimizer.learning_rate=nan", "wrong type"),
         ('labels.names=["background", "a", "b"]', "two names"),
     ],
 )

@@ -24,15 +24,13 @@ def reflect(coordinates, length, out):  # type: ignore[no-untyped-def]
     period = np.float32(2 * (length - 1))
     for i in range(coordinates.shape[0]):
         for j in range(coordinates.shape[1]):
-            value = coordinates[i, j]
-            if value < 0 or value > last:
-                if length == 1:
-                    value = np.float32(0)
-                else:
-                    value = value % period
-                    if value > last:
-                        value = period - value
-            out[i, j] = value
+            value = abs(coordinates[i, j])  # folded at 0
+            if value > last:
+                value = period - value  # and at the end: enough for all but small images
+                if value < 0 and length > 1:
+                    value = coordinates[i, j] % period
+                    value = min(value, period - value)
+            out[i, j] = value if length > 1 else np.float32(0)
 
 
 @_compiled

@@ -20,8 +20,9 @@ class ImagePart:
 
 @dataclass(frozen=True)
 class LabelPart:
-    """What labels mean: `instances` (ids; every id > 0 is class 1) or `classes` (the value is the class).
+    """What labels mean: `classes` (the value is the class) or objects, which are class 1, whatever their number.
 
+    Objects are `instances`, each of an id > 0 of its own, or the connected `components` of all that is above 0.
     `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
     background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
     and makes a last class, "border", of all background up to so wide between two instances; half is taken from each, so
@@ -34,6 +35,10 @@ class LabelPart:
     gap: int = 2
     border: int = 0
     ignore: int = -1
+
+    @property
+    def are_objects(self) -> bool:
+        return self.kind != "classes"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -156,7 +161,7 @@ class CardPart:
 
 
 CHOICES = {
-    "labels.kind": ("instances", "classes"),
+    "labels.kind": ("instances", "components", "classes"),
     "samples.balance": ("none", "classes"),
     "loss.class_weights": ("balanced", "none"),
     "optimizer.name": ("adamw", "adam", "sgd"),

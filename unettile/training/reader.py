@@ -13,6 +13,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.plain import PlainSlide
 from unettile.images.slide import Slide, open_labels, open_slide
+from unettile.metrics.objects import connected_components
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
 from unettile.training.targets import read_ids
@@ -66,6 +67,8 @@ class OpenPair:
         if self._ids is not None:
             return self._ids[box.slices]
         ids = read_ids(self._labels.read(box), self._part, str(self.pair.labels))
+        if self._part.kind == "components":  # of the part, where the whole is too large to be held
+            return connected_components(ids > 0)
         small = ids.size == 0 or ids.max() <= np.iinfo(np.int32).max
         return ids.astype(np.int32 if small else np.int64, copy=False)
 

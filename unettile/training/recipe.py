@@ -121,10 +121,12 @@ class Recipe:
 
     def _check_labels(self) -> None:
         part = self.labels
-        if len(part.names) < 2 or (part.kind == "instances" and len(part.names) != 2):
-            raise InputError("recipe: labels.names needs two names for instances, and at least two for classes")
-        if part.kind == "classes" and part.border:
-            raise InputError('recipe: labels.border lies between instances; need labels.kind = "instances" with it')
+        if len(part.names) < 2 or (part.are_objects and len(part.names) != 2):
+            raise InputError("recipe: labels.names needs two names for objects, and at least two for classes")
+        if part.border and not part.are_objects:
+            raise InputError('recipe: labels.border lies between objects; need labels.kind = "instances" with it')
+        if part.ignore >= 0 and part.kind == "components":
+            raise InputError("recipe: labels.ignore is a number of a label image, of which components keep none")
         if part.colors and len(part.colors) != self.classes:
             raise InputError(f"recipe: labels.colors has {len(part.colors)} colours for {self.classes} classes")
         if any(not 0 <= value <= 255 for color in part.colors for value in color):
@@ -223,8 +225,9 @@ def _convert(key: str, value: Any, kind: Any) -> Any:
             return tuple(_convert(key, item, parts[0]) for item in value)
     elif get_origin(kind) is dict and isinstance(value, dict):
         return {str(name): _convert(f"{key}.{name}", item, parts[1]) for name, item in value.items()}
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
     elif type(value) is kind:
         return value
     raise InputError(f"recipe: {key} = {value!r} has the wrong type; need {_described(kind)}")

@@ -47,7 +47,7 @@ def target_of(labels: NDArray[np.integer], part: LabelPart, name: str) -> Target
     if part.ignore >= 0:
         counted = labels != part.ignore
         labels = np.where(counted, labels, labels.dtype.type(0))
-    if part.kind == "instances":
+    if part.are_objects:
         carved = carve_gaps(labels, part.border or part.gap)
         classes = (carved > 0).astype(np.int64)
         if part.border:
@@ -63,7 +63,7 @@ def target_of(labels: NDArray[np.integer], part: LabelPart, name: str) -> Target
 
 def target_margin(part: LabelPart) -> int:
     """Return the px around a piece of a label map within which labels matter to its target."""
-    if part.kind == "classes":
+    if not part.are_objects:
         return 0
     return part.gap if not part.border else _width(part.border) + reach(_border_sigma(_width(part.border)))
 
