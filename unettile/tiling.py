@@ -24,6 +24,7 @@ from unettile.errors import UsageError
 from unettile.geometry import Geometry
 
 BLOCK_EDGE = 3072  # px; 8 x 8 tiles of 384: 1,156 files for 100,000 x 100,000 px
+BLOCK_BYTES = 2**27  # of a block's pixels, in and out; images of many channels get smaller blocks
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,16 @@ class BlockGrid:
     edge: int
 
     @classmethod
-    def for_tiles(cls, grid: TileGrid) -> BlockGrid:
-        """Return blocks of whole tiles, as near to 3072 px as the tiles allow."""
-        return cls(grid.shape, grid.write_edge * max(1, round(BLOCK_EDGE / grid.write_edge)))
+    def for_tiles(cls, grid: TileGrid, pixel_bytes: int = 1) -> BlockGrid:
+        """Return blocks of whole tiles, as near to 3072 px as the tiles and the memory allow.
+
+        Args:
+            pixel_bytes: of a pixel, in all channels, as read and as written.
+        """
+        across = max(1, round(BLOCK_EDGE / grid.write_edge))
+        while across > 1 and (across * grid.write_edge + 2 * grid.geometry.margin) ** 2 * pixel_bytes > BLOCK_BYTES:
+            across -= 1
+        return cls(grid.shape, across * grid.write_edge)
 
     @property
     def rows(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,23 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
+import unettile.segmentation.memory
 import unettile.segmentation.windows
 import unettile.tiling
+from tests.segmentation.conftest import make_checkpoint
+from tests.segmentation.sparse import write_sparse_tiff
 from unettile.box import Box
+from unettile.checkpoint import load_checkpoint
+from unettile.errors import InputError
 from unettile.images.mirror import read_mirrored
-from unettile.images.slide import Slide
-from unettile.segmentation.memory import estimate_memory
+from unettile.images.slide import Slide, open_slide
+from unettile.models import find_model
+from unettile.segmentation.memory import estimate_memory, fit_batch
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.planning import plan_image
+from unettile.segmentation.planning import make_plan, plan_image
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
+from unettile.tiling import BlockGrid, TileGrid
 
 
 def test_reads_are_those_of_a_block_and_its_margin(
@@ -39,8 +48,71 @@ def test_reads_are_those_of_a_block_and_its_margin(
 
 def test_the_estimate_grows_with_windows_and_not_with_the_image(image: Path, predictor: Predictor) -> None:
     plan = plan_image(image, predictor, SegmentOptions(output_edge=388))
-    large = replace(plan, shape=(13_000, 12_000), block_edge=3072)
+    large = replace(plan, shape=(20_000, 20_000), block_edge=3072)
     larger = replace(large, shape=(100_000, 100_000))
     assert estimate_memory(larger, predictor, 1) == estimate_memory(large, predictor, 1) < 2**30
     assert estimate_memory(plan, predictor, 1) < estimate_memory(large, predictor, 1)
     assert estimate_memory(plan, predictor, 64) > estimate_memory(plan, predictor, 1) + 63 * 400 * 400 * 2 * 4
+
+
+def test_a_run_that_does_not_fit_is_refused_before_it_begins(
+    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_image(image, predictor, SegmentOptions(output_edge=388))
+    need = estimate_memory(plan, predictor, 1)
+    assert fit_batch(plan, predictor, None, limit=need) == 1
+    assert fit_batch(plan, predictor, 7, limit=2 * need) == 7
+    with pytest.raises(InputError, match=r"388 px, 1 at once, need about 0\.\d GiB of memory.* a smaller --tile, or"):
+        fit_batch(plan, predictor, None, limit=need - 1)
+    with pytest.raises(InputError, match=r"99 at once, need .* a smaller --tile or --batch"):
+        fit_batch(plan, predictor, 99, limit=need)
+    monkeypatch.setattr(unettile.segmentation.memory, "memory_limit", lambda: 2**28)
+    with pytest.raises(InputError, match=r"0\.2 GiB are to be had"):
+        segment_image(image, tmp_path / "mask.tif", predictor, SegmentOptions(output_edge=388))
+    assert list(tmp_path.iterdir()) == [image]
+    monkeypatch.setattr(unettile.segmentation.memory, "memory_limit", lambda: None)
+    assert fit_batch(plan, predictor, 99) == 99
+
+
+def test_blocks_of_many_channels_are_smaller(predictor: Predictor) -> None:
+    grid = TileGrid((9999, 9999), make_checkpoint().geometry, 388)
+    assert [BlockGrid.for_tiles(grid, pixel_bytes).edge for pixel_bytes in (1, 12, 100, 1000)] == [3072, 3072, 768, 384]
+
+
+RESIDENT = """
+import resource, sys
+from unettile.cli import run
+code = run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def peak_mib(image: Path, out: Path, *options: str) -> float:
+    """Return the resident memory at its peak of a process that segments an image with the shipped model."""
+    arguments = ["segment", str(image), "-o", str(out), "--quiet", "--device", "cpu", *options]
+    done = subprocess.run([sys.executable, "-c", RESIDENT, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) / 2**10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux gives the peak in KiB")
+def test_memory_at_its_peak(tmp_path: Path) -> None:
+    """Below the ceiling, and hardly more for an image of 25 times the pixels, of which most are computed once."""
+    write_sparse_tiff(tmp_path / "small.tif", 2_000, tissue=2)
+    write_sparse_tiff(tmp_path / "large.tif", 10_000, tissue=2)
+    small, large = (peak_mib(tmp_path / f"{name}.tif", tmp_path / f"{name}_mask.tif") for name in ("small", "large"))
+    assert small < large < 1100
+    with open_slide(tmp_path / "large.tif") as slide:
+        predictor = Predictor(load_checkpoint(find_model("nuclei")), "cpu")
+        estimate = estimate_memory(make_plan(slide, predictor, SegmentOptions()), predictor, 1) / 2**20
+    assert 0.7 * large < estimate < 1.6 * large
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux gives the peak in KiB")
+@pytest.mark.parametrize("edge", [4_000, 40_000])
+def test_the_ceiling(tmp_path: Path, edge: int) -> None:
+    write_sparse_tiff(tmp_path / "image.tif", edge, tissue=64)
+    assert peak_mib(tmp_path / "image.tif", tmp_path / "mask.tif") * 2**20 < 1.2e9

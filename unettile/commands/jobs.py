@@ -51,7 +51,7 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
-        from unettile.segmentation.memory import estimate_memory
+        from unettile.segmentation.memory import estimate_memory, fit_batch
         from unettile.segmentation.output import check_format, check_output
         from unettile.segmentation.planning import plan_image
 
@@ -63,7 +63,7 @@ class Job:
             if not self.batch or task.output.parent.exists():
                 check_output(task.output, overwrite=self.overwrite)
         blocks = self.shard.blocks(plan.blocks) if self.shard else range(len(plan.blocks))
-        batch = self.options.batch_for(self.predictor)
+        batch = fit_batch(plan, self.predictor, self.options.batch)
         memory = estimate_memory(plan, self.predictor, batch)
         details = {
             "shape": list(plan.shape),

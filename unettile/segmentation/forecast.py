@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.images.slide import Slide
-from unettile.segmentation.memory import estimate_memory
+from unettile.segmentation.memory import estimate_memory, fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, open_image
@@ -114,7 +114,7 @@ def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, 
     """
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options, shards)
-        batch = options.batch_for(predictor)
+        batch = fit_batch(plan, predictor, options.batch)
         probe = measure_windows(slide, plan, predictor, batch)
     return Forecast(plan, batch, estimate_memory(plan, predictor, batch), probe)
 

@@ -1,4 +1,4 @@
-"""What a run will need in memory, before it begins."""
+"""What a run will need in memory, before it begins; and a run that the job's memory cannot hold, refused."""
 
 from __future__ import annotations
 
@@ -8,42 +8,89 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unettile.errors import InputError
+from unettile.images.cache import KEPT_BYTES
+from unettile.images.canvas import PIECE_BYTES
 from unettile.images.normalize import WHOLE_PIXELS
+from unettile.limits import memory_limit
 from unettile.networks import build_network
 from unettile.segmentation.blockreader import CACHE_BYTES
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
+from unettile.segmentation.recall import RECALL_BYTES
 from unettile.segmentation.rows import PIECE
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
 _MAPS_AT_ONCE = 5  # a U-Net's top level: skip, what comes up, both joined (twice as wide), and the next one
-
 _PIECES_AT_ONCE = 14  # of rows, as wide as the top level: the same maps, and skip connections that wait; measured
+_BATCHES = {"cpu": 1, "cuda": 4}
+
+
+def fit_batch(plan: Plan, predictor: Predictor, batch: int | None, limit: int | None = None) -> int:
+    """Return how many windows to compute at once: `batch`, or as many as the device likes and the memory holds.
+
+    Args:
+        limit: of the job's memory, bytes; None asks the system.
+
+    Raises:
+        InputError: it does not fit; says what to change.
+    """
+    limit = memory_limit() if limit is None else limit
+    wanted = batch or _BATCHES[predictor.device.type]
+    for windows in [wanted] if batch else range(wanted, 0, -1):
+        host, device = _needs(plan, predictor, windows)
+        rooms = [(host, limit)] if limit is not None else []
+        if predictor.device.type == "cuda":
+            rooms.append((device, torch.cuda.mem_get_info(predictor.device)[0]))
+        short = [(need, room) for need, room in rooms if need > room]
+        if not short:
+            return windows
+    need, room = short[0]
+    kind = "on the GPU" if need == device and predictor.device.type == "cuda" else "of memory"
+    smaller = "a smaller --tile or --batch" if windows > 1 else "a smaller --tile"
+    raise InputError(
+        f"tiles of {plan.output_edge} px, {windows} at once, need about {need / 2**30:.1f} GiB {kind}, and"
+        f" {room / 2**30:.1f} GiB are to be had: give {smaller}, or more memory"
+    )
 
 
 def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
     """Return about how many bytes a process of this run needs at its peak, on a GPU those of the GPU included.
 
-    It does not grow with the image: the sample for the scaling; then a block with its margin, a batch of windows and
-    the network's feature maps; then what is kept of the blocks while the file is written.
+    It does not grow with the image: see `_needs`.
+    """
+    return sum(_needs(plan, predictor, batch))
+
+
+def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
+    """Return the bytes that are needed of the machine's memory, and of a GPU's.
+
+    One after the other: the sample for the scaling; two blocks with their margins, what is kept of the image and of
+    equal windows, a batch and the network's feature maps; then what is kept of the blocks while the file is written.
+    What one step frees the next one uses, but pieces of it lie scattered.
     """
     edge = plan.geometry.input_edge(plan.output_edge)
     channels = predictor.checkpoint.in_channels
+    pixel = channels * np.dtype(plan.image["dtype"]).itemsize
+    area = plan.shape[0] * plan.shape[1]
     parameters = sum(tensor.numel() for tensor in predictor.checkpoint.parameters.values())
     item = 4 if predictor.precision == "fp32" else 2
     largest = _largest_map(predictor, edge)
     maps = _MAPS_AT_ONCE * item * batch * largest
+    on_gpu = predictor.device.type == "cuda"
     rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
-    if predictor.device.type == "cpu":  # as wide as a block, but no higher than the rows that are in work
+    if not on_gpu:  # as wide as a block, but no higher than the rows that are in work
         in_work = _PIECES_AT_ONCE * PIECE + 2 * plan.geometry.margin
         maps = max(maps, item * min(in_work, rows) * columns * largest // edge**2)
-    block = rows * columns * channels * np.dtype(plan.image["dtype"]).itemsize + plan.planes * rows * columns
+    network = parameters * item + maps
+    blocks = rows * columns * (2 * pixel + 3 * plan.planes)
     windows = 3 * 4 * batch * channels * edge**2
-    area = plan.shape[0] * plan.shape[1]
+    kept = min(KEPT_BYTES, area * pixel) + min(RECALL_BYTES, area * (pixel + plan.planes))
     measuring = _SAMPLE_BYTES * channels * min(WHOLE_PIXELS, area)
-    writing = min(CACHE_BYTES, plan.planes * area)
-    return int(LIBRARIES + parameters * (4 + item) + max(measuring, maps + 2 * block + windows, maps + writing))
+    computing = blocks + windows + kept + (0 if on_gpu else network)
+    writing = kept + min(CACHE_BYTES + 2 * PIECE_BYTES, plan.planes * area) + (0 if on_gpu else network)
+    return int(LIBRARIES + parameters * 4 + max(measuring, computing, writing)), network if on_gpu else 0
 
 
 def _largest_map(predictor: Predictor, edge: int) -> int:

@@ -7,12 +7,9 @@ from pathlib import Path
 
 from unettile.errors import UsageError
 from unettile.images.view import FIRST, View
-from unettile.segmentation.predict import Predictor
 
 WRITES = ("probabilities", "classes")
 """In the order in which they are stored and written: Bio-Formats takes the palette of a file's first page for all."""
-
-_BATCHES = {"cpu": 1, "cuda": 4}
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class SegmentOptions:
     Args:
         write: classes, probabilities, or both; brought into that order.
         output_edge: of a tile, px; None chooses by device.
-        batch: windows at once; None chooses by device.
+        batch: windows at once; None chooses by device and memory.
         view: which image of the file, at which resolution, and which of its channels the model sees.
         mask: an image of any resolution; only where it is not 0 is the image segmented.
         skip_background: only what is not background is segmented.
@@ -47,7 +44,3 @@ class SegmentOptions:
             raise UsageError(f"--batch {self.batch} is too small: need at least 1")
         if self.mask is not None and self.skip_background:
             raise UsageError("--mask and --skip-background exclude each other: give the one that you mean")
-
-    def batch_for(self, predictor: Predictor) -> int:
-        """Return how many windows are computed at once."""
-        return self.batch or _BATCHES[predictor.device.type]

@@ -35,6 +35,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         length = min(_WRITE_EDGES[predictor.device.type], max(slide.shape))
         edge = checkpoint.geometry.smallest_output_edge(max(length, 192))
     scaling = checkpoint.normalization.measure(slide)
+    written = sum(1 if kind == "classes" else len(checkpoint.classes) for kind in options.write)
     tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
     return Plan(
         image=fingerprint(slide),
@@ -42,7 +43,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         model={"network": checkpoint.network, "sha256": checkpoint.sha256},
         geometry=checkpoint.geometry,
         output_edge=edge,
-        block_edge=BlockGrid.for_tiles(tiles).edge,
+        block_edge=BlockGrid.for_tiles(tiles, slide.channels * slide.dtype.itemsize + written).edge,
         precision=predictor.precision,
         device=predictor.device.type,
         scaling=scaling,

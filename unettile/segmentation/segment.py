@@ -12,6 +12,7 @@ from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
+from unettile.segmentation.memory import fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import check_format, check_output, write_output
 from unettile.segmentation.plan import Plan, pixel_size_advice
@@ -104,13 +105,14 @@ def segment_image(
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options)
         check_format(output, plan)
+        batch = fit_batch(plan, predictor, options.batch)
         if was_killed_at_the_end and is_finished(output, plan):
             remove_run(place)
             return SegmentResult(output, plan, Tally(resumed=len(plan.blocks)), time.monotonic() - start)
         watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(place, plan, discard=overwrite)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
-        work = Work(reader, predictor, options.batch_for(predictor), run)
+        work = Work(reader, predictor, batch, run)
         try:
             with closing(reader), open_within(options.mask, plan, reader.read) as within:
                 work.do(range(len(plan.blocks)), watch, within)
@@ -147,10 +149,11 @@ def segment_shard(
     start = time.monotonic()
     with open_image(image, options) as slide:
         plan = make_plan(slide, predictor, options, shard.count)
+        batch = fit_batch(plan, predictor, options.batch)
         watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(directory, plan)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
-        work = Work(reader, predictor, options.batch_for(predictor), run)
+        work = Work(reader, predictor, batch, run)
         with closing(reader), open_within(options.mask, plan, reader.read) as within:
             work.do(shard.blocks(plan.blocks), watch, within)
     return SegmentResult(directory, plan, work.tally, time.monotonic() - start)
