@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,23 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, make_pixels(211, 307))
     return path
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that were computed; all tile by tile."""
+    sizes: list[int] = []
+    writing = Predictor.writing
+
+    def counting(self: Predictor, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
+        compute = writing(self, write)
+
+        def count(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+            sizes.append(len(windows))
+            return compute(windows)
+
+        return count
+
+    monkeypatch.setattr(Predictor, "writing", counting)
+    monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
+    return sizes

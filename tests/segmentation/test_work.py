@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +30,6 @@ from unettile.tiling import Tile
 
 OPTIONS = SegmentOptions(output_edge=34)  # one block of 7 × 10 tiles
 TILES = 70
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the batches that were computed; all tile by tile."""
-    sizes: list[int] = []
-    writing = Predictor.writing
-
-    def counting(self: Predictor, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
-        compute = writing(self, write)
-
-        def count(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-            sizes.append(len(windows))
-            return compute(windows)
-
-        return count
-
-    monkeypatch.setattr(Predictor, "writing", counting)
-    monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
-    return sizes
 
 
 @pytest.fixture
