@@ -19,7 +19,7 @@ STEPS = 16
 GAIN = 16
 """What one pass of smoothing multiplies depths by."""
 
-MOST_PASSES = 3  # with a reach of 4096 px depths still fit 31 bits
+MOST_PASSES = 2  # with more, depths of a 16-bit map would pass 31 bits
 
 
 def distance_depth(classes: NDArray[np.uint32], reach: int) -> NDArray[np.int32]:

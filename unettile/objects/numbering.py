@@ -4,7 +4,7 @@
    each other make a basin, and basins merge as `basins.py` says.
 2. Objects too small are dropped; the rest are numbered 1 … N by the raster order of their first pixels.
 
-All is done on arrays over pieces, never on pixels. Of 10 million objects this takes about 100 bytes each.
+All is done on arrays over pieces, never on pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, Splitting, merge_basins, unite
-from unettile.objects.pieces import Face, Pieces
+from unettile.objects.pieces import NO_PEAK, Face, Pieces
 from unettile.tiling import BlockGrid
 
 MOST_OBJECTS = 2**32 - 1
@@ -44,6 +44,30 @@ class Numbers:
         return int(self.first.size)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is kept of a block's pieces, (n,) each, as small as it goes."""
+
+    first: NDArray[np.int64]
+    area: NDArray[np.uint32]
+    classes: NDArray[np.uint32]
+    capped: NDArray[np.bool_]
+    peak: NDArray[np.int32]
+    place: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pieces: Pieces) -> _Known:
+        basins = pieces.basins
+        return cls(
+            pieces.first,
+            basins.area.astype(np.uint32),
+            pieces.classes,
+            pieces.capped,
+            basins.peak.astype(np.int32),
+            basins.place,
+        )
+
+
 class Register:
     """Collects what is known of the pieces, block by block in raster order, and joins blocks at their faces.
 
@@ -54,8 +78,8 @@ class Register:
     def __init__(self, grid: BlockGrid) -> None:
         self._grid = grid
         self._count = 0
-        self._parts: list[Pieces] = []
-        self._passes: list[Passes] = []
+        self._known: list[_Known] = []
+        self._passes: list[tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int32]]] = []
         self._joined: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
         self._above: list[Face | None] = [None] * grid.columns
         self._left: Face | None = None
@@ -72,10 +96,10 @@ class Register:
             self._join(left, faces[LEFT])
         self._above[column], self._left = faces[DOWN], faces[RIGHT]
         inside = pieces.passes
-        self._passes.append(Passes(inside.one + offset, inside.other + offset, inside.depth))
-        empty = np.empty((0, 0), np.uint32)
-        self._parts.append(Pieces(empty, pieces.first, pieces.classes, pieces.capped, pieces.basins, pieces.passes, {}))
+        self._keep(Passes(inside.one + offset, inside.other + offset, inside.depth))
+        self._known.append(_Known.of(pieces))
         self._count += pieces.count
+        assert self._count <= MOST_OBJECTS
         return offset
 
     def solve(self, splitting: Splitting | None, min_size: int) -> Numbers:
@@ -93,7 +117,6 @@ class Register:
         roots = np.flatnonzero(parent == np.arange(parent.size))[1:]
         kept = roots[area[roots] >= min_size]
         kept = kept[np.argsort(first[kept])]
-        assert kept.size <= MOST_OBJECTS
         number = np.zeros(parent.size, np.uint32)
         number[kept] = np.arange(1, kept.size + 1)
         return Numbers(number[parent], first[kept], classes[kept], capped[kept], int(roots.size - kept.size))
@@ -105,7 +128,12 @@ class Register:
         climbs = before.leaves[touching] | after.leaves[touching]
         depth = np.minimum(before.depth, after.depth)[touching].astype(np.int64)
         self._joined.append(np.unique(np.stack([one[climbs], other[climbs]], axis=1), axis=0))
-        self._passes.append(Passes(one[~climbs], other[~climbs], depth[~climbs]).highest())
+        self._keep(Passes(one[~climbs], other[~climbs], depth[~climbs]).highest())
+
+    def _keep(self, passes: Passes) -> None:
+        self._passes.append(
+            (passes.one.astype(np.uint32), passes.other.astype(np.uint32), passes.depth.astype(np.int32))
+        )
 
     def _gather(
         self, parent: NDArray[np.int64]
@@ -116,30 +144,24 @@ class Register:
         classes = np.zeros(parent.size, np.uint32)
         capped = np.zeros(parent.size, np.bool_)
         at = 1
-        for part in self._parts:
-            owners = parent[at : at + part.count]
-            np.minimum.at(first, owners, part.first)
-            np.add.at(area, owners, part.basins.area)
-            np.logical_or.at(capped, owners, part.capped)
-            classes[owners] = part.classes
-            at += part.count
+        for known in self._known:
+            owners = parent[at : at + known.first.size]
+            np.minimum.at(first, owners, known.first)
+            np.add.at(area, owners, known.area)
+            np.logical_or.at(capped, owners, known.capped)
+            classes[owners] = known.classes
+            at += known.first.size
         return first, area, classes, capped
 
     def _merged(self, parent: NDArray[np.int64], area: NDArray[np.int64], splitting: Splitting) -> NDArray[np.int64]:
         """Return the parents after basins have merged; `parent` says which pieces are one basin."""
-        peak = np.full(parent.size, -1, np.int64)
-        place = np.zeros(parent.size, np.int64)
-        at = 1
-        for part in self._parts:
-            peak[at : at + part.count] = part.basins.peak
-            place[at : at + part.count] = part.basins.place
-            at += part.count
-        has_peak = np.flatnonzero(peak >= 0)
+        peak = np.concatenate([np.array([NO_PEAK], np.int64), *(known.peak for known in self._known)])
+        place = np.concatenate([np.zeros(1, np.int64), *(known.place for known in self._known)])
+        has_peak = np.flatnonzero(peak > NO_PEAK)
         peak[parent[has_peak]], place[parent[has_peak]] = peak[has_peak], place[has_peak]
-        one = parent[np.concatenate([passes.one for passes in self._passes])]
-        other = parent[np.concatenate([passes.other for passes in self._passes])]
-        depth = np.concatenate([passes.depth for passes in self._passes])
+        one, other, depth = (np.concatenate(columns) for columns in zip(*self._passes, strict=True))
+        one, other = parent[one], parent[other]
         apart = one != other
-        passes = Passes(one[apart], other[apart], depth[apart]).highest()
+        passes = Passes(one[apart], other[apart], depth[apart].astype(np.int64))
         merged: NDArray[np.int64] = merge_basins(Basins(peak, place, area), passes, splitting)[parent]
         return merged
