@@ -53,6 +53,7 @@ class Job:
         """Check a task and say what would be done, without writing anything."""
         from unettile.segmentation.memory import estimate_memory, fit_batch
         from unettile.segmentation.output import check_format, check_output
+        from unettile.segmentation.plan import pixel_size_advice
         from unettile.segmentation.planning import plan_image
 
         plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
@@ -67,6 +68,8 @@ class Job:
         memory = estimate_memory(plan, self.predictor, batch)
         details = {
             "shape": list(plan.shape),
+            "view": plan.view.to_dict(),
+            "pixel_size_um": plan.pixel_size_um,
             "tile": plan.output_edge,
             "window": plan.geometry.input_edge(plan.output_edge),
             "tiles": len(plan.tiles),
@@ -84,7 +87,8 @@ class Job:
             f"{len(blocks)} of {len(plan.blocks)} blocks, batch {batch}, {plan.device}, {plan.precision}, "
             f"about {memory / 2**30:.1f} GiB of memory"
         )
-        return Outcome(task, Status.PLANNED, message, details)
+        advice = pixel_size_advice(self.predictor.checkpoint, plan, str(task.image))
+        return Outcome(task, Status.PLANNED, message if advice is None else f"{message}; {advice}", details)
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""

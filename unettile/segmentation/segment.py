@@ -54,6 +54,8 @@ class SegmentResult:
         return {
             "output": str(self.output),
             "shape": list(plan.shape),
+            "view": plan.view.to_dict(),
+            "pixel_size_um": plan.pixel_size_um,
             "write": list(plan.write),
             "classes": list(plan.class_names),
             "class_pixels": self.class_pixels,
