@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +27,9 @@ from unettile.images.normalize import (
     sample_boxes,
 )
 from unettile.images.plain import PlainSlide
+from unettile.images.segments import SegmentReader
+from unettile.images.slide import open_slide
+from unettile.images.view import View
 
 MEMORY = Path("memory")
 
@@ -150,3 +157,72 @@ def test_percentiles_of_small_integers_are_those_in_doubles(
     pixels = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (1, count, 1), endpoint=True).astype(dtype)
     normalization = Normalization(low, high)
     assert normalization.measure_array(pixels) == normalization.measure_array(pixels.astype(np.float64))
+
+
+# Large slides.
+
+
+def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note the number of every compressed tile that is decoded from now on."""
+    decoded: list[int] = []
+    original = SegmentReader._decoded
+
+    def note(self: SegmentReader, index: int, row: int) -> object:
+        decoded.append(index)
+        return original(self, index, row)
+
+    monkeypatch.setattr(SegmentReader, "_decoded", note)
+    return decoded
+
+
+def test_measuring_a_hundred_thousand_pixels_squared_decodes_few_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """38,416 tiles, each stored; a sample of 256 boxes touches at most four tiles each."""
+    path = tmp_path / "large.tif"
+    edge, tile = 100_000, 512
+    pixels = np.full((tile, tile), 250, np.uint8)
+    pixels[::2] = 30
+    encoded = imagecodecs.zlib_encode(pixels.tobytes(), 9)
+    tifffile.imwrite(
+        path,
+        (encoded for _ in range((-(-edge // tile)) ** 2)),
+        shape=(edge, edge),
+        dtype=np.uint8,
+        tile=(tile, tile),
+        compression="zlib",
+        photometric="minisblack",
+        metadata=None,
+    )
+    decoded = count_decoded(monkeypatch)
+    tracemalloc.start()
+    with open_slide(path) as slide:
+        scaling = Normalization(1, 99).measure(slide)
+        first, peak = len(decoded), tracemalloc.get_traced_memory()[1]
+        assert Normalization(1, 99).measure(slide) == scaling
+    tracemalloc.stop()
+    assert (scaling.low, scaling.high) == ((30.0,), (250.0,))
+    assert SAMPLE_BOXES <= first <= 4 * SAMPLE_BOXES + 1
+    assert peak < 2**29
+
+
+def test_a_level_and_a_plane_are_measured_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalize, "WHOLE_PIXELS", 10_000)
+    monkeypatch.setattr(normalize, "SAMPLE_EDGE", 8)
+    planes = np.random.default_rng(0).integers(0, 200, (2, 310, 290)).astype(np.uint8)
+    planes[1] += 50
+    tiff, directory = tmp_path / "a.ome.tif", tmp_path / "a.zarr"
+    with tifffile.TiffWriter(tiff, ome=True) as file:
+        file.write(planes, subifds=1, metadata={"axes": "ZYX"}, tile=(32, 32), photometric="minisblack")
+        file.write(planes[:, ::2, ::2], subfiletype=1, tile=(32, 32), photometric="minisblack")
+    group = zarr.open_group(directory, mode="w")
+    for number in range(2):
+        group.create_array(str(number), data=planes[:, :: 2**number, :: 2**number], chunks=(2, 64, 64))
+    axes = [{"name": name} for name in "zyx"]
+    group.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [{"path": "0"}, {"path": "1"}]}]}
+    for level, step in ((0, 1), (1, 2)):
+        for z in (0, 1):
+            expected = Normalization(2, 98).measure_array(planes[z, ::step, ::step, None])
+            for path in (tiff, directory):
+                with open_slide(path, View(level=level, z=z)) as slide:
+                    assert Normalization(2, 98).measure(slide) == expected

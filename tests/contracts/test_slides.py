@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.segments import SegmentReader
 from unettile.images.slide import Slide, open_labels, open_slide
 
 SHAPE = (83, 59)
@@ -447,6 +448,39 @@ def test_memory_of_decoded_tiles_is_bounded(tmp_path: Path, monkeypatch: pytest.
             for x in range(0, 4096, 512):
                 slide.read(Box(y, x, y + 512, x + 512))
         assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+def test_neighbouring_windows_decode_every_tile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tiles.tif"
+    pixels = pixels_of("uint8", 3, (700, 900))
+    tiff(tile=(64, 64), compression="zlib", planarconfig="separate")(path, pixels)
+    decoded = []
+    original = SegmentReader._decoded
+    monkeypatch.setattr(SegmentReader, "_decoded", lambda *args: [decoded.append(args[1]), original(*args)][1])
+    with open_slide(path) as slide:
+        for y in range(0, 500, 50):
+            for x in range(0, 700, 50):
+                assert np.array_equal(slide.read(Box(y, x, y + 200, x + 200)), pixels[y : y + 200, x : x + 200])
+    assert len(decoded) <= 3 * 11 * 15 + 1
+    assert len(set(decoded)) == len(decoded) - decoded.count(0) + 1
+
+
+def test_planes_share_one_bound_on_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty channels as pages, a region of each decoded: what is kept does not grow with their number."""
+    from unettile.images import cache
+
+    monkeypatch.setattr(cache, "KEPT_BYTES", 2**20)
+    path = tmp_path / "many.ome.tif"
+    pixels = np.zeros((40, 1024, 1024), np.uint8)
+    tifffile.imwrite(
+        path, pixels, tile=(256, 256), compression="zlib", metadata={"axes": "CYX"}, photometric="minisblack"
+    )
+    tracemalloc.start()
+    with open_slide(path) as slide:
+        for y in range(0, 1024, 128):
+            slide.read(Box(y, 0, y + 128, 128))
+            assert tracemalloc.get_traced_memory()[0] < 2**22
     tracemalloc.stop()
 
 
