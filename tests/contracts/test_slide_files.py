@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.slide import (
+    Slide,
     fingerprint,
     list_images,
     open_labels,
@@ -50,14 +52,14 @@ def reference(path: Path, view: View) -> NDArray[Any] | None:
         return None
 
 
-def views_of(path: Path) -> Iterator[View]:
-    """Yield views that lead to an image: the file's only one, or the first and the last plane of each that it holds."""
+def label_slides_of(path: Path) -> Iterator[Slide]:
+    """Yield the only image of a file, or the first and the last plane of each that it holds."""
     todo = [View()]
     while todo:
         view = todo.pop()
         try:
-            open_labels(path, view).close()
-            yield view
+            with open_labels(path, view) as slide:
+                yield slide
         except InputError as error:
             choice = re.search(r"holds (\d+) images .*--series N|with --(z|time) N, from 0 to (\d+)", str(error))
             if choice is None:
@@ -77,20 +79,19 @@ def test_tiffs_of_other_projects_are_read_exactly_or_refused_in_one_line(shared_
         if path.suffix.lower() in (".jpg", ".png"):
             continue
         try:
-            for view in views_of(path):
-                with open_labels(path, view) as slide:
-                    expected = reference(path, slide.view)
-                    pixels = slide.read(Box.of_shape(slide.shape))
-                    assert expected is not None, path
-                    assert np.array_equal(pixels, expected, equal_nan=expected.dtype.kind == "f"), path
-                    height, width = slide.shape
-                    for box in (
-                        Box(height // 3, width // 4, height // 3 * 2, width // 4 * 3),
-                        Box(height - 1, 0, height, width),
-                    ):
-                        part = slide.read(box)
-                        assert np.array_equal(part, pixels[box.slices], equal_nan=expected.dtype.kind == "f"), path
-                with open_slide(path, view) as slide:
+            for labels in label_slides_of(path):
+                expected = reference(path, labels.view)
+                pixels = labels.read(Box.of_shape(labels.shape))
+                assert expected is not None, path
+                assert np.array_equal(pixels, expected, equal_nan=expected.dtype.kind == "f"), path
+                height, width = labels.shape
+                for box in (
+                    Box(height // 3, width // 4, height // 3 * 2, width // 4 * 3),
+                    Box(height - 1, 0, height, width),
+                ):
+                    part = labels.read(box)
+                    assert np.array_equal(part, pixels[box.slices], equal_nan=expected.dtype.kind == "f"), path
+                with open_slide(path, replace(labels.view, channels=None)) as slide:
                     assert slide.read(Box(0, 0, 1, 1)).dtype == slide.dtype
                 read += 1
         except InputError as error:
@@ -167,6 +168,31 @@ def test_a_file_that_vanishes_or_shrinks_while_it_is_read(tmp_path: Path) -> Non
         os.truncate(path, 1000)
         with pytest.raises(InputError, match="it ended at byte 1000, though it was longer when it was opened"):
             slide.read(Box(0, 0, 64, 64))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_read_error_in_the_middle_names_file_and_place(
+    compression: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, metadata=None, tile=(16, 16), compression=compression)
+    with open_slide(path) as slide:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", failing)
+            with pytest.raises(
+                InputError, match=r"image.tif: reading failed at byte \d+ \(Input/output error\)"
+            ) as caught:
+                slide.read(Box(0, 0, 64, 64))
+        error: BaseException | None = caught.value
+        while error is not None and not isinstance(error, OSError):
+            error = error.__cause__
+        assert isinstance(error, OSError) and error.errno == errno.EIO  # what tells a hiccup of a network from damage
+        assert np.array_equal(slide.read(Box(0, 0, 64, 64))[:, :, 0], pixels)
+
+
+def failing(*_: object) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_images_of_a_directory(tmp_path: Path) -> None:

@@ -108,8 +108,7 @@ class ResampledSlide:
             y1 = min(y0 + step, box.y1)
             rows = _Taps(y0, y1, self._scale[0], self._source.shape[0])
             pixels = self._source.read(Box(rows.start, columns.start, rows.stop, columns.stop))
-            means = _weighted(_weighted(_as_float(pixels), rows, 0), columns, 1)
-            out[y0 - box.y0 : y1 - box.y0] = _as_type(means, self.dtype)
+            out[y0 - box.y0 : y1 - box.y0] = _as_type(_means(pixels, rows, columns), self.dtype)
         return out
 
     def close(self) -> None:
@@ -125,42 +124,43 @@ class ResampledSlide:
 
 
 class _Taps:
-    """The source pixels start … stop - 1 and their weights for result pixels first … last - 1.
+    """Where the source pixels of result pixels first … last - 1 lie along an axis, and their weights.
 
-    indices, weights: (pixels, taps); indices count from `start`.
+    start, stop: of all of them. begin: (n,) of each, counted from `start`. weights: (n, taps); 0 past the image.
     """
 
     def __init__(self, first: int, last: int, scale: float, length: int) -> None:
         reach = max(scale, 1.0)
         centres = (np.arange(first, last) + 0.5) * scale
-        count = math.ceil(2 * reach) + 1
-        near = np.floor(centres - reach - 0.5).astype(np.int64)[:, None] + np.arange(count) + 1
+        begin = np.floor(centres - reach - 0.5).astype(np.int64) + 1
+        near = begin[:, None] + np.arange(math.ceil(2 * reach) + 1)
         weights = np.maximum(0.0, 1.0 - np.abs(near + 0.5 - centres[:, None]) / reach)
         weights[(near < 0) | (near >= length)] = 0.0
         total = np.zeros(len(centres))
-        for tap in range(count):
+        for tap in range(weights.shape[1]):  # in a fixed order, whatever numpy's `sum` would choose
             total += weights[:, tap]
-        near = near.clip(0, length - 1)
-        self.start, self.stop = int(near.min()), int(near.max()) + 1
-        self.indices = near - self.start
         self.weights = weights / total[:, None]
+        self.start, self.stop = max(0, int(near.min())), min(length, int(near.max()) + 1)
+        self.begin = begin - self.start
 
 
-def _weighted(pixels: NDArray[Any], taps: _Taps, axis: int) -> NDArray[Any]:
-    """Return the weighted means along an axis (0 or 1) of pixels (h, w, C)."""
-    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-    result: NDArray[Any] | None = None
-    for tap in range(taps.indices.shape[1]):
-        part = pixels.take(taps.indices[:, tap], axis=axis)
-        part *= taps.weights[:, tap].astype(pixels.dtype).reshape(shape)
-        result = part if result is None else np.add(result, part, out=result)
-    assert result is not None
-    return result
+def _means(pixels: NDArray[Any], rows: _Taps, columns: _Taps) -> NDArray[Any]:
+    """Return the weighted means (h, w, C) of pixels, which begin at the taps' first row and column."""
+    from unettile.images.resample_kernel import mean_columns, mean_rows  # numba takes a second to import
+
+    values = _as_float(pixels)
+    height, width, channels = values.shape
+    part = np.empty((len(rows.begin), width, channels), values.dtype)
+    flat = values.reshape(height, width * channels)
+    mean_rows(flat, rows.begin, rows.weights.astype(values.dtype), part.reshape(len(part), -1))
+    means = np.empty((len(part), len(columns.begin), channels), values.dtype)
+    mean_columns(part, columns.begin, columns.weights.astype(values.dtype), means)
+    return means
 
 
 def _as_float(pixels: NDArray[Any]) -> NDArray[Any]:
     narrow = pixels.dtype.itemsize < 4 or pixels.dtype == np.float32
-    return pixels.astype(np.float32 if narrow else np.float64)
+    return np.ascontiguousarray(pixels, np.float32 if narrow else np.float64)
 
 
 def _as_type(means: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
