@@ -17,9 +17,13 @@ def touch(*paths: Path) -> None:
 
 
 def test_one_image_is_a_file(tmp_path: Path) -> None:
-    assert plan_tasks([Path("a.tif")], tmp_path / "b.png") == [Task(Path("a.tif"), tmp_path / "b.png")]
+    image = tmp_path / "a.ome.tif"
+    touch(image)
+    assert plan_tasks([image], tmp_path / "b.png") == [Task(image, tmp_path / "b.png")]
     with pytest.raises(UsageError, match=r"is a directory: .*use .*/a\.tif"):
-        plan_tasks([Path("a.ome.tif")], tmp_path)
+        plan_tasks([image], tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        plan_tasks([Path("slidse")], tmp_path / "masks")
 
 
 def test_a_directory_even_of_one_image_becomes_a_directory(tmp_path: Path) -> None:
@@ -65,7 +69,7 @@ def test_a_format_is_for_directories(tmp_path: Path) -> None:
     assert plan_tasks([tmp_path / "in"], out, "png") == [Task(tmp_path / "in" / "a.ome.tif", out / "a.png")]
     assert plan_tasks([tmp_path / "in"], out, ".PNG")[0].output == out / "a.png"
     for call in (
-        lambda: plan_tasks([Path("a.tif")], tmp_path / "b.tif", "png"),
+        lambda: plan_tasks([tmp_path / "in" / "a.ome.tif"], tmp_path / "b.tif", "png"),
         lambda: plan_shard([Path("a.tif")], tmp_path / "run", "png"),
         lambda: plan_tasks([tmp_path / "in"], out, "docx"),
     ):

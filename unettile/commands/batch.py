@@ -87,12 +87,14 @@ def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) 
         ending: of the names in a directory, such as ome.tif.
 
     Raises:
-        InputError: a directory without images.
+        InputError: a directory without images, or the only image does not exist.
         UsageError: OUT is of the wrong kind, an ending that is not written, or one for a single file, two images would
             share an output, or an output is one of the images.
     """
     if not is_batch(images):
         _check_no_ending(ending)
+        if not images[0].exists():
+            raise InputError(f"cannot read {images[0]}: no such file")  # before what may be wrong only because of it
         tasks = [Task(images[0], output)]
         if output.is_dir() and output.suffix.lower() != ".zarr":
             example = output / _name(images[0])

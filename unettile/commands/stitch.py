@@ -44,10 +44,10 @@ def stitch(
     """
     crops = parse_shape(shape)
 
-    from unettile.segmentation.stitch import MissingBlocks, is_run_directory, stitch_crops, stitch_run
+    from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
 
     console = Console(quiet, json)
-    of_run = is_run_directory(source)
+    of_run = is_of_run(source)
     if of_run and crops is not None:
         raise UsageError(f"--shape is for crops: {source} is a run directory, which knows its image's shape")
     try:

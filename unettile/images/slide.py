@@ -254,9 +254,12 @@ class _Pieces:
 
 
 def _has_ending(path: Path) -> bool:
-    """Whether a name is an image's: a file with a known ending, or a Zarr directory."""
+    """Whether a name is an image's: a Zarr directory, or a known ending of what is no directory.
+
+    A link that leads nowhere is one, too: whoever reads it will say so.
+    """
     ending = path.suffix.lower()
-    return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and path.is_file()
+    return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and not path.is_dir()
 
 
 def _open(path: Path, view: View, as_stored: bool) -> Slide:

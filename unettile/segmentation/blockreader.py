@@ -84,10 +84,24 @@ class BlockReader:
             raise Incomplete(
                 f"block {block.index} of {self._run.path} is missing or damaged: give the same command again"
             )
-        if block.index not in self._checked:
-            self._checked.add(block.index)
-            self._on_block(block.index)
+        self._note(block)
         return pixels
+
+    def missing(self, indices: Iterable[int]) -> list[int]:
+        """Return those of the blocks that are not finished, or damaged; every one is read."""
+        blocks = [self.plan.blocks[index] for index in indices]
+        found = []
+        step = min(self._threads, self._room)
+        for start in range(0, len(blocks), step):  # so that no more are in memory than are looked at
+            some = blocks[start : start + step]
+            for block in some:
+                self._start(block)
+            for block in some:
+                if self._loading[block.index].result() is None:
+                    found.append(block.index)
+                else:
+                    self._note(block)
+        return found
 
     def _start(self, block: Block) -> None:
         """Begin to read a block unless it is there, and drop those that were not asked for the longest."""
@@ -97,15 +111,7 @@ class BlockReader:
         while len(self._loading) > self._room:
             self._loading.popitem(last=False)[1].cancel()
 
-    def missing(self, indices: Iterable[int]) -> list[int]:
-        """Return those of the blocks that are not finished, or damaged; every one is read."""
-        blocks = [self.plan.blocks[index] for index in indices]
-        found = []
-        for start in range(0, len(blocks), self._threads):  # so that no more are in memory than are looked at
-            some = blocks[start : start + self._threads]
-            for block, done in zip(some, self._pool.map(self._run.is_done, some), strict=True):
-                if done:
-                    self._on_block(block.index)
-                else:
-                    found.append(block.index)
-        return found
+    def _note(self, block: Block) -> None:
+        if block.index not in self._checked:
+            self._checked.add(block.index)
+            self._on_block(block.index)

@@ -25,7 +25,7 @@ from zarr.errors import ContainsArrayError
 
 from unettile.atomic import REFUSALS, atomic_path
 from unettile.box import Box
-from unettile.errors import InputError
+from unettile.errors import Incomplete, InputError
 from unettile.segmentation.plan import Plan
 from unettile.tiling import Block
 
@@ -71,8 +71,11 @@ class RunDirectory:
         """Open a run directory to stitch it.
 
         Raises:
+            Incomplete: its plan was not written yet, or is lost.
             InputError: no run directory, or a damaged one.
         """
+        if lacks_plan(path):
+            raise Incomplete(f"{path} has no plan.json: give the command of any of its shards, which writes it")
         if not is_run_directory(path):
             raise InputError(f"{path} is no run directory: it has no plan.json; give the OUT of `segment --shard`")
         return cls(path, _read_plan(path))
@@ -228,6 +231,11 @@ def is_run_directory(path: Path) -> bool:
     return (path / "plan.json").is_file()
 
 
+def lacks_plan(path: Path) -> bool:
+    """Whether it is a run directory but for its plan."""
+    return path.is_dir() and not is_run_directory(path) and any(path.iterdir()) and _is_unborn(path)
+
+
 def _digest(pixels: NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
@@ -241,9 +249,9 @@ def remove_run(path: Path) -> None:
 
 
 def _is_unborn(path: Path) -> bool:
-    """Whether a directory holds no more than a run leaves that died before its plan was written."""
+    """Whether a directory holds no more than a run leaves that died before its plan was written, or that lost it."""
     return path.is_dir() and all(
-        entry.name in ("done", "parts") or ".plan.json." in entry.name for entry in path.iterdir()
+        entry.name in ("done", "parts", "mask.zarr") or ".plan.json." in entry.name for entry in path.iterdir()
     )
 
 
@@ -274,7 +282,8 @@ def _read_plan(path: Path) -> Plan:
         raise InputError(f"cannot read {path / 'plan.json'}: {_reason(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path / 'plan.json'} is damaged or of another version: remove {path} to start afresh"
+            f"{path / 'plan.json'} is damaged or of another version: remove it and give the command again to keep"
+            f" the blocks that fit, or remove {path} to start afresh"
         ) from error
 
 

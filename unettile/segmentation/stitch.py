@@ -13,10 +13,10 @@ from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.output import check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.rundir import RunDirectory, is_run_directory
+from unettile.segmentation.rundir import RunDirectory, is_run_directory, lacks_plan
 from unettile.tiling import Shard
 
-__all__ = ["MissingBlocks", "StitchResult", "is_run_directory", "shard_list", "stitch_crops", "stitch_run"]
+__all__ = ["MissingBlocks", "StitchResult", "is_of_run", "shard_list", "stitch_crops", "stitch_run"]
 
 Progress = Callable[[int, int], None]
 
@@ -42,6 +42,11 @@ class StitchResult:
             "parts": self.parts,
             "class_pixels": self.class_pixels,
         }
+
+
+def is_of_run(source: Path) -> bool:
+    """Whether it is a run directory, or what is left of one, rather than a folder of crops."""
+    return is_run_directory(source) or lacks_plan(source)
 
 
 class MissingBlocks(Incomplete):
