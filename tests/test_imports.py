@@ -28,6 +28,7 @@ ORDER = (
     "evaluation",
     "networks",
     "checkpoint",
+    "program",
     "devices",
     "models",
     "training",

@@ -21,8 +21,10 @@ from unettile.atomic import atomic_path
 from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Normalization
-from unettile.networks import build_network, parse_config
+from unettile.networks import build_network, config_values, parse_config
+from unettile.networks.difference import measure_difference
 from unettile.networks.folding import fold_batch_norm
+from unettile.networks.reach import receptive_field
 
 FORMAT = 1
 
@@ -50,6 +52,10 @@ class Checkpoint:
         pixel_size_um: µm, of the images that it was trained on; None if unknown.
         recipe: the whole recipe that made it.
         card: what people should know: data, licence, scores, limits.
+        difference: the largest change of a probability between windows of two sizes, where the geometry is not
+            exact; measured when the checkpoint is saved, None before.
+        module: the network of a model from elsewhere, in eval mode; None builds it from the registry.
+        measured_field: px, the receptive field of such a module, measured; None if it was not found.
         sha256: of the file it was loaded from; empty before it is saved.
     """
 
@@ -63,25 +69,77 @@ class Checkpoint:
     pixel_size_um: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
+    difference: float | None = None
+    module: nn.Module | None = None
+    measured_field: int | None = None
     sha256: str = ""
 
     @property
     def in_channels(self) -> int:
         return int(self.config["in_channels"])
 
+    @property
+    def receptive_field(self) -> int | None:
+        """The edge, px, of the largest square of the image on which one pixel of the mask depends; None if unknown."""
+        if self.module is not None:
+            return self.measured_field
+        return receptive_field(parse_config(self.network, self.config).reach, self.geometry.stride)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a mask says of the model that made it."""
+        identity: dict[str, Any] = {"network": self.network, "sha256": self.sha256}
+        return identity if self.geometry.exact else identity | {"largest_difference": self.difference}
+
     def build(self) -> nn.Module:
         """Return the network for inference: parameters loaded, eval mode, batch norm folded."""
+        if self.module is not None:
+            return self.module
         network = build_network(self.network, self.config)
         network.load_state_dict(self.parameters)
         return fold_batch_norm(network.eval())
+
+    def build_shapes(self) -> nn.Module:
+        """Return the network for inference with parameters that have shapes alone, for counting what it costs."""
+        if self.module is not None:
+            return self.module
+        with torch.device("meta"):
+            return build_network(self.network, self.config).eval()
+
+    def with_config(self, changes: dict[str, Any]) -> Checkpoint:
+        """Return the model with its network's config changed, where its parameters hold all that then remains.
+
+        So a U-Net++ is pruned: `model.with_config({"prune": 2})`.
+
+        Raises:
+            InputError: an unknown key or value, or a network that needs parameters which the model does not have.
+        """
+        if self.module is not None:
+            raise InputError("a program has no config to change: export the network as it should be")
+        config = parse_config(self.network, self.config | changes)
+        values = config_values(config)
+        with torch.device("meta"):
+            needed = build_network(self.network, values).state_dict()
+        for name, tensor in needed.items():
+            if name not in self.parameters or self.parameters[name].shape != tensor.shape:
+                what = ", ".join(f"{key} = {value}" for key, value in changes.items())
+                raise InputError(f"{what} needs parameters that the model does not have ({name}): train it with --set")
+        parameters = {name: self.parameters[name] for name in needed}
+        geometry = config.geometry
+        return replace(self, config=values, geometry=geometry, parameters=parameters, difference=None, sha256="")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """Write a checkpoint under a temporary name, then move it to `path`; return it with its hash.
 
+    Where tiles may disagree, by how much is measured first.
+
     Raises:
         InputError: `path` cannot be written.
     """
+    if not checkpoint.geometry.exact and checkpoint.difference is None:
+        difference = measure_difference(checkpoint.build(), checkpoint.geometry, checkpoint.in_channels)
+        checkpoint = replace(checkpoint, difference=difference)
     header = {
         "format": FORMAT,
         "network": checkpoint.network,
@@ -93,6 +151,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         "pixel_size_um": checkpoint.pixel_size_um,
         "recipe": checkpoint.recipe,
         "card": checkpoint.card,
+        "difference": checkpoint.difference,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.parameters.items()}
     data = to_safetensors(tensors, metadata={"unettile": json.dumps(header, sort_keys=True)})
@@ -141,6 +200,7 @@ def _parse(text: str, parameters: dict[str, Tensor], path: Path) -> Checkpoint:
             pixel_size_um=header["pixel_size_um"],
             recipe=dict(header["recipe"]),
             card=dict(header["card"]),
+            difference=header.get("difference"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} has damaged metadata ({type(error).__name__}: {error}): take a fresh copy") from error

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +42,15 @@ class Measurement:
     Args:
         geometry: `exact` is False if the network looks at all of the largest strip tried; its margin is then only
             what windows lose.
-        receptive_field: px, the edge of the largest square on which one output pixel depends; None if not exact.
+        receptive_field: px, the edge of the largest square on which one output pixel depends; None if not exact, or
+            not asked for.
     """
 
     geometry: Geometry
     receptive_field: int | None
 
 
-def measure_geometry(forward: Forward, channels: int, *, largest: int = LARGEST) -> Measurement:
+def measure_geometry(forward: Forward, channels: int, *, largest: int = LARGEST, field: bool = False) -> Measurement:
     """Measure a network's geometry.
 
     Args:
@@ -56,27 +58,40 @@ def measure_geometry(forward: Forward, channels: int, *, largest: int = LARGEST)
             size that the network does not take.
         channels: C.
         largest: the longest strip tried, px.
+        field: measure the receptive field, too.
 
     Raises:
         ValueError: fewer than three window sizes up to 1024 px were taken, or what was seen follows no such law.
     """
-    (n0, m0), (n1, m1), (n2, m2) = _legal_sizes(forward, channels)
-    step = n1 - n0
-    if not (n2 - n1 == step == m1 - m0 == m2 - m1) or (n0 - m0) % 2:
-        raise ValueError(f"window sizes {n0}, {n1}, {n2} give outputs {m0}, {m1}, {m2}: no geometry fits")
-    lost = (n0 - m0) // 2
-    strips = [_Strip(forward, channels, n0, lost, axis, far) for axis in (0, 1) for far in (False, True)]
-    length, most = n0 + 8 * step, n0 + (largest - n0) // step * step
-    while not all(strip.is_bounded(length, step) for strip in strips):
-        if length >= most:
-            return Measurement(Geometry(lost, step, m0 % step, exact=False), None)
-        length = min(most, n0 + 2 * (length - n0))
-    stride = _stride(strips, length, step)
+    sizes = _measure_sizes(forward, channels)
+    strips = [_Strip(forward, channels, sizes, axis, far) for axis in (0, 1) for far in (False, True)]
+    length = sizes.at_least(sizes.first + 8 * sizes.step)
+    while not all(strip.is_bounded(length) for strip in strips):
+        if length >= largest:
+            margin, base = sizes.lost, (sizes.first - 2 * sizes.lost) % sizes.step
+            return Measurement(Geometry(margin, sizes.step, base, exact=False), None)
+        length = sizes.at_least(min(2 * length, largest))
+    stride = _stride(strips, sizes, length)
+    length = sizes.at_least(length, stride)
     cut = max(0, *(strip.dirty(length, stride) - stride for strip in strips))
-    margin = lost + -(-cut // stride) * stride
-    aligned = 0 if n0 % step == 0 else n0  # where sizes between strides are taken, those on the stride are used
-    base = (aligned - 2 * margin) % stride
-    return Measurement(Geometry(margin, stride, base), _receptive_field(strips, length, stride, lost))
+    margin = sizes.lost + -(-cut // stride) * stride
+    geometry = Geometry(margin, stride, base=(length - 2 * margin) % stride)
+    return Measurement(geometry, _receptive_field(strips, length, geometry) if field else None)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Windows that a network takes: `first` and every `step` px more; the output is `lost` px smaller on each side."""
+
+    first: int
+    step: int
+    lost: int
+
+    def at_least(self, length: int, stride: int = 1) -> int:
+        """Return the smallest size of at least `length` px; where sizes lie on the stride, one on the stride."""
+        base = 0 if self.first % self.step == 0 else self.first
+        step = max(stride, self.step)
+        return max(self.first, base + -(-(length - base) // step) * step)
 
 
 @dataclass(frozen=True)
@@ -85,31 +100,31 @@ class _Strip:
 
     forward: Forward
     channels: int
-    width: int
-    lost: int
+    sizes: _Sizes
     axis: int
     far: bool
 
     def dirty(self, length: int, rows: int) -> int:
         """Return how many output rows, from the end with `rows` of NaN on, are needed to cover all that turn NaN."""
-        window = np.zeros((self.channels, length, self.width), np.float32)
-        window[:, length - rows :] = np.nan if self.far else 0
-        window[:, :rows] = 0 if self.far else np.nan
+        window = np.zeros((self.channels, length, self.sizes.first), np.float32)
+        if self.far:
+            window[:, length - rows :] = np.nan
+        else:
+            window[:, :rows] = np.nan
         hit: NDArray[np.bool_] = np.any(np.isnan(self._run(window)), axis=(0, 2))
         if self.far:
             hit = hit[::-1]
         found = np.flatnonzero(hit)
         return int(found[-1]) + 1 if len(found) else 0
 
-    def is_bounded(self, length: int, step: int) -> bool:
-        """Whether some rows stay clean when a whole step of rows is NaN, and for every phase of the next."""
-        return self.dirty(length, 2 * step) < length - 2 * self.lost - 2 * step
+    def is_bounded(self, length: int) -> bool:
+        """Whether some rows stay clean when two steps of rows are NaN."""
+        return self.dirty(length, 2 * self.sizes.step) < length - 2 * self.sizes.lost - 2 * self.sizes.step
 
-    def shifts(self, length: int, stride: int) -> bool:
-        """Whether noise, moved by `stride`, moves the output by as much, away from the ends."""
-        noise = np.random.default_rng(0).random((self.channels, length + stride, self.width), np.float32)
+    def shifts(self, length: int, stride: int, away: int) -> bool:
+        """Whether noise, moved by `stride`, moves the output by as much, `away` px and more from the ends."""
+        noise = np.random.default_rng(0).random((self.channels, length + stride, self.sizes.first), np.float32)
         first, second = self._run(noise[:, :length]), self._run(noise[:, stride:])
-        away = max(0, self.dirty(length, stride))
         ours, theirs = first[:, stride + away : -away or None], second[:, away : -away - stride]
         return bool(np.abs(ours - theirs).max(initial=0) <= _TOLERANCE * np.abs(first).max())
 
@@ -120,30 +135,28 @@ class _Strip:
         return self.forward(np.ascontiguousarray(window.swapaxes(1, 2))).swapaxes(1, 2)
 
 
-def _stride(strips: list[_Strip], length: int, step: int) -> int:
-    stride = step
+def _stride(strips: list[_Strip], sizes: _Sizes, length: int) -> int:
+    stride = sizes.step
     while stride <= _LARGEST_STRIDE:
-        long = length + -(-(_FEWEST_PHASES + 2 * stride) // step) * step
-        phases = range(stride, 2 * stride + max(0, _FEWEST_PHASES - stride))
+        long = sizes.at_least(length + _FEWEST_PHASES + 2 * stride, stride)
+        phases = range(stride, 2 * stride + max(0, _FEWEST_PHASES - stride), max(1, stride // _FEWEST_PHASES))
         if all(s.dirty(long, a + stride) == s.dirty(long, a) + stride for s in strips for a in phases) and all(
-            s.shifts(_multiple(2 * long, stride, length), stride) for s in strips
+            strip.shifts(sizes.at_least(2 * long, stride), stride, max(s.dirty(long, stride) for s in strips))
+            for strip in strips
+            if not strip.far
         ):
             return stride
         stride *= 2
     raise ValueError(f"what a row of the window reaches does not repeat within {_LARGEST_STRIDE} px")
 
 
-def _multiple(length: int, stride: int, legal: int) -> int:
-    """Return a length, at least `length`, that differs from a legal one by whole strides."""
-    return legal + -(-(length - legal) // stride) * stride
-
-
-def _receptive_field(strips: list[_Strip], length: int, stride: int, lost: int) -> int:
+def _receptive_field(strips: list[_Strip], length: int, geometry: Geometry) -> int:
     """Return the largest distance between the first and the last row on which one output row depends, plus one."""
+    stride = geometry.stride
+    long = length + 2 * stride
+    height = long - 2 * strips[0].sizes.lost
     fields = []
     for near, far in ((strips[0], strips[1]), (strips[2], strips[3])):
-        long = _multiple(length + 2 * stride, stride, length)
-        height = long - 2 * lost
         # row o of the output is dirty with the first a rows NaN if o < dirty(a): the least such a ends at its low row
         from_near = {a: near.dirty(long, a) for a in range(stride, 2 * stride)}
         from_far = {a: far.dirty(long, a) for a in range(stride, 2 * stride)}
@@ -155,16 +168,24 @@ def _receptive_field(strips: list[_Strip], length: int, stride: int, lost: int) 
     return max(fields)
 
 
-def _legal_sizes(forward: Forward, channels: int, largest: int = 1024) -> list[tuple[int, int]]:
-    """Return the first three (input edge, output edge) that the network takes with at least one output pixel."""
-    found: list[tuple[int, int]] = []
-    for edge in range(1, largest + 1):
-        try:
-            output = forward(np.zeros((channels, edge, edge), np.float32))
-        except (ValueError, RuntimeError):
-            continue
-        if output.shape[-1] > 0:
-            found.append((edge, output.shape[-1]))
-        if len(found) == 3:
-            return found
-    raise ValueError(f"the network took fewer than three window sizes up to {largest} px")
+def _measure_sizes(forward: Forward, channels: int, largest: int = 1024) -> _Sizes:
+    """Find windows whose outputs follow a law: among all sizes, else among even ones, multiples of 4, and so on."""
+    tried: dict[int, int] = {}  # window edge → output edge, 0 if it is not taken
+
+    def output(edge: int) -> int:
+        if edge not in tried:
+            try:
+                tried[edge] = forward(np.zeros((channels, edge, edge), np.float32)).shape[-1]
+            except (ValueError, RuntimeError):
+                tried[edge] = 0
+        return tried[edge]
+
+    for every in (1, 2, 4, 8, 16, 32, 64):
+        found = list(islice((edge for edge in range(every, largest + 1, every) if output(edge)), 3))
+        if len(found) < 3:
+            raise ValueError(f"the network took fewer than three window sizes up to {largest} px")
+        steps = {later - edge for edge, later in pairwise(found)}
+        lost = {edge - output(edge) for edge in found}
+        if len(steps) == len(lost) == 1 and (less := lost.pop()) % 2 == 0 and less >= 0:
+            return _Sizes(found[0], steps.pop(), less // 2)
+    raise ValueError(f"windows of {', '.join(f'{n} px give {m}' for n, m in tried.items() if m)}: no geometry fits")

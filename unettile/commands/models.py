@@ -1,4 +1,4 @@
-"""`unettile models`: what is shipped, and the card of one model."""
+"""`unettile models`: what is shipped, the card of one model, and the same model with its config changed."""
 
 from __future__ import annotations
 
@@ -8,53 +8,144 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unettile.commands.console import Console, one_line
-from unettile.commands.options import Json
+from unettile.commands.options import Json, Overwrite, Trust
+from unettile.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from unettile.checkpoint import Checkpoint
+
+EDGES = (384, 768, 1536)
+"""px that a tile writes at least, for which the cost is told."""
 
 
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FILE]", help="A shipped model or a checkpoint; default: list them all."),
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="A shipped model, a checkpoint or a .pt2 program; default: list what is shipped.",
+        ),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change the network's config where the model's parameters allow it, such as prune=2; repeatable.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the changed model as a checkpoint (.safetensors)."),
+    ] = None,
+    overwrite: Overwrite = False,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
-    """List the shipped models, or print the card of one: classes, geometry, licence, scores."""
-    from unettile.checkpoint import load_checkpoint
+    """List the shipped models, or print the card of one: geometry, cost, classes, licence, scores."""
+    from unettile.checkpoint import save_checkpoint
     from unettile.models import MODELS, find_model
+    from unettile.program import load_model
 
     console = Console(json_output=json)
-    if name is not None:
-        description = describe(name, load_checkpoint(find_model(name)))
-        console.result(description)
-        lines = _card(description)
-    else:
-        descriptions = [describe(known, load_checkpoint(find_model(known))) for known in MODELS]
+    if name is None:
+        if changes or output is not None:
+            raise UsageError("--set and -o need a model: give a NAME or a FILE")
+        descriptions = [describe(known, load_model(find_model(known))) for known in MODELS]
         console.result({"models": descriptions})
         lines = [_summary(description) for description in descriptions]
+    else:
+        model = load_model(find_model(name), trust=trust)
+        if changes:
+            model = model.with_config(_parse(changes))
+        if output is not None:
+            _check(output, changed=bool(changes), overwrite=overwrite)
+            model = save_checkpoint(model, output)
+            console.message(f"wrote {output}")
+        description = describe(str(output or name), model)
+        console.result(description)
+        lines = _card(description)
     if not json:
         typer.echo("\n".join(lines))
 
 
-def describe(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
+def describe(name: str, model: Checkpoint) -> dict[str, Any]:
     """Return all that a person may want to know about a model, as JSON values."""
     return {
         "name": Path(name).stem,
-        "network": checkpoint.network,
-        "config": checkpoint.config,
-        "parameters": sum(tensor.numel() for tensor in checkpoint.parameters.values()),
-        "channels": checkpoint.in_channels,
-        "grey_to_rgb": checkpoint.grey_to_rgb,
-        "classes": [{"name": info.name, "color": list(info.color)} for info in checkpoint.classes],
-        "geometry": checkpoint.geometry.to_dict(),
-        "normalization": checkpoint.normalization.to_dict(),
-        "pixel_size_um": checkpoint.pixel_size_um,
-        "sha256": checkpoint.sha256,
-        "card": checkpoint.card,
-        "recipe": checkpoint.recipe,
+        "network": model.network,
+        "config": model.config,
+        "parameters": sum(tensor.numel() for tensor in model.parameters.values()),
+        "channels": model.in_channels,
+        "grey_to_rgb": model.grey_to_rgb,
+        "classes": [{"name": info.name, "color": list(info.color)} for info in model.classes],
+        "geometry": model.geometry.to_dict(),
+        "largest_difference": model.difference,
+        "receptive_field": model.receptive_field,
+        "flops_per_pixel": [_cost(model, edge) for edge in EDGES],
+        "normalization": model.normalization.to_dict(),
+        "pixel_size_um": model.pixel_size_um,
+        "sha256": model.sha256,
+        "card": model.card,
+        "recipe": model.recipe,
     }
+
+
+def cautions(model: Checkpoint) -> list[str]:
+    """Return what a user should know before segmenting with a model, a line each."""
+    lines = []
+    if model.module is not None:
+        geometry, scaling = model.geometry, _values(model.normalization.to_dict())
+        lines.append(
+            f"the program's geometry was measured: margin {geometry.margin} px, stride {geometry.stride} px; "
+            f"images are scaled by {scaling}; classes {', '.join(info.name for info in model.classes)}"
+        )
+    if not model.geometry.exact:
+        seen = "" if model.difference is None else f" (by up to {model.difference:.2g} of a probability, on noise)"
+        lines.append(
+            f"this network looks further than any margin, so tiles may disagree{seen}; "
+            "--verify measures it on the image"
+        )
+    return lines
+
+
+def _cost(model: Checkpoint, length: int) -> dict[str, Any]:
+    from unettile.networks.cost import measure_cost
+
+    geometry = model.geometry
+    edge = geometry.smallest_output_edge(length)
+    cost = measure_cost(model.build_shapes(), model.in_channels, geometry.input_edge(edge))
+    return {
+        "tile": edge,
+        "window": geometry.input_edge(edge),
+        "flops": round(cost.flops / geometry.write_edge(edge) ** 2),
+    }
+
+
+def _parse(changes: list[str]) -> dict[str, Any]:
+    """Return the changes of a config; a bare word is a text."""
+    import tomllib
+
+    values = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {change!r} is not understood: need KEY=VALUE, such as prune=2")
+        try:
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        values[key.strip().removeprefix("network.")] = value
+    return values
+
+
+def _check(output: Path, *, changed: bool, overwrite: bool) -> None:
+    if not changed:
+        raise UsageError("-o writes a changed model: give --set, too")
+    if output.suffix != ".safetensors":
+        raise UsageError(f"-o {output} has the wrong ending: a checkpoint is a .safetensors file")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists: choose another name, or give --overwrite")
 
 
 def _summary(model: dict[str, Any]) -> str:
@@ -69,16 +160,22 @@ def _card(model: dict[str, Any]) -> list[str]:
     geometry = model["geometry"]
     edges = f"{geometry['base']} + {geometry['stride']}k"
     law = f"margin {geometry['margin']} px, stride {geometry['stride']} px, output edges {edges}"
+    seen = model["largest_difference"]
+    apart = "" if seen is None else f" by up to {seen:.2g} of a probability, measured on noise"
+    field = model["receptive_field"]
+    costs = (f"{entry['flops'] / 1e6:.3g} M at tile {entry['tile']}" for entry in model["flops_per_pixel"])
     rows = [
         ("name", model["name"]),
         ("network", f"{model['network']} {_values(model['config'])}"),
         ("parameters", f"{model['parameters']:,}"),
         ("input", _channels(model)),
         ("classes", ", ".join(f"{k} {info['name']}" for k, info in enumerate(model["classes"]))),
-        ("geometry", law if geometry["exact"] else f"{law}; not exact: tiles may disagree"),
+        ("geometry", law if geometry["exact"] else f"{law}; not exact: tiles may disagree{apart}"),
+        ("receptive field", f"{field} px" if field else "more than was tried"),
+        ("operations a pixel", ", ".join(costs)),
         ("normalisation", _values(model["normalization"])),
         ("pixel size", f"{model['pixel_size_um']} µm" if model["pixel_size_um"] else "any; none was declared"),
-        ("sha256", model["sha256"]),
+        ("sha256", model["sha256"] or "none before it is written"),
     ]
     # The card and the recipe come from a file that may be a stranger's: one_line keeps escapes off the terminal.
     rows += [(str(key), _values(value)) for key, value in model["card"].items()]

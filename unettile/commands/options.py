@@ -58,6 +58,14 @@ Mpp = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Read a .pt2 program although reading one can run code that is hidden in it.",
+        rich_help_panel=INPUT,
+    ),
+]
 Series = Annotated[
     int | None,
     typer.Option(min=0, metavar="N", help="Image of a file that holds several, from 0.", rich_help_panel=INPUT),

@@ -12,6 +12,7 @@ from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, passed_over, plan_shard, plan_tasks
 from unettile.commands.console import Console
 from unettile.commands.jobs import Job, report
+from unettile.commands.models import cautions
 from unettile.commands.options import (
     COMPUTE,
     DEFAULT_MODEL,
@@ -29,6 +30,7 @@ from unettile.commands.options import (
     Quiet,
     Series,
     Time,
+    Trust,
     Write,
     parse_channels,
     parse_duration,
@@ -57,9 +59,14 @@ def segment(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="NAME|FILE", help="A shipped model or a checkpoint.", rich_help_panel=INPUT
+            "--model",
+            "-m",
+            metavar="NAME|FILE",
+            help="A shipped model, a checkpoint, or a torch.export program (.pt2, with --trust).",
+            rich_help_panel=INPUT,
         ),
     ] = DEFAULT_MODEL,
+    trust: Trust = False,
     level: Level = None,
     mpp: Mpp = None,
     series: Series = None,
@@ -182,9 +189,9 @@ def segment(
         output = destination.output
     tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
 
-    from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
     from unettile.models import find_model
+    from unettile.program import load_model
     from unettile.segmentation.forecast import forecast_shards
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.predict import Predictor
@@ -192,11 +199,11 @@ def segment(
     console = Console(quiet, json)
     threads = set_threads(job_threads() if array else None)
     keep_freed_memory()
-    checkpoint = load_checkpoint(find_model(model))
+    checkpoint = load_model(find_model(model), trust=trust)
     if tile is not None:
         checkpoint.geometry.check_output_edge(tile)
-    if not checkpoint.geometry.exact:
-        console.message("this network's context exceeds any margin: tiles may disagree; --verify measures by how much")
+    for line in cautions(checkpoint):
+        console.message(line)
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     options = SegmentOptions(kinds, tile, batch, view, mask, skip_background)

@@ -89,17 +89,21 @@ class Normalization:
         per_channel: each channel by its own percentiles; otherwise all by those of all channels together, which keeps
             the colour of a stain.
         signed: the low percentile becomes -1 instead of 0.
+        intensities: two numbers that become 0 and 1 in every image, instead of its percentiles; empty for those.
 
     Raises:
-        ValueError: not 0 ≤ low < high ≤ 100.
+        ValueError: not 0 ≤ low < high ≤ 100, or no two intensities that rise.
     """
 
     low_percentile: float = 1.0
     high_percentile: float = 99.8
     per_channel: bool = False
     signed: bool = False
+    intensities: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.intensities and (len(self.intensities) != 2 or not self.intensities[0] < self.intensities[1]):
+            raise ValueError(f"intensities {self.intensities} do not fit: need two, the first below the second")
         if not 0.0 <= self.low_percentile < self.high_percentile <= 100.0:
             raise ValueError(
                 f"percentiles {self.low_percentile:g} and {self.high_percentile:g} do not fit:"
@@ -136,7 +140,10 @@ class Normalization:
         """Return the scaling from sampled pixels (n, C)."""
         ends = (self.low_percentile, self.high_percentile)
         channels = sample.shape[1]
-        if self.per_channel:
+        pairs: list[tuple[float, float]]
+        if self.intensities:
+            pairs = [(self.intensities[0], self.intensities[1])] * channels
+        elif self.per_channel:
             pairs = [_percentiles(sample[:, channel], ends) for channel in range(channels)]
         else:
             pairs = [_percentiles(sample.ravel(), ends)] * channels
@@ -150,12 +157,14 @@ class Normalization:
             "high_percentile": self.high_percentile,
             "per_channel": self.per_channel,
             **({"signed": True} if self.signed else {}),  # the plans and masks of other models stay what they were
+            **({"intensities": list(self.intensities)} if self.intensities else {}),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Normalization:
         percentiles = float(values["low_percentile"]), float(values["high_percentile"])
-        return cls(*percentiles, bool(values["per_channel"]), bool(values.get("signed", False)))
+        intensities = tuple(float(value) for value in values.get("intensities", ()))
+        return cls(*percentiles, bool(values["per_channel"]), bool(values.get("signed", False)), intensities)
 
 
 def sample_boxes(shape: tuple[int, int]) -> Iterator[Box]:

@@ -1,4 +1,4 @@
-"""The models that the package ships: a checkpoint and a card (`<name>.md`) each."""
+"""The models that the package ships: a checkpoint and a card (`<name>.md`) each; or the user's own."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ def find_model(name: str) -> Path:
     if path.exists():
         return path
     known = ", ".join(MODELS)
-    raise InputError(f"no model called {name!r}: need a shipped one ({known}) or the path of a .safetensors checkpoint")
+    raise InputError(f"no model called {name!r}: need a shipped one ({known}), or the path of a checkpoint or program")

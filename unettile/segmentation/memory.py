@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from unettile.errors import InputError
 from unettile.images.cache import KEPT_BYTES
 from unettile.images.canvas import PIECE_BYTES
 from unettile.images.normalize import WHOLE_PIXELS
 from unettile.limits import memory_limit
-from unettile.networks import build_network
+from unettile.networks.cost import measure_cost
 from unettile.segmentation.blockreader import CACHE_BYTES
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
@@ -22,8 +19,8 @@ from unettile.segmentation.rows import PIECE
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
-_MAPS_AT_ONCE = 5  # a U-Net's top level: skip, what comes up, both joined (twice as wide), and the next one
-_PIECES_AT_ONCE = 14  # of rows, as wide as the top level: the same maps, and skip connections that wait; measured
+_SCRATCH = 1.3  # times the feature maps: what oneDNN, cuDNN and the allocator take beside them
+_PIECES_AT_ONCE = 5  # of rows, of all maps that live at once; more rows of the skip connections wait; measured
 _BATCHES = {"cpu": 1, "cuda": 4}
 
 
@@ -76,14 +73,15 @@ def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     area = plan.shape[0] * plan.shape[1]
     parameters = sum(tensor.numel() for tensor in predictor.checkpoint.parameters.values())
     item = 4 if predictor.precision == "fp32" else 2
-    largest = _largest_map(predictor, edge)
-    maps = _MAPS_AT_ONCE * item * batch * largest
+    window = max(edge, predictor.smallest_window)
+    cost = measure_cost(predictor.checkpoint.build_shapes(), channels, window)
+    maps = _SCRATCH * item / 4 * batch * cost.peak_bytes
     on_gpu = predictor.device.type == "cuda"
     rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
-    if not on_gpu:  # as wide as a block, but no higher than the rows that are in work
+    if predictor.has_rows:  # as wide as a block, but no higher than the rows that are in work
         in_work = _PIECES_AT_ONCE * PIECE + 2 * plan.geometry.margin
-        maps = max(maps, item * min(in_work, rows) * columns * largest // edge**2)
-    network = parameters * item + maps
+        maps = max(maps, item / 4 * min(in_work, rows) * columns * cost.peak_bytes / window**2)
+    network = int(parameters * item + maps)
     blocks = rows * columns * (2 * pixel + 3 * plan.planes)
     windows = 3 * 4 * batch * channels * edge**2
     kept = min(KEPT_BYTES, area * pixel) + min(RECALL_BYTES, area * (pixel + plan.planes))
@@ -91,21 +89,3 @@ def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     computing = blocks + windows + kept + (0 if on_gpu else network)
     writing = kept + min(CACHE_BYTES + 2 * PIECE_BYTES, plan.planes * area) + (0 if on_gpu else network)
     return int(LIBRARIES + parameters * 4 + max(measuring, computing, writing)), network if on_gpu else 0
-
-
-def _largest_map(predictor: Predictor, edge: int) -> int:
-    """Return the number of elements of the largest feature map for one window; nothing is computed."""
-    checkpoint = predictor.checkpoint
-    largest = 0
-
-    def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, output.numel())
-
-    with torch.device("meta"), torch.inference_mode():
-        network = build_network(checkpoint.network, checkpoint.config).eval()
-        for module in network.modules():
-            if not list(module.children()):
-                module.register_forward_hook(note)
-        network(torch.empty(1, checkpoint.in_channels, edge, edge))
-    return largest

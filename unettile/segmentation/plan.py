@@ -59,7 +59,7 @@ class Plan:
 
     image: dict[str, Any]
     shape: tuple[int, int]
-    model: dict[str, str]
+    model: dict[str, Any]
     geometry: Geometry
     output_edge: int
     block_edge: int

@@ -32,7 +32,8 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
     edge = options.output_edge
     if edge is None:
-        length = min(_WRITE_EDGES[predictor.device.type], max(slide.shape))
+        length = max(_WRITE_EDGES[predictor.device.type], 2 * checkpoint.geometry.margin)
+        length = min(length, max(slide.shape))
         edge = checkpoint.geometry.smallest_output_edge(max(length, 192))
     scaling = checkpoint.normalization.measure(slide)
     written = sum(1 if kind == "classes" else len(checkpoint.classes) for kind in options.write)
@@ -40,7 +41,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
     return Plan(
         image=fingerprint(slide),
         shape=slide.shape,
-        model={"network": checkpoint.network, "sha256": checkpoint.sha256},
+        model=checkpoint.identity,
         geometry=checkpoint.geometry,
         output_edge=edge,
         block_edge=BlockGrid.for_tiles(tiles, slide.channels * slide.dtype.itemsize + written).edge,

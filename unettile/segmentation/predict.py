@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
-from unettile.errors import InputError
+from unettile.errors import InputError, UsageError
 from unettile.segmentation.rows import RowStream
 from unettile.segmentation.softmax import first_largest, softmax, to_levels
 from unettile.segmentation.steady import SMALLEST_OUTPUT_EDGE, steady
@@ -41,21 +41,23 @@ class Predictor:
         precision: auto, fp32, bf16 or fp16.
 
     Raises:
-        UsageError: no such device here, or a precision that it does not have.
+        UsageError: no such device here, or a precision that it or the model does not have.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint
         self.geometry = checkpoint.geometry
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        if checkpoint.module is not None and precision not in ("auto", "fp32"):
+            raise UsageError(f"--precision {precision} does not fit a network from elsewhere: it computes in fp32")
+        self.precision = choose_precision("fp32" if checkpoint.module is not None else precision, self.device)
         self._dtype = _DTYPES[self.precision]
         network = checkpoint.build().to(device=self.device, dtype=self._dtype)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._shapes = shapes_of(network)
+        self._shapes = None if checkpoint.module is not None else shapes_of(network)
         self._network = steady(network, self._dtype) if self.device.type == "cpu" else network
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
-        self._smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
+        self.smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
         self._streams: dict[tuple[int, int], RowStream | None] = {}
 
     def classes(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -86,12 +88,17 @@ class Predictor:
             result: NDArray[np.float32] = softmax(self._logits(windows)).cpu().numpy()
         return result
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether windows may be computed from top to bottom."""
+        return self._shapes is not None and self.device.type == "cpu" and self.geometry.exact
+
     def by_rows(self, write: tuple[str, ...], shape: tuple[int, int]) -> ByRows | None:
         """Return what computes a window of a legal shape (H, W), px, from top to bottom, to the same bits as `writing`.
 
-        None on a GPU, for small windows, and for networks that do what cannot be done by rows.
+        None on a GPU, for small windows, for programs, and for networks that do what cannot be done by rows.
         """
-        if self.device.type != "cpu" or not self.geometry.exact or min(shape) < self._smallest_window:
+        if not self.has_rows or self._shapes is None or min(shape) < self.smallest_window:
             return None
         if shape not in self._streams:
             self._streams[shape] = None
@@ -125,7 +132,7 @@ class Predictor:
         _, height, width, _ = windows.shape
         # (N, H, W, C) in memory is what torch calls channels-last (N, C, H, W): no copy
         x = torch.from_numpy(windows).permute(0, 3, 1, 2).to(self.device, self._dtype)
-        missing = self._smallest_window - min(height, width)
+        missing = self.smallest_window - min(height, width)
         if missing > 0:  # the zeros lie outside the margin of every output pixel that is kept
             x = F.pad(x, (0, missing, 0, missing)).contiguous(memory_format=torch.channels_last)
         with _same_arithmetic(self.device):

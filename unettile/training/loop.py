@@ -20,6 +20,7 @@ from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
+from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
 from unettile.training.card import make_checkpoint
 from unettile.training.cost import Cost, Meter
@@ -114,6 +115,8 @@ class _Run:
         network = build_network(recipe.network.name, recipe.network_config())
         if job.start is not None:
             start_from(network, job.start, recipe)
+        elif recipe.network.encoder_parameters and not (job.resume and self.folder.has_state):
+            load_encoder(network, Path(recipe.network.encoder_parameters))
         assert isinstance(network.geometry, Geometry) and isinstance(network.lost, int)
         self.geometry, self.lost = network.geometry, network.lost
         check_window(self.geometry, self.lost, recipe.run.output_edge)
