@@ -86,14 +86,14 @@ def train(
 ) -> None:
     """Train a U-Net on IMAGES and LABELS (instance ids or classes) and write the best epoch as MODEL.
 
-    Beside MODEL a folder `<name>.training` holds the log, the curves and what is needed to go on after a stop.
+    Beside MODEL a folder `<name>.training` holds a report to read, the log, and what is needed to go on after a stop.
     """
     limit = None if max_time is None else parse_duration(max_time)
 
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
     from unettile.models import find_model
-    from unettile.report import plot_curves
+    from unettile.report.page import write_report
     from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import TrainProgress
     from unettile.training.loop import train as run_training
@@ -142,8 +142,9 @@ def train(
     if not result.first:
         return
     best = result.best
-    plot_curves(result.rows, result.folder / "curves.png")
-    console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; log and curves in {result.folder}")
+    report = result.folder / "report.html"
+    write_report(result, job.recipe, report)
+    console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; report in {report}")
     console.result(
         {
             "output": str(output),

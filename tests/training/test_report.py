@@ -1,0 +1,82 @@
+"""The page of a training run: well-formed, complete in itself, and readable in a real browser where there is one."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from tests.training.runs import RECIPE, make_job, run
+from unettile.report.chart import Axis, Line, line_chart
+from unettile.report.page import write_report
+from unettile.training.parts import LabelPart
+
+PANELS = 5
+
+
+@pytest.fixture
+def page(data: Path) -> Path:
+    """The report of a short run with three classes, whose folder has a name that HTML must escape."""
+    recipe = replace(RECIPE, labels=LabelPart(border=2, names=("<ground>", "cell & co")))
+    result, _ = run(make_job(data, recipe))
+    path = result.folder / "report.html"
+    write_report(result, recipe, path)
+    return path
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else(page: Path) -> None:
+    text = page.read_text("utf-8")
+    root = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
+    assert not [e for e in root.iter() if e.tag.endswith(("script", "link", "iframe", "object"))]
+    addresses = [v for e in root.iter() for k, v in e.attrib.items() if k in ("src", "href", "srcset", "data")]
+    assert addresses and all(address.startswith("data:image/") for address in addresses)
+    assert "url(" not in text and "@import" not in text and "http" not in text
+    for heading in ("Curves", "Classes", "All images, the worst first", "What the run cost", "Recipe"):
+        assert f">{heading}</h2>" in text
+    assert "&lt;ground&gt;" in text and "cell &amp; co" in text
+
+
+def test_every_picture_can_be_decoded_and_shows_a_validation_image(page: Path) -> None:
+    found = re.findall(r'<img src="data:image/(\w+);base64,([^"]+)" alt="([^"]+)"', page.read_text("utf-8"))
+    names = (page.parent / "validation.txt").read_text().split()
+    assert len(found) == PANELS * len(names)
+    for kind, content, alternative in found:
+        decode = {"png": imagecodecs.png_decode, "jpeg": imagecodecs.jpeg_decode}[kind]
+        pixels = decode(base64.b64decode(content))
+        assert pixels.shape == (70, 90, 3) and alternative.split(" of ")[1] in names
+
+
+def test_curves_show_what_they_are_given() -> None:
+    lines = [Line("a & b", "a", (1.0, float("nan"), 0.01)), Line("none", "b", (float("nan"),) * 3)]
+    root = ElementTree.fromstring(line_chart([1, 2, 3], lines, Axis("loss", log=True), 3))
+    titles = [e.text for e in root.iter() if e.tag == "title"]
+    assert titles == ["a & b, epoch 1: 1", "a & b, epoch 3: 0.01"]
+    numbers = [float(e.text or "nan") for e in root.iter() if e.tag == "text" and e.text != "epoch"]
+    assert {0.01, 0.1, 1.0} <= set(numbers)
+    single = ElementTree.fromstring(line_chart([1], [Line("a", "a", (0.5,))], Axis("loss", log=True), 1))
+    assert len([e for e in single.iter() if e.tag == "circle"]) == 1
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to render the page with")
+def test_a_browser_renders_the_page(page: Path, tmp_path: Path) -> None:
+    shot = tmp_path / "shot.png"
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={tmp_path}/profile",
+    ]
+    command = ["chromium", *options, "--window-size=1200,2400", f"--screenshot={shot}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    pixels = imagecodecs.png_decode(shot.read_bytes())
+    assert pixels.shape[:2] == (2400, 1200)
+    assert len(np.unique(pixels[..., :3].reshape(-1, 3), axis=0)) > 200  # pictures, not an empty or broken page
