@@ -17,6 +17,7 @@ from scipy import ndimage
 from unettile.weightmap import weight_map
 
 PAGE = Path(__file__).parent / "weights.png"
+CELL = "#466482"
 CELLS = ((34, 32, 17), (34, 70, 17), (72, 48, 16), (74, 88, 15), (30, 108, 12))  # y, x, radius, px
 
 
@@ -26,9 +27,9 @@ def main() -> None:
     blank = labels > 0
     panels = [
         ("labels", np.where(blank, labels, np.nan), "tab10", None),
-        ("d1, px", np.where(blank, np.nan, d1), "viridis", 40),
-        ("d2, px", np.where(blank, np.nan, d2), "viridis", 40),
-        ("two nearest boundary pixels", by_boundary_pixels(labels), "magma", 11),
+        ("d1, px", d1, "viridis", 40),
+        ("d2, px", d2, "viridis", 40),
+        ("boundary pixels, not cells", by_boundary_pixels(labels), "magma", 11),
         ("w, sigma 2.5", weight_map(labels, 10, 2.5), "magma", 11),
         ("w, sigma 5", weight_map(labels, 10, 5), "magma", 11),
         ("w, sigma 10", weight_map(labels, 10, 10), "magma", 11),
@@ -37,7 +38,9 @@ def main() -> None:
     matplotlib.use("Agg")
     figure, axes = pyplot.subplots(2, 4, figsize=(10, 4.6), layout="constrained")
     for (title, values, colours, top), axis in zip(panels, axes.flat, strict=True):
-        picture = axis.imshow(values, cmap=colours, vmin=None if top is None else 0, vmax=top, interpolation="nearest")
+        shown = values if top is None else np.where(blank, np.nan, values)
+        cmap = matplotlib.colormaps[colours].with_extremes(bad="white" if top is None else CELL)
+        picture = axis.imshow(shown, cmap=cmap, vmin=None if top is None else 0, vmax=top, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.set_axis_off()
         if top is not None:

@@ -37,3 +37,16 @@ def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
     bench.write_mask(tmp_path / "mask.tif", 300)
     result = bench.work(tmp_path / "mask.tif", tmp_path, True)
     assert result["objects"] > 100 and result["peak_mib"] > 0 and len(result["mpx_per_s"]) == 5
+
+
+def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
+    bench = load("weights")
+    bench.is_here = lambda name: name not in ("edt", "monai")  # they need not be installed, and is slow to import
+    result = bench.measure((64,), 1, None)
+    assert result["machine"]["threads"] >= 1 and result["machine"]["numba"]
+    rows = {row["way"]: row for row in result["rows"] if row["threads"] == 1}
+    assert rows.keys() == {"unettile", "crops", "scipy", "stack", "brute force"}
+    for way, row in rows.items():
+        ratio = row["time_over_unettile"]
+        assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"] and row["mib"] > 0
+        assert row["largest_error"] < 1e-6, way

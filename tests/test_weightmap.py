@@ -30,6 +30,7 @@ from unettile.weightmap import (
     TOLERANCE,
     balanced_class_weights,
     balanced_weights,
+    blocks,
     border,
     border_term,
     classes,
@@ -144,7 +145,9 @@ def test_equals_the_definition_on_real_nuclei(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("sigma", "pixel_size"), [(5.0, (1, 1)), (40.0, (1, 1)), (2.0, (0.5, 0.3))])
-def test_blocks_strips_and_threads_do_not_show(sigma: float, pixel_size: tuple[float, float]) -> None:
+def test_blocks_strips_and_threads_do_not_show(
+    sigma: float, pixel_size: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """560 × 1200 px are several blocks, each of several strips, some of which have nothing to search for."""
     rng = np.random.default_rng(1)
     labels = np.zeros((560, 1200), np.uint32)
@@ -154,6 +157,7 @@ def test_blocks_strips_and_threads_do_not_show(sigma: float, pixel_size: tuple[f
     labels[250:262, 575:595], labels[250:262, 600:615] = 20, 21
     assert_exact(labels, sigma=sigma, pixel_size=pixel_size)
     one = weight_map(labels, sigma=sigma, pixel_size=pixel_size)
+    monkeypatch.setattr(blocks, "THREAD_PIXELS", 1)  # as in a map large enough for them
     for threads in (2, 3, 40):
         np.testing.assert_array_equal(weight_map(labels, sigma=sigma, pixel_size=pixel_size, threads=threads), one)
 

@@ -264,6 +264,23 @@ def test_a_signal_leaves_no_half_map_and_the_run_goes_on(tmp_path: Path, weights
 # --- refusals
 
 
+def test_train_refuses_weight_maps_of_another_size(
+    tmp_path: Path, weights: Weights, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels, maps = (tmp_path / name for name in ("images", "labels", "maps"))
+    for name in ("a.tif", "b.tif"):
+        for folder, array in ((images, discs((220, 230), 9, 0) * 9), (labels, discs((220, 230), 9, 0))):
+            folder.mkdir(exist_ok=True)
+            tifffile.imwrite(folder / name, array)
+    assert weights(labels, "-o", maps, "--dtype", "float16")[0] == 0
+    tifffile.imwrite(maps / "b.tif", np.ones((230, 220), np.float16))
+    small = ("--epochs", "1", "--set", "run.steps_per_epoch=1", "--set", "network.widths=[2,4]", "--validation", "0.5")
+    arguments = (images, labels, "-o", tmp_path / "m.safetensors", "--weights", maps, "--device", "cpu", *small)
+    assert run(["train", *map(str, arguments)]) == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "maps/b.tif has shape (230, 220), its image has (220, 230)" in last
+
+
 def png_with_colours(path: Path) -> None:
     import imagecodecs
 

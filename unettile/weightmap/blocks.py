@@ -21,6 +21,7 @@ from unettile.weightmap.kernel import CALM, Limits, Place, Scratch, Term, fill_b
 ROWS, COLUMNS = 256, 1024  # of a block, at least: its ids and what is remembered stay in a processor's own cache
 STRIP = 64  # rows of a block whose downward pass is remembered
 FEWEST_ROWS = 64  # of a block where there are more threads than blocks
+THREAD_PIXELS = 2**19  # of a map for each thread: fewer are done before another thread has begun
 FURTHEST = 65_000  # rows that a label may be away: distances in rows have 16 bits
 SHORT, LONG = 180, 30_000  # reach, rows, up to which sums of two squares fit 16 bits, and 32
 
@@ -123,7 +124,7 @@ class Search:
 
 
 def fill_map(labels: NDArray[Any], search: Search, threads: int) -> NDArray[np.float32]:
-    """Return the weight map of labels (H, W), integers ≥ 0 of any type, computed by as many threads.
+    """Return the weight map of labels (H, W), integers ≥ 0 of any type, computed by up to so many threads.
 
     The threads end with the call, so that a process may be forked before and after it.
     """
@@ -133,6 +134,7 @@ def fill_map(labels: NDArray[Any], search: Search, threads: int) -> NDArray[np.f
         out[...] = background
         out[labels != 0] = cell
         return out
+    threads = min(threads, max(1, labels.size // THREAD_PIXELS))
     blocks = list(search.blocks(threads))
     todo = deque(blocks)
 
