@@ -41,7 +41,7 @@ def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
 
 def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
     bench = load("weights")
-    bench.is_here = lambda name: name not in ("edt", "monai")  # they need not be installed, and is slow to import
+    bench.is_here = lambda name: name not in ("edt", "monai")  # they need not be here
     result = bench.measure((64,), 1, None)
     assert result["machine"]["threads"] >= 1 and result["machine"]["numba"]
     rows = {row["way"]: row for row in result["rows"] if row["threads"] == 1}
