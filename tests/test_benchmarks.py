@@ -32,6 +32,13 @@ def test_a_tiny_case_of_tiling_reports_ratios() -> None:
         assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
 
 
+def test_a_tiny_case_of_writing_reports_ratios_and_peaks() -> None:
+    result = load("writing").measure(700, 1, (".ome.tif",))
+    assert set(result["read_over"]) == {".ome.tif", "tifffile"}
+    assert all(ratio["median"] > 0 for ratio in result["read_over"].values())
+    assert len(result["peak_mib"]) == 2 and min(result["peak_mib"].values()) > 50
+
+
 def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
     bench = load("objects")
     bench.write_mask(tmp_path / "mask.tif", 300)

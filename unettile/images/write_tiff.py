@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -116,4 +117,21 @@ def _compressed(tile: tuple[Page, int, NDArray[Any]]) -> tuple[Page, int, bytes]
     page, index, part = tile
     whole = np.zeros((TILE_EDGE, TILE_EDGE), part.dtype.newbyteorder("<"))
     whole[: part.shape[0], : part.shape[1]] = part
-    return page, index, bytes(imagecodecs.deflate_encode(whole.tobytes(), level=DEFLATE_LEVEL))
+    data = whole.tobytes()
+    return page, index, _deflated_again(data[: whole.itemsize]) if _is_even(whole) else _deflated(data)
+
+
+def _is_even(tile: NDArray[Any]) -> bool:
+    """Whether every pixel is the same, bit by bit."""
+    numbers = tile.view(f"u{tile.itemsize}")
+    return bool((numbers == numbers[0, 0]).all())
+
+
+@lru_cache(maxsize=64)
+def _deflated_again(pixel: bytes) -> bytes:
+    """Return what a tile of one number becomes: most of a slide is background."""
+    return _deflated(pixel * TILE_EDGE**2)
+
+
+def _deflated(data: bytes) -> bytes:
+    return bytes(imagecodecs.deflate_encode(data, level=DEFLATE_LEVEL))
