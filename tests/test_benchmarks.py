@@ -57,3 +57,8 @@ def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
         ratio = row["time_over_unettile"]
         assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"] and row["mib"] > 0
         assert row["largest_error"] < 1e-6, way
+
+
+def test_a_tiny_case_of_the_ceiling_reports_its_figures() -> None:
+    result = load("ceiling").measure([600], 1, 1)
+    assert result["slides"]["600"]["peak_mib"] > 100 and result["without_over_with_recall"][0] > 0

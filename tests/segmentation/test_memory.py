@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 import unettile.segmentation.memory
 import unettile.segmentation.windows
 import unettile.tiling
+from benchmarks.ceiling import segment, write_sparse_tiff
 from tests.segmentation.conftest import make_checkpoint
-from tests.segmentation.sparse import write_sparse_tiff
 from unettile.box import Box
 from unettile.checkpoint import load_checkpoint
 from unettile.errors import InputError
@@ -79,29 +78,14 @@ def test_blocks_of_many_channels_are_smaller(predictor: Predictor) -> None:
     assert [BlockGrid.for_tiles(grid, pixel_bytes).edge for pixel_bytes in (1, 12, 100, 1000)] == [3072, 3072, 768, 384]
 
 
-RESIDENT = """
-import resource, sys
-from unettile.cli import run
-code = run(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-sys.exit(code)
-"""
-
-
-def peak_mib(image: Path, out: Path, *options: str) -> float:
-    """Return the resident memory at its peak of a process that segments an image with the shipped model."""
-    arguments = ["segment", str(image), "-o", str(out), "--quiet", "--device", "cpu", *options]
-    done = subprocess.run([sys.executable, "-c", RESIDENT, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout) / 2**10
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux gives the peak in KiB")
 def test_memory_at_its_peak(tmp_path: Path) -> None:
     """Below the ceiling, and hardly more for an image of 25 times the pixels, of which most are computed once."""
     write_sparse_tiff(tmp_path / "small.tif", 2_000, tissue=2)
     write_sparse_tiff(tmp_path / "large.tif", 10_000, tissue=2)
-    small, large = (peak_mib(tmp_path / f"{name}.tif", tmp_path / f"{name}_mask.tif") for name in ("small", "large"))
+    small, large = (
+        segment(tmp_path / f"{name}.tif", tmp_path / f"{name}_mask.tif")["peak_mib"] for name in ("small", "large")
+    )
     assert small < large < 1100
     with open_slide(tmp_path / "large.tif") as slide:
         predictor = Predictor(load_checkpoint(find_model("nuclei")), "cpu")
@@ -115,4 +99,4 @@ def test_memory_at_its_peak(tmp_path: Path) -> None:
 @pytest.mark.parametrize("edge", [4_000, 40_000])
 def test_the_ceiling(tmp_path: Path, edge: int) -> None:
     write_sparse_tiff(tmp_path / "image.tif", edge, tissue=64)
-    assert peak_mib(tmp_path / "image.tif", tmp_path / "mask.tif") * 2**20 < 1.2e9
+    assert segment(tmp_path / "image.tif", tmp_path / "mask.tif")["peak_mib"] * 2**20 < 1.2e9
