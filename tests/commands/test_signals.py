@@ -1,4 +1,4 @@
-"""Signals: a flag for runs that finish their block, an exception for the rest, and the death that the parent sees."""
+"""Signals: a flag for runs that finish their step, an exception for the rest, and the death that the parent sees."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_the_first_signal_raises_a_flag(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
+def test_a_step_that_takes_too_long_is_left(number: int) -> None:
+    """After the grace it unwinds as after a second signal; a run that ends in time hears no more of it."""
+    with pytest.raises(StopNow) as stop, finish_step_first(grace_s=0.05):
+        os.kill(os.getpid(), number)
+        while True:
+            time.sleep(0.01)
+    assert stop.value.signum == number
+    with finish_step_first(grace_s=0.05) as should_stop:
+        os.kill(os.getpid(), number)
+        assert should_stop() == number
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_elsewhere_a_signal_unwinds(number: int) -> None:
     cleaned = False
     with pytest.raises(StopNow) as stop, stop_at_once():
@@ -68,7 +83,7 @@ def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_parent_sees_the_signal(number: int, times: int) -> None:
-    """One stops after the block, two clean up and stop at once, three kill."""
+    """One stops after the step, two clean up and stop at once, three kill."""
     done = subprocess.run([sys.executable, "-c", CHILD, str(int(number)), str(times)], capture_output=True, text=True)
     assert done.returncode == -number, done.stderr
     lines = [line for line in done.stderr.splitlines() if line]
