@@ -84,3 +84,14 @@ def test_a_large_mask_is_labelled_as_by_scipy() -> None:
     expected = ndimage.label(mask)[0]  # numbered by first pixels, too
     np.testing.assert_array_equal(label(mask, BLOCK_EDGE, Labelling()), expected)
     np.testing.assert_array_equal(label(mask, 1000, Labelling(Splitting())), label(mask, 3001, Labelling(Splitting())))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), edge=st.integers(3, 12), growth=st.integers(2, 8))
+def test_growth_knows_no_blocks(seed: int, edge: int, growth: int) -> None:
+    dots = (np.random.default_rng(seed).random((30, 33)) < 0.03).astype(np.uint32)
+    grown = label(dots, edge, Labelling(growth=growth))
+    np.testing.assert_array_equal(grown, label(dots, 33, Labelling(growth=growth)))
+    near = ndimage.distance_transform_edt(dots == 0) <= growth if dots.any() else np.zeros(dots.shape, bool)
+    np.testing.assert_array_equal(grown > 0, near)
+    assert all(ndimage.label(grown == number)[1] == 1 for number in range(1, grown.max() + 1))
