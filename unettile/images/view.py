@@ -154,8 +154,10 @@ class View:
                 f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
             )
         if wanted is not None and wanted >= length:
-            count = f"{length} {what}" if length > 1 else f"one of its {what}"
-            raise NoSuchImage(f"{option} {wanted} does not exist: it holds {count}; use 0 to {length - 1}")
+            if length == 1:
+                one = "plane" if axis == "z" else "point in time"
+                raise NoSuchImage(f"{option} {wanted} does not exist: it holds one {one}; leave {option} out")
+            raise NoSuchImage(f"{option} {wanted} does not exist: it holds {length} {what}; use 0 to {length - 1}")
         return wanted or 0
 
     def pick_channels(self, count: int, names: Sequence[str] = ()) -> tuple[int, ...]:
