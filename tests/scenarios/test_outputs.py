@@ -149,3 +149,25 @@ def test_a_read_only_directory(ending: str, cli: Cli, tmp_path: Path, model: Pat
     place.chmod(0o500)
     done = cli("segment", image, "-m", model, "-o", place / f"mask{ending}")
     assert done.code == 3 and "no permission" in done.err and done.err.count("\n") == 1, done.err
+
+
+@each_ending
+def test_a_batch_knows_what_it_finished(ending: str, cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    """By the metadata of each format, which say all that decides a pixel."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    image.rename(folder / image.name)
+    options = ("-m", model, "--format", ending.removeprefix("."), "-o", out, "--json")
+    for precision, status in (("fp32", "done"), ("fp32", "skipped"), ("bf16", "refused")):
+        done = cli("segment", folder, *options, *write(*KINDS[ending]), "--precision", precision)
+        assert [entry["status"] for entry in json.loads(done.out)["images"]] == [status], done.err
+    assert [path.name for path in out.iterdir()] == [f"image{ending}"]
+
+
+def test_an_image_inside_the_output_is_safe(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    out = tmp_path / "mask.zarr"
+    assert cli("segment", image, "-m", model, "-o", out).code == 0
+    before = content(out)
+    done = cli("segment", out / "0", "-m", model, "-o", out, "--overwrite")
+    assert done.code == 2 and "another -o" in done.err and done.err.count("\n") == 1, done.err
+    assert content(out) == before

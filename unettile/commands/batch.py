@@ -196,7 +196,7 @@ def _check_clashes(tasks: Sequence[Task]) -> None:
                 f"{other} and {task.image} would both become {task.output}: need names that differ;"
                 " rename one, or give two commands"
             )
-    inputs = {task.image.resolve() for task in tasks}
+    inputs = {place for task in tasks for place in (task.image.resolve(), *task.image.resolve().parents)}
     for task in tasks:
-        if task.output.resolve() in inputs:
-            raise UsageError(f"{task.output} is one of the images: need another output; choose another -o")
+        if task.output.resolve() in inputs:  # a Zarr directory that is replaced goes with all that is in it
+            raise UsageError(f"{task.output} is one of the images, or holds one: choose another -o")
