@@ -4,8 +4,8 @@ A program is a graph without Python source. Nothing in it says how images are sc
 `net.json` beside `net.pt2` may; see `Sidecar`. Its geometry is measured, and so is whether tiles agree.
 
 torch.export.load can run code that is hidden in a file: it unpickles constants and some weights without restriction
-(`torch.export.pt2_archive._package`), and evaluates symbolic sizes as Python. torch's own documentation warns of
-files from strangers, so nothing of the file is read before `trust` says that it may.
+(`torch.export.pt2_archive._package`). torch's own documentation warns of files from strangers, so nothing of the file
+is read before `trust` says that it may.
 """
 
 from __future__ import annotations

@@ -74,6 +74,14 @@ def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Pat
         read_recipe(str(tmp_path / "a.toml"), ("network.preset=bn",))
 
 
+def test_another_network_leaves_the_config_of_the_recipes_own_behind() -> None:
+    recipe = read_recipe("nuclei", ("network.name=unet++", "prune=2"))
+    assert recipe.network.config == {"prune": 2} and recipe.network.in_channels == 3
+    recipe = read_recipe("nuclei", ("preset=bn", "dropout=0.1"))
+    assert recipe.network.config == {"preset": "bn", "dropout": 0.1}
+    assert read_recipe("nuclei", ("network.name=unet",)) == read_recipe("nuclei")
+
+
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"TABLE\.KEY=VALUE"):
         read_recipe("nuclei", ("epochs",))

@@ -176,7 +176,8 @@ class Recipe:
 def read_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
     """Read a shipped recipe by name, or a TOML file, and apply `KEY=VALUE` changes such as `run.epochs=20`.
 
-    A key without a table is the network's: `prune=2`.
+    A key without a table is the network's: `prune=2`. Another `network.name` or `network.preset` leaves behind what
+    the recipe says of its own network, so give other keys of the network after these.
 
     Raises:
         InputError: no such recipe, not TOML, an unknown key (the nearest known one is named) or a wrong value.
@@ -272,4 +273,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         value = text.strip()  # a bare word is a string
     table = values.setdefault(part, {})
     if isinstance(table, dict):
+        if part == "network" and name in ("name", "preset") and table.get(name) != value:
+            for old in [key for key in table if key != "name"]:  # the config of another network
+                del table[old]
         table[name] = value
