@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.cli import run
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import write_image
 from unettile.images.slide import list_images, open_slide
 from unettile.labels import carve_gaps
 from unettile.weighting.preview import CELL
@@ -122,6 +124,43 @@ def test_an_ome_tiff_holds_the_same_map(folder: Path, tmp_path: Path, weights: W
     for name in ("w.tif", "w.ome.tif"):
         assert weights(folder / "a.tif", "-o", tmp_path / name)[0] == 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "w.ome.tif"), tifffile.imread(tmp_path / "w.tif"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_ome_zarr_goes_in_and_comes_out(folder: Path, tmp_path: Path, weights: Weights, dtype: str) -> None:
+    labels = tifffile.imread(folder / "a.tif")
+    canvas = Canvas(labels.shape, (Layer("labels"),), np.dtype(np.uint16), pixel_size_um=(0.5, 0.25))
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.ome.zarr", canvas, lambda box: labels[box.slices])
+    for source, output in ((folder / "a.tif", "w.tif"), (tmp_path / "in" / "a.ome.zarr", "w.ome.zarr")):
+        assert weights(source, "-o", tmp_path / output, "--dtype", dtype)[0] == 0
+    with open_slide(tmp_path / "w.ome.zarr") as slide:
+        assert (slide.dtype, slide.pixel_size_um) == (np.dtype(dtype), (0.5, 0.25))
+        np.testing.assert_array_equal(
+            slide.read(Box.of_shape(slide.shape))[..., 0], tifffile.imread(tmp_path / "w.tif")
+        )
+    exit_code, _, said = weights(tmp_path / "in" / "a.ome.zarr", "-o", tmp_path / "w.ome.zarr")
+    assert exit_code == 3
+    assert "already there" in said
+    assert weights(tmp_path / "in")[0] == 0
+    assert [path.name for path in (tmp_path / "in_weights").iterdir()] == ["a.tif"]
+
+
+def test_a_killed_run_leaves_nothing_that_stays(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    """What a process that was killed left half-written goes when the map is written."""
+    program = (
+        "import os, sys\n"
+        "from unettile.weighting import write\n"
+        "from unettile.cli import run\n"
+        "write.weight_map = lambda *_, **__: os._exit(9)\n"
+        "run(['weights', sys.argv[1], '-o', sys.argv[2], '--quiet'])"
+    )
+    out = tmp_path / "w.tif"
+    assert subprocess.run([sys.executable, "-c", program, folder / "a.tif", out]).returncode == 9
+    assert not out.exists()
+    assert list(tmp_path.glob(".w.tif*"))
+    assert weights(folder / "a.tif", "-o", out)[0] == 0
+    assert not list(tmp_path.glob(".w.tif*"))
 
 
 def test_sigma_in_the_unit_of_the_pixel_size(folder: Path, tmp_path: Path, weights: Weights) -> None:

@@ -38,8 +38,8 @@ def weights(
             "--output",
             "-o",
             metavar="OUT",
-            help="A file for a file (its ending is the format: .tif, .ome.tif), a folder for a folder. Default: beside "
-            "LABELS, with _weights in the name.",
+            help="A file for a file (its ending is the format: .tif, .ome.tif, .ome.zarr), a folder for a folder. "
+            "Default: beside LABELS, with _weights in the name.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

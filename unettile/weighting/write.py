@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from unettile.atomic import remove_leftovers
 from unettile.box import Box
 from unettile.images.formats import write_image
 from unettile.images.slide import open_labels
@@ -63,6 +64,8 @@ def _write(plan: WeightPlan, file: LabelFile, picture: Path | None, on_pixels: C
             on_pixels(done)
             return weights[inner].astype(weighting.dtype, copy=False)
 
+        if file.output.parent.is_dir():  # if not, writing says so
+            remove_leftovers(file.output)
         write_image(file.output, plan.canvas(file), read)
     if picture is not None:
         preview.write(picture)
