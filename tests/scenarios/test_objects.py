@@ -103,6 +103,7 @@ def test_what_cannot_be_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(mask.parent)
     tifffile.imwrite("other.tif", np.zeros((9, 9), np.uint8))
+    Path("mine.zarr").mkdir()  # a folder of the user's that is no Zarr, whatever its name
     before = sorted(path.name for path in mask.parent.iterdir())
     done = cli("objects", "mask.tif", *arguments)
     assert done.code == code and done.err.count("\n") == 1 and words in done.err, done.err

@@ -18,6 +18,7 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of, write_image
+from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
 from unettile.images.view import View
@@ -261,7 +262,7 @@ def _found(objects: Objects, record: Record) -> Found:
 
 
 def _check_output(output: Path, sources: Sources, overwrite: bool) -> None:
-    if output.is_dir() and not (output.suffix.lower() == ".zarr" and format_of(output).is_directory):
+    if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
         raise InputError(f"{output} is a directory: need a file name; give another")
     if any(output.resolve() == path.resolve() for path in sources.paths):
         raise UsageError(f"{output} is one of the inputs: choose another name")
