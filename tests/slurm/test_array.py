@@ -58,7 +58,7 @@ def test_the_memory_estimate_is_kept(run: Run, cluster: Cluster) -> None:
     if not cluster.limits_memory:
         pytest.skip("no memory control group of version 1 that may be written: nothing enforces --mem here")
     planned = run.plan()
-    estimate = planned["memory_bytes"] // 2**20
+    estimate = -(-planned["memory_bytes"] // 2**20)  # MiB
     array, _ = run.submit("--array=3", f"--mem={estimate}M")
     task = cluster.wait_until_over(array)["3"]
     assert task["JobState"] == "COMPLETED", f"{estimate} MiB were promised to be enough: {task} {run.logs()}"
