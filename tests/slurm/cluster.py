@@ -161,8 +161,10 @@ class Cluster:
         shutil.rmtree(self.place, ignore_errors=True)
 
     def call(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run one of Slurm's commands, or a script that does."""
-        return subprocess.run(words, input=stdin, env=self.environment, capture_output=True, text=True, timeout=60)
+        """Run one of Slurm's commands, or a script that does; jobs write their logs beside the configuration."""
+        return subprocess.run(
+            words, input=stdin, env=self.environment, cwd=self.place, capture_output=True, text=True, timeout=60
+        )
 
     def jobs(self, job: str) -> dict[str, dict[str, str]]:
         """Return what Slurm knows of a job, or of every task of an array: JobState, ExitCode, Restarts, …

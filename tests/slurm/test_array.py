@@ -9,7 +9,7 @@ import pytest
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import Run, unettile
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_an_array_with_a_task_requeued_and_one_cancelled(run: Run, cluster: Cluster, whole: bytes) -> None:
