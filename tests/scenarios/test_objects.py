@@ -77,6 +77,7 @@ def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, m
         (("-o", "l.tif", "--split", "--max-object", "0"), 2, "--max-object"),
         (("-o", "l.tif", "--depth", "mask.tif"), 2, "--split"),
         (("-o", "l.tif", "--pixel-size", "0"), 2, "--pixel-size"),
+        (("-o", "mine.zarr", "--overwrite"), 3, "is a directory"),
         (("-o", "l.tif", "--image", "other.tif"), 3, "need the image"),
         (("-o", "l.tif", "--split", "--depth", "other.tif"), 3, "equal sizes"),
         (
