@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from unettile.training.recipe import read_recipe
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -37,6 +39,15 @@ def test_a_tiny_case_of_writing_reports_ratios_and_peaks() -> None:
     assert set(result["read_over"]) == {".ome.tif", "tifffile"}
     assert all(ratio["median"] > 0 for ratio in result["read_over"].values())
     assert len(result["peak_mib"]) == 2 and min(result["peak_mib"].values()) > 50
+
+
+def test_a_tiny_case_of_training_reports_ratios() -> None:
+    bench = load("training")
+    narrow = ("network.widths=[2, 3, 4, 5, 6]", "run.batch=2", "run.output_edge=20")
+    result = bench.measure(read_recipe("nuclei", narrow), bench.SAMPLE / "images", bench.SAMPLE / "labels", 1, 1)
+    for name in ("loader_over_network", "cpu_network_over_all"):
+        assert 0 < result[name]["lowest"] <= result[name]["highest"]
+    assert 0 < result["cpu_network_over_all"]["median"] < 1
 
 
 def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from unettile.training.job import TrainJob
-from unettile.training.loop import TrainProgress, TrainResult, train
+from unettile.training.loop import train
 from unettile.training.pairs import find_pairs, hold_out
 from unettile.training.parts import AugmentPart, OptimizerPart, RunPart
 from unettile.training.recipe import NetworkPart, Recipe
+from unettile.training.result import TrainProgress, TrainResult
 
 RECIPE = Recipe(
     network=NetworkPart(config={"widths": [4, 6, 8], "batch_norm": True}),

@@ -15,9 +15,9 @@ import pytest
 
 from tests.training.runs import RECIPE, make_job, run
 from unettile.errors import Incomplete, InputError, Interrupted
-from unettile.training.loop import TrainResult
 from unettile.training.parts import LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
+from unettile.training.result import TrainResult
 from unettile.training.state import TrainingFolder
 
 # everything that a run carries from step to step: dropout, two moments, an average, a rate that follows from the log

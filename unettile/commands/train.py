@@ -14,6 +14,7 @@ from unettile.commands.signals import finish_step_first
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
+    from unettile.training.result import TrainProgress
     from unettile.training.state import LogRow
 
 
@@ -95,7 +96,6 @@ def train(
     from unettile.models import find_model
     from unettile.report.page import write_report
     from unettile.training.job import Folders, TrainJob, check_output, find_data
-    from unettile.training.loop import TrainProgress
     from unettile.training.loop import train as run_training
     from unettile.training.recipe import read_recipe
 

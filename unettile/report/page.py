@@ -17,8 +17,8 @@ from unettile.metrics.objects import average_precision
 from unettile.metrics.pixels import dice, iou
 from unettile.report.chart import Axis, Line, line_chart
 from unettile.report.pictures import CONFUSED, EDGE, INVENTED, MISSED, draw_panels
-from unettile.training.loop import TrainResult
 from unettile.training.recipe import Recipe
+from unettile.training.result import TrainResult
 from unettile.training.validate import ImageScore, Scores
 
 SHOWN = 8  # validation images, spread from the best to the worst

@@ -6,7 +6,7 @@ import math
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +14,29 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from unettile.checkpoint import load_checkpoint, save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
 from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
 from unettile.training.card import make_checkpoint
-from unettile.training.cost import Cost, Meter
+from unettile.training.cost import Meter
 from unettile.training.job import TrainJob
+from unettile.training.loader import Share, make_loader
 from unettile.training.losses import training_loss
-from unettile.training.samples import Samples, collate
+from unettile.training.result import TrainProgress, TrainResult
+from unettile.training.samples import Samples
 from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience
 from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.survey import Source, class_weights, survey
-from unettile.training.validate import ImageScore, Judge, Scores
+from unettile.training.together import mean_and_signal, on_any, score_together
+from unettile.training.validate import Judge, Scores
 
 LOG_EVERY = 10  # steps between two reports of progress
 SAVE_EVERY_S = 600.0  # a process that is killed loses no more than this
-
-
-@dataclass(frozen=True)
-class TrainProgress:
-    """Where a run is: steps done, in all; the mean loss lately; the scores of the epoch that has just ended, if any."""
-
-    step: int
-    steps: int
-    loss: float
-    row: LogRow | None = None
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """A finished run.
-
-    Args:
-        checkpoint: the best epoch.
-        rows, best: the log and its best epoch.
-        validation, test: scores of the checkpoint; there may be no images to test on.
-        sources: the images validated on, in the order of their scores.
-        judge: scores and predicts with the checkpoint's network.
-        cost: what the run took.
-        first: whether this is the first of several processes, which alone writes and speaks.
-    """
-
-    checkpoint: Checkpoint
-    rows: tuple[LogRow, ...]
-    best: LogRow
-    validation: Scores
-    test: Scores | None
-    sources: tuple[Source, ...]
-    judge: Judge
-    cost: Cost
-    folder: Path
-    first: bool
 
 
 def train(
@@ -164,24 +130,10 @@ class _Run:
             self._stop_if_asked(signum)
 
     def _batches(self) -> Generator[Any, None, None]:
-        run = self.recipe.run
         samples = Samples(self.training, self.recipe, self.lost, self.class_weights)
-        world, rank = self.fabric.world_size, self.fabric.global_rank
-        share = run.batch // world
-        # sample numbers depend on the step alone, so that a resumed or distributed run sees the same ones
-        numbers = [
-            list(range(step * run.batch + rank * share, step * run.batch + (rank + 1) * share))
-            for step in range(self.step, run.epochs * run.steps_per_epoch)
-        ]
-        loader = DataLoader(
-            samples,
-            batch_sampler=numbers,
-            num_workers=self.job.workers,
-            collate_fn=collate,
-            generator=torch.Generator(),  # else the loader draws from the generator that dropout uses
-            worker_init_fn=_begin_worker,
-            pin_memory=self.fabric.device.type == "cuda",
-        )
+        share = Share(self.fabric.global_rank, self.fabric.world_size, self.step)
+        gpu = self.fabric.device.type == "cuda"
+        loader = make_loader(samples, self.recipe, share, self.job.workers, pin=gpu)
         placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         try:
             yield from placed
@@ -221,10 +173,7 @@ class _Run:
         Raises:
             InputError: the loss is not a finite number.
         """
-        if self.fabric.world_size > 1:
-            shared = self.fabric.all_gather(torch.tensor([loss, float(signum or 0)], dtype=torch.float64))
-            assert isinstance(shared, Tensor)
-            loss, signum = float(shared[:, 0].mean()), int(shared[:, 1].max()) or None
+        loss, signum = mean_and_signal(loss, signum, self.fabric)
         if not math.isfinite(loss):
             raise InputError(f"the loss is {loss} at step {self.step}: lower optimizer.learning_rate, or check inputs")
         self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
@@ -256,20 +205,7 @@ class _Run:
         self.meter.go_on()
 
     def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
-        """Score a network on images that the processes share among them."""
-        world, rank = self.fabric.world_size, self.fabric.global_rank
-        network.eval()
-        if world > 1:  # each process kept its own statistics of batch norm: the first one's count
-            for buffer in network.buffers():
-                torch.distributed.broadcast(buffer, 0)
-        judge = Judge(network, self.geometry, self.recipe)
-        with self.fabric.autocast():
-            own = [judge.score(source) for source in sources[rank::world]]
-        if world == 1:
-            return Scores.of(own)
-        shares: list[list[ImageScore]] = [[] for _ in range(world)]
-        torch.distributed.all_gather_object(shares, own)
-        return Scores.of([shares[index % world][index // world] for index in range(len(sources))])
+        return score_together(Judge(network.eval(), self.geometry, self.recipe), network, sources, self.fabric)
 
     def _figure(self, row: LogRow) -> float:
         """Return the figure that chooses the best epoch; larger is better."""
@@ -285,7 +221,7 @@ class _Run:
 
     def _stop_if_asked(self, signum: int | None) -> None:
         limit = self.job.max_seconds
-        late = self._any(limit is not None and self.meter.seconds_here > limit) if limit is not None else False
+        late = limit is not None and on_any(self.meter.seconds_here > limit, self.fabric)
         stop = bool(signum) or late
         if self.fabric.is_global_zero and (stop or self.meter.since_saved > SAVE_EVERY_S):
             self._save()
@@ -296,12 +232,6 @@ class _Run:
             raise Interrupted(signum)
         why = "SIGUSR1 came" if signum else "the time limit is reached"
         raise Incomplete(f"{why} after step {self.step}: the run is saved; give the same command with --resume")
-
-    def _any(self, own: bool) -> bool:
-        """Whether it is so on any process."""
-        highest = self.fabric.all_reduce(torch.tensor(float(own)), reduce_op="max")
-        assert isinstance(highest, Tensor)
-        return bool(highest)
 
     def _finish(self) -> TrainResult:
         best = max(self.rows, key=self._figure)
@@ -368,10 +298,3 @@ class _Run:
         self.loss_sum, self.loss_count = float(state["loss"][0]), int(state["loss"][1])
         self.rows = [LogRow(*values) for values in state["rows"]]
         self.meter.add(state["meter"])
-
-
-def _begin_worker(worker: int) -> None:
-    """Let a worker ignore signals sent to the whole job, which the training process answers, and use one thread."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)

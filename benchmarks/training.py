@@ -1,0 +1,149 @@
+"""What making samples costs beside the network itself, in one run.
+
+Two ways to take the same number of training steps, in turn, as often as asked:
+
+    loader    batches from files, as `train` makes them: drawn, warped, varied, weighted, in worker processes
+    network   one batch that is in memory already, again and again
+
+Their ratio, of steps per second, is the result. On a CPU workers and network share the cores, so that the ratio cannot
+be 1. Processor time says what the ratio is where all cores are busy, and is not disturbed by other programs:
+`cpu_network_over_all` is that of a step over that of a step and its samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unettile import __version__
+from unettile.devices import keep_freed_memory, set_threads
+from unettile.networks import build_network
+from unettile.training.loader import Share, make_loader
+from unettile.training.losses import training_loss
+from unettile.training.pairs import find_pairs
+from unettile.training.recipe import Recipe, read_recipe
+from unettile.training.samples import Samples
+from unettile.training.schedule import make_optimizer
+from unettile.training.survey import survey
+
+SAMPLE = Path(__file__).parent.parent / "sample_data" / "nuclei"
+QUEUED = 2  # batches that a worker has ready: taken untimed, so that those that are timed were made meanwhile
+
+
+class Trainer:
+    """Takes training steps of a recipe's network on batches."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, precision: str) -> None:
+        self._network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self._optimizer = make_optimizer(self._network, recipe.optimizer)
+        self._recipe = recipe
+        self._device = device
+        self._cast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    def take(self, batches: Iterator[Any], count: int) -> float:
+        """Return the seconds of so many steps."""
+        began = time.perf_counter()
+        for _ in range(count):
+            windows, classes, weights = (tensor.to(self._device, non_blocking=True) for tensor in next(batches))
+            self._optimizer.zero_grad()
+            with self._cast:
+                outputs = self._network(windows.contiguous(memory_format=torch.channels_last))
+                loss = training_loss(outputs, classes, weights, self._recipe.loss)
+            loss.backward()
+            self._optimizer.step()
+            float(loss.detach())  # waits for the device, as `train` does
+        return time.perf_counter() - began
+
+
+def measure(
+    recipe: Recipe, images: Path, labels: Path, repeats: int, steps: int, precision: str = "fp32", workers: int = 1
+) -> dict[str, object]:
+    """Run the two ways in turn and return the figures as JSON values."""
+    threads = set_threads()
+    keep_freed_memory()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    taken = 1 + (repeats + 1) * (QUEUED * workers + steps)
+    recipe = replace(recipe, run=replace(recipe.run, epochs=1, steps_per_epoch=taken))
+    network = build_network(recipe.network.name, recipe.network_config())
+    assert isinstance(network.lost, int)
+    samples = Samples(survey(find_pairs(images, labels), recipe), recipe, network.lost, None)
+    batches = iter(make_loader(samples, recipe, Share(), workers, pin=device.type == "cuda"))
+    first = next(batches)
+    trainer = Trainer(network, recipe, device, precision)
+    trainer.take(batches, QUEUED * workers + steps)  # warm-up of both ways, and of the workers' caches
+    rounds, processor = [], []
+    for _ in range(repeats):
+        began = time.process_time()
+        bare = trainer.take(repeat(first), steps)
+        processor.append((time.process_time() - began) / steps)
+        trainer.take(batches, QUEUED * workers)
+        rounds.append((bare, trainer.take(batches, steps)))
+    began = time.process_time()
+    for number in range(recipe.run.batch):
+        samples[number]  # once to fill the cache
+    began = time.process_time()
+    for number in range(recipe.run.batch):
+        samples[number]
+    making = time.process_time() - began
+    samples.close()
+    return {
+        "machine": {
+            "processor": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+            "threads": threads,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "unettile": __version__,
+        },
+        "case": {
+            "window": recipe.run.output_edge + 2 * network.lost,
+            "batch": recipe.run.batch,
+            "precision": precision,
+            "workers": workers,
+            "repeats": repeats,
+        },
+        "loader_over_network": spread([bare / loaded for bare, loaded in rounds]),
+        "cpu_network_over_all": spread([step / (step + making) for step in processor]),
+        "cpu_seconds": {"step": round(statistics.median(processor), 4), "samples_of_a_step": round(making, 4)},
+    }
+
+
+def spread(ratios: list[float]) -> dict[str, float]:
+    """Return median, lowest and highest, of ratios taken round by round."""
+    return {
+        "median": round(statistics.median(ratios), 3),
+        "lowest": round(min(ratios), 3),
+        "highest": round(max(ratios), 3),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, help="JSON file; without it the result is shown")
+    parser.add_argument("--recipe", default="nuclei")
+    parser.add_argument("--set", action="append", default=[], help="change a key of the recipe")
+    parser.add_argument("--images", type=Path, default=SAMPLE / "images")
+    parser.add_argument("--labels", type=Path, default=SAMPLE / "labels")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=8, help="timed in each round")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    given = parser.parse_args()
+    chosen = read_recipe(given.recipe, tuple(given.set))
+    result = measure(chosen, given.images, given.labels, given.repeats, given.steps, given.precision, given.workers)
+    text = json.dumps(result, indent=1) + "\n"
+    if given.output:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        given.output.write_text(text, "utf-8")
+    else:
+        print(text, end="")  # noqa: T201

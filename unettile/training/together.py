@@ -1,0 +1,43 @@
+"""What the processes of a run do together; each of these is called by all of them, or by the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from unettile.training.survey import Source
+from unettile.training.validate import ImageScore, Judge, Scores
+
+
+def mean_and_signal(loss: float, signum: int | None, fabric: Fabric) -> tuple[float, int | None]:
+    """Return the mean loss of the processes, and the signal that any of them was sent."""
+    if fabric.world_size == 1:
+        return loss, signum
+    shared = fabric.all_gather(torch.tensor([loss, float(signum or 0)], dtype=torch.float64))
+    assert isinstance(shared, Tensor)
+    return float(shared[:, 0].mean()), int(shared[:, 1].max()) or None
+
+
+def on_any(own: bool, fabric: Fabric) -> bool:
+    """Whether it is so on any process."""
+    highest = fabric.all_reduce(torch.tensor(float(own)), reduce_op="max")
+    assert isinstance(highest, Tensor)
+    return bool(highest)
+
+
+def score_together(judge: Judge, network: nn.Module, sources: Sequence[Source], fabric: Fabric) -> Scores:
+    """Score images that the processes share among them; all get the scores of all, in the order of the images."""
+    world, rank = fabric.world_size, fabric.global_rank
+    if world > 1:  # each process kept its own statistics of batch norm: the first one's count
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
+    with fabric.autocast():
+        own = [judge.score(source) for source in sources[rank::world]]
+    if world == 1:
+        return Scores.of(own)
+    shares: list[list[ImageScore]] = [[] for _ in range(world)]
+    torch.distributed.all_gather_object(shares, own)
+    return Scores.of([shares[index % world][index // world] for index in range(len(sources))])
