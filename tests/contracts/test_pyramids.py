@@ -94,7 +94,8 @@ def test_every_level_is_found_by_tifffile(shape: tuple[int, int], tmp_path: Path
     shapes = Pyramid(Canvas(shape, (CLASSES,))).shapes
     for name in ("mask.tif", "mask.ome.tif"):
         path = tmp_path / name
-        write_image(path, Canvas(shape, (CLASSES,)), lambda box: pixels[(0, *box.slices)])
+        canvas = Canvas(shape, (CLASSES,), metadata={"image": {"shape": [9, 9]}})  # tifffile has a "shape" of its own
+        write_image(path, canvas, lambda box: pixels[(0, *box.slices)])
         assert np.array_equal(read_labels(path), pixels[0]), "our own reader passes the levels over"
         with tifffile.TiffFile(path) as tif:
             (series,) = tif.series
