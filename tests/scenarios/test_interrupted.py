@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from tests.scenarios.conftest import Cli, make_pixels
 from unettile.segmentation.predict import Predictor
@@ -128,7 +131,7 @@ print(json.dumps({"killed": killed, "unequal": unequal, "codes": codes, "left": 
 """
 
 
-@pytest.mark.parametrize("times", [6, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("times", [4, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_killed_at_random_moments(tmp_path: Path, whole: tuple[Path, bytes], model: Path, times: int) -> None:
     """Each kill is followed by the same command; some fall after the end, so there are more of them than are needed."""
     image, expected = whole
@@ -166,13 +169,19 @@ def test_the_time_limit(
     """Exit code 75 and one line; the same command, given as often as it takes, makes the same file."""
     monkeypatch.setattr("unettile.tiling.BLOCK_EDGE", 64)
     image, expected = whole
-    classes = Predictor.classes
+    writing = Predictor.writing
 
-    def slowly(self: Predictor, windows: object) -> object:
-        time.sleep(0.3)
-        return classes(self, windows)  # type: ignore[arg-type]
+    def writing_slowly(self: Predictor, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
+        compute = writing(self, write)
 
-    monkeypatch.setattr(Predictor, "classes", slowly)
+        def slowly(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+            time.sleep(0.4)
+            return compute(windows)
+
+        return slowly
+
+    monkeypatch.setattr(Predictor, "writing", writing_slowly)
+    monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
     arguments = ("segment", image, "-m", model, "-o", tmp_path / "mask.tif", "--tile", 68, "--quiet")
     codes = []
     while not codes or codes[-1] == 75:
