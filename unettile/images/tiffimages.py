@@ -157,7 +157,7 @@ def _check_promise(tif: Any, series: Sequence[Any]) -> None:
         Damaged: planes are missing.
     """
     text = str(tif.pages.first.description or "")
-    if len(tif.pages) > 1 or len(series) != 1:
+    if len(tif.pages) > 1 or len(series) != 1 or not math.prod(tif.pages.first.shape):
         return
     promised = 1
     stated = re.search(r"^images=(\d+)$", text, re.MULTILINE)
