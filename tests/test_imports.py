@@ -15,6 +15,7 @@ ORDER = (
     "errors",
     "limits",
     "box",
+    "compiled",
     "geometry",
     "probing",
     "tiling",

@@ -6,21 +6,10 @@ becomes does not depend on where in a region it lies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
+from unettile.compiled import compiled
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        kernel: Callable[..., Any] = numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # neither the package nor the home directory can be written
-        kernel = numba.njit(function, nogil=True)
-    return kernel
-
-
-@_compiled
+@compiled
 def mean_rows(pixels, first, weights, out):  # type: ignore[no-untyped-def]
     """Write the weighted sums of rows.
 
@@ -41,7 +30,7 @@ def mean_rows(pixels, first, weights, out):  # type: ignore[no-untyped-def]
                     out[row, column] += weight * pixels[source, column]
 
 
-@_compiled
+@compiled
 def mean_columns(pixels, first, weights, out):  # type: ignore[no-untyped-def]
     """Write the weighted sums of columns: as `mean_rows`, for pixels (h, w, C) and out (h, k, C)."""
     height, width, channels = pixels.shape

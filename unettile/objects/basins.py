@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.compiled import compiled
 from unettile.errors import UsageError
-from unettile.objects.compiled import compiled
 from unettile.objects.depth import MOST_PASSES, steps
 
 HERE, UP, LEFT, RIGHT, DOWN = 0, 1, 2, 3, 4

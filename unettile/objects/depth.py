@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.objects.compiled import compiled
+from unettile.compiled import compiled
 
 STEPS = 16
 """Depth steps in a px of distance, or in one grey value of a depth map."""

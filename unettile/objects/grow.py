@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unettile.objects.compiled import compiled
+from unettile.compiled import compiled
 
 
 def grow_margin(growth: int) -> int:

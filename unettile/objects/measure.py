@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.compiled import compiled
 from unettile.images.slide import Slide
-from unettile.objects.compiled import compiled
 from unettile.objects.mapped import MappedArray
 from unettile.tiling import BlockGrid
 

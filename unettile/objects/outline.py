@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.objects.compiled import compiled
+from unettile.compiled import compiled
 from unettile.objects.mapped import MappedArray
 from unettile.objects.measure import Labels, OnProgress, read_ringed
 from unettile.tiling import BlockGrid

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.compiled import compiled
 from unettile.objects.basins import (
     DOWN,
     HERE,
@@ -33,7 +34,6 @@ from unettile.objects.basins import (
     meetings,
     merge_basins,
 )
-from unettile.objects.compiled import compiled
 
 NO_PEAK = -1
 """Peak of a piece that has none: all its pixels climb out of the block."""

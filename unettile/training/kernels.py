@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        compiled: Callable[..., Any] = numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # neither the package nor the home directory can be written: compile anew in each process
-        compiled = numba.njit(function, nogil=True)
-    return compiled
+from unettile.compiled import compiled
 
 
-@_compiled
+@compiled
 def reflect(coordinates, length, out):  # type: ignore[no-untyped-def]
     """Fold coordinates (n, m) about 0 and length - 1 into `out`."""
     last = np.float32(length - 1)
@@ -33,7 +23,7 @@ def reflect(coordinates, length, out):  # type: ignore[no-untyped-def]
             out[i, j] = value if length > 1 else np.float32(0)
 
 
-@_compiled
+@compiled
 def resample(image, y, x, low, gain, least, most, out):  # type: ignore[no-untyped-def]
     """Fill out (C, n, m) with bilinear samples of (image - low) · gain, clipped to least … most, of image (H, W, C)."""
     height, width, channels = image.shape
@@ -51,7 +41,7 @@ def resample(image, y, x, low, gain, least, most, out):  # type: ignore[no-untyp
                 out[c, i, j] = upper + (d + (e - d) * right - upper) * down
 
 
-@_compiled
+@compiled
 def nearest(labels, y, x, out):  # type: ignore[no-untyped-def]
     """Fill out (n, m) with the labels (H, W) nearest to the coordinates."""
     for i in range(y.shape[0]):
@@ -59,7 +49,7 @@ def nearest(labels, y, x, out):  # type: ignore[no-untyped-def]
             out[i, j] = labels[int(y[i, j] + np.float32(0.5)), int(x[i, j] + np.float32(0.5))]
 
 
-@_compiled
+@compiled
 def is_coloured(image, tolerance):  # type: ignore[no-untyped-def]
     """Whether the channels of an image (C, n, m) differ by more than `tolerance` anywhere."""
     channels, height, width = image.shape
@@ -71,7 +61,7 @@ def is_coloured(image, tolerance):  # type: ignore[no-untyped-def]
     return False
 
 
-@_compiled
+@compiled
 def bend(image, gain, shift, power, out):  # type: ignore[no-untyped-def]
     """Fill out (C, n, m) with v = image · gain + shift, then sign(v) · |v|^power; return the mean."""
     channels, height, width = image.shape
@@ -90,7 +80,7 @@ def bend(image, gain, shift, power, out):  # type: ignore[no-untyped-def]
     return total / (channels * height * width)
 
 
-@_compiled
+@compiled
 def blur(image, taps, out):  # type: ignore[no-untyped-def]
     """Fill out (C, n, m) with the image filtered by `taps` along both axes, mirrored at its edges."""
     channels, height, width = image.shape

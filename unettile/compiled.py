@@ -1,4 +1,4 @@
-"""Compiling the kernels of this package."""
+"""Compiling loops over pixels."""
 
 from __future__ import annotations
 
