@@ -1,175 +1,162 @@
-"""Memory at its peak, against the size of the image; and what computing equal windows once saves on a plain background.
+"""How near `segment`, file to file, comes to what the machine can compute at all.
 
-The slide is RGB, of glass with some tiles of noise; all tiles of glass are one and the same piece of the file, so that
-a slide of any size is a small file, and most of its windows are alike. Every size is segmented with the shipped model
-by a command of its own, so that peaks do not mix.
+The ceiling is the machine's best arithmetic rate, measured in the same round and precision: that of a large matrix
+product, or of the network's fastest single convolution, whichever is larger. It is divided by the operations that the
+network needs for a pixel of the mask where no margin is computed at all: pixels a second that no tiling can exceed.
+The result is the pixels a second of `segment` over that; reading, decoding, scaling, margins, layers bound by memory,
+compressing and writing are all that keep it below 1. Loading Python and its libraries is not in it: see startup.py.
 
-    python benchmarks/ceiling.py -o benchmarks/results/ceiling.json --edges 4000 40000
+    python -m benchmarks.ceiling -o benchmarks/results/ceiling.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import struct
-import subprocess
-import sys
+import math
 import tempfile
-import time
-import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
-from unettile import __version__
+from benchmarks.cases import random_unet, write_mosaic
+from benchmarks.measure import finish, machine, make_parser, rounded, spread, timed
+from unettile.checkpoint import Checkpoint
+from unettile.devices import keep_freed_memory, set_threads
+from unettile.networks.cost import measure_cost
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.predict import Predictor
+from unettile.segmentation.segment import segment_image
+from unettile.segmentation.steady import steady
 
-TILE = 512
-GLASS = 235
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MATRIX = {"cpu": 2048, "cuda": 8192}
+WINDOWS = ((572, 572), (252, 1724))
+"""Shapes that single convolutions are tried at: the usual window, and a piece of rows of a wide one."""
 
-# The peak that a parent is told of its child is at least its own: a process has to look at itself.
-WITH_PEAK = """
-import re, runpy, sys
-try:
-    runpy.run_module("unettile", run_name="__main__", alter_sys=True)
-finally:
-    with open("/proc/self/status") as status:
-        print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1], file=sys.stderr)
-"""
+WARM_UP_EDGE = 1024
+CALLS = 3  # of each product or convolution in a round; the fastest counts
+
+Rate = Callable[[], float]
+"""Measures operations a second."""
 
 
-def write_sparse_tiff(path: Path, edge: int, tissue: int) -> None:
-    """Write an RGB TIFF of edge × edge px in deflated tiles: `tissue` of them noise, the others of one colour.
+def flops_per_pixel(checkpoint: Checkpoint) -> float:
+    """Return the operations for one pixel of the mask in a window so large that its margin does not count.
 
-    The standard lets entries of the table of tiles point to one place; a writer that compresses tile by tile does not
-    make use of that, hence the file is put together by hand.
+    They are a polynomial of second degree in the window's edge; this is its leading coefficient.
     """
-    rng = np.random.default_rng(0)
-    count = (-(-edge // TILE)) ** 2
-    places, sizes = [0] * count, [0] * count
-    with path.open("wb") as file:
-        file.write(bytes(8))
-
-        def put(data: bytes) -> int:
-            file.write(bytes(file.tell() % 2))
-            start = file.tell()
-            file.write(data)
-            return start
-
-        glass = zlib.compress(np.full((TILE, TILE, 3), GLASS, np.uint8).tobytes())
-        places, sizes = [put(glass)] * count, [len(glass)] * count
-        for number in range(tissue):
-            index = (number * count // tissue + count // 2) % count
-            data = zlib.compress(rng.integers(0, 255, (TILE, TILE, 3), np.uint8).tobytes(), 1)
-            places[index], sizes[index] = put(data), len(data)
-        short, long = 3, 4
-        tags = (
-            (256, long, 1, edge),  # width
-            (257, long, 1, edge),  # height
-            (258, short, 3, put(struct.pack("<3H", 8, 8, 8))),  # bits per sample
-            (259, short, 1, 8),  # deflate
-            (262, short, 1, 2),  # RGB
-            (277, short, 1, 3),  # samples per pixel
-            (284, short, 1, 1),  # interleaved
-            (322, long, 1, TILE),
-            (323, long, 1, TILE),
-            (324, long, count, put(struct.pack(f"<{count}I", *places))),
-            (325, long, count, put(struct.pack(f"<{count}I", *sizes))),
-        )
-        directory = put(struct.pack("<H", len(tags)))
-        for tag in tags:
-            file.write(struct.pack("<HHII", *tag))
-        file.write(bytes(4))
-        file.seek(0)
-        file.write(b"II*\0" + struct.pack("<I", directory))
+    geometry, network = checkpoint.geometry, checkpoint.build_shapes()
+    step = math.lcm(geometry.stride, 16)
+    first = geometry.input_edge(geometry.smallest_output_edge(step))
+    one, two, three = (
+        measure_cost(network, checkpoint.in_channels, edge).flops for edge in range(first, first + 3 * step, step)
+    )
+    return (three - 2 * two + one) / (2 * step**2)
 
 
-def segment(image: Path, output: Path) -> dict[str, float]:
-    """Segment with the command line; return the peak of resident memory, MiB, and the pixels a second, in millions."""
-    start = time.monotonic()
-    command = [sys.executable, "-c", WITH_PEAK, "segment", str(image), "-o", str(output), "--device", "cpu"]
-    done = subprocess.run([*command, "--quiet", "--overwrite", "--json"], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"segment ended with status {done.returncode}: {done.stderr}")
-    result = json.loads(done.stdout)
+def product_rate(device: torch.device, dtype: torch.dtype) -> Rate:
+    """Return what measures the rate of a large matrix product."""
+    edge = MATRIX[device.type]
+    a, b = (torch.rand(edge, edge, dtype=torch.float32).to(device, dtype) for _ in range(2))
+    return lambda: 2 * edge**3 / timed(lambda: a @ b, str(device))
+
+
+def convolution_rates(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Rate]]:
+    """Yield, for each convolution and shape, its name and what measures its rate."""
+    shapes = checkpoint.build_shapes()
+    network = checkpoint.build().to(device=device, dtype=dtype)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
+    layers = dict((steady(network, dtype) if device.type == "cpu" else network).named_modules())
+    for window in WINDOWS:
+        seen = {}
+
+        def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+            return lambda layer, inputs, output: seen.update({name: (inputs[0].shape, output.shape)})  # noqa: B023
+
+        hooks = [layer.register_forward_hook(note(name)) for name, layer in shapes.named_modules() if name in names]
+        shapes(torch.empty(1, checkpoint.in_channels, *window, device="meta"))
+        for hook in hooks:
+            hook.remove()
+        for name, (given, made) in seen.items():
+            layer = layers[name]
+            weight = next(layer.parameters())
+            x = torch.rand(given).to(device, dtype).contiguous(memory_format=torch.channels_last)
+            flops = 2 * made.numel() * weight[0].numel()
+            yield f"{name} on {given[3]} × {given[2]} px", _rate_of(layer, x, flops)
+
+
+def _rate_of(layer: nn.Module, x: Tensor, flops: int) -> Rate:
+    return lambda: flops / timed(lambda: layer(x), str(x.device))
+
+
+def best(rate: Rate) -> float:
+    with torch.inference_mode():
+        rate()
+        return max(rate() for _ in range(CALLS))
+
+
+def measure_one(checkpoint: Checkpoint, folder: Path, edge: int, rounds: int, device: str, precision: str) -> Any:
+    """Return one row of the result: one network in one precision."""
+    predictor = Predictor(checkpoint, device, precision)
+    dtype = DTYPES[predictor.precision]
+    rates = dict(convolution_rates(checkpoint, predictor.device, dtype))
+    fastest = max(rates, key=lambda name: best(rates[name]))
+    rates = {fastest: rates[fastest], "matrix product": product_rate(predictor.device, dtype)}
+    image, small, mask = folder / f"{edge}.tif", folder / "small.tif", folder / "mask.tif"
+    for path, length in ((image, edge), (small, min(edge, WARM_UP_EDGE))):
+        if not path.exists():
+            write_mosaic(path, length)
+    needed = flops_per_pixel(checkpoint)
+    segment_image(small, mask, predictor, SegmentOptions(), overwrite=True)
+    parts, arithmetic = [], []
+    for _ in range(rounds):
+        measured = {name: best(rate) for name, rate in rates.items()}
+        seconds = timed(lambda: segment_image(image, mask, predictor, SegmentOptions(), overwrite=True), device)
+        measured = {name: max(rate, best(rates[name])) for name, rate in measured.items()}
+        parts.append(edge**2 / seconds * needed / max(measured.values()))
+        arithmetic.append(measured)
     return {
-        "peak_mib": round(int(done.stderr.split()[-1]) / 2**10),
-        "seconds": round(time.monotonic() - start, 1),
-        "mpx_per_s": round(result["pixels_per_second"] / 1e6, 2),
+        "width": checkpoint.config["widths"][0],
+        "precision": predictor.precision,
+        "edge": edge,
+        "mflop_per_pixel": rounded(needed / 1e6),
+        "convolution": fastest,
+        "gflop_per_s": {
+            "convolution": rounded(max(one[fastest] for one in arithmetic) / 1e9),
+            "matrix product": rounded(max(one["matrix product"] for one in arithmetic) / 1e9),
+        },
+        "of_ceiling": spread(parts),
     }
 
 
-def compare_recall(image: Path, folder: Path, repeats: int) -> list[float]:
-    """Return how many times longer the blocks of an image take if equal windows are not computed once, in rounds."""
-    from unettile.checkpoint import load_checkpoint
-    from unettile.devices import keep_freed_memory, set_threads
-    from unettile.models import DEFAULT_MODEL, find_model
-    from unettile.segmentation.options import SegmentOptions
-    from unettile.segmentation.planning import make_plan, open_image
-    from unettile.segmentation.predict import Predictor
-    from unettile.segmentation.recall import RECALL_BYTES
-    from unettile.segmentation.rundir import RunDirectory
-    from unettile.segmentation.watch import Watch
-    from unettile.segmentation.windows import WindowReader
-    from unettile.segmentation.work import Work
-
+def measure(widths: list[int], precisions: list[str], edge: int, rounds: int, device: str = "cpu") -> dict[str, object]:
+    """Measure each network in each precision and return the figures as JSON values."""
     set_threads()
     keep_freed_memory()
-    predictor, options = Predictor(load_checkpoint(find_model(DEFAULT_MODEL)), "cpu"), SegmentOptions()
-
-    def seconds(limit: int, name: str) -> float:
-        with open_image(image, options) as slide:
-            run = RunDirectory.join(folder / name, make_plan(slide, predictor, options))
-            reader = WindowReader(slide, run.plan, predictor.checkpoint.in_channels)
-            start = time.monotonic()
-            Work(reader, predictor, 1, run, recall_bytes=limit).do(range(len(run.plan.blocks)), Watch())
-            run.remove()
-        return time.monotonic() - start
-
-    seconds(RECALL_BYTES, "warm-up")
-    return [round(seconds(0, "without") / seconds(RECALL_BYTES, "with"), 2) for _ in range(repeats)]
-
-
-def measure(edges: list[int], tissue: int, repeats: int) -> dict[str, object]:
-    """Return the figures as JSON values.
-
-    Args:
-        edges: of the slides, px.
-        tissue: tiles of noise in each.
-        repeats: of the comparison with and without what is remembered, on a slide of the first size.
-    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        peaks = {}
-        for edge in edges:
-            write_sparse_tiff(folder / "slide.tif", edge, tissue)
-            peaks[str(edge)] = segment(folder / "slide.tif", folder / "mask.tif")
-        write_sparse_tiff(folder / "slide.tif", edges[0], tissue)
-        ratios = compare_recall(folder / "slide.tif", folder, repeats)
+        rows = [
+            measure_one(random_unet(width, folder / "model.safetensors"), folder, edge, rounds, device, precision)
+            for width in widths
+            for precision in precisions
+        ]
     return {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "processors": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "unettile": __version__,
-        },
-        "tissue_tiles": tissue,
-        "slides": peaks,
-        "without_over_with_recall": ratios,
+        "bench": "ceiling",
+        "machine": machine("torch", device=device),
+        "case": {"device": device, "rounds": rounds},
+        "rows": rows,
     }
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, help="JSON file; without it the result is shown")
-    parser.add_argument("--edges", type=int, nargs="+", default=[4000, 40000], help="of the slides, px")
-    parser.add_argument("--tissue", type=int, default=16, help="tiles of noise in each slide")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = make_parser(__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 64], help="of the networks, channels at the top")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=tuple(DTYPES))
+    parser.add_argument("--edge", type=int, default=8192, help="of the image, px")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    text = json.dumps(measure(given.edges, given.tissue, given.repeats), indent=1) + "\n"
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(text, "utf-8")
-    else:
-        print(text, end="")  # noqa: T201
+    finish(measure(given.widths, given.precisions, given.edge, given.rounds, given.device), given.output)

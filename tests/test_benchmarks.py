@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCHMARKS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-    return bench
+    return importlib.import_module(f"benchmarks.{name}")
 
 
-@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+SHARED = ("measure.py", "cases.py")
+BENCHES = sorted(path for path in BENCHMARKS.glob("*.py") if path.name not in SHARED)
+
+
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
 def test_every_bench_is_listed(path: Path) -> None:
     assert f"`{path.name}`" in (BENCHMARKS / "README.md").read_text("utf-8")
 
@@ -70,6 +70,22 @@ def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
         assert row["largest_error"] < 1e-6, way
 
 
-def test_a_tiny_case_of_the_ceiling_reports_its_figures() -> None:
-    result = load("ceiling").measure([600], 1, 1)
-    assert result["slides"]["600"]["peak_mib"] > 100 and result["without_over_with_recall"][0] > 0
+def test_a_tiny_case_of_memory_reports_its_figures() -> None:
+    result = load("memory").measure([600], 1, 1)
+    assert result["slides"]["600"]["peak_mib"] > 100 and result["without_over_with_recall"]["median"] > 0
+
+
+def test_a_tiny_case_of_the_ceiling_reports_parts_of_it() -> None:
+    (row,) = load("ceiling").measure([2], ["fp32"], 300, 1)["rows"]
+    assert 0 < row["of_ceiling"]["lowest"] <= row["of_ceiling"]["highest"] < 1
+    assert set(row["gflop_per_s"]) == {"convolution", "matrix product"}
+
+
+def test_the_ceiling_counts_no_margin(tmp_path: Path) -> None:
+    """By hand: products of all convolutions on the way down, of those up and after joining, and of the last, twice."""
+    w = [2 << level for level in range(5)]
+    down = 9 * w[0] + sum(9 * w[level - 1] * w[level] / 4**level for level in range(1, 5))
+    down += sum(9 * w[level] ** 2 / 4**level for level in range(5))
+    up = sum((4 * w[level + 1] * w[level] / 4 + 27 * w[level] ** 2) / 4**level for level in range(4))
+    checkpoint = load("cases").random_unet(2, tmp_path / "model.safetensors")
+    assert load("ceiling").flops_per_pixel(checkpoint) == 2 * (down + up + 2 * w[0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import unettile.segmentation.memory
 import unettile.segmentation.windows
 import unettile.tiling
-from benchmarks.ceiling import segment, write_sparse_tiff
+from benchmarks.memory import segment, write_sparse_tiff
 from tests.segmentation.conftest import make_checkpoint
 from unettile.box import Box
 from unettile.checkpoint import load_checkpoint
