@@ -55,11 +55,13 @@ class Trainer:
         """Return the seconds of so many steps."""
         began = time.perf_counter()
         for _ in range(count):
-            windows, classes, weights = (tensor.to(self._device, non_blocking=True) for tensor in next(batches))
+            batch = (tensor.to(self._device, non_blocking=True) for tensor in next(batches))
+            windows, classes, weights, depths = batch
             self._optimizer.zero_grad()
             with self._cast:
                 outputs = self._network(windows.contiguous(memory_format=torch.channels_last))
-                loss = training_loss(outputs, classes, weights, self._recipe.loss)
+                depth = depths if self._recipe.labels.depth else None
+                loss = training_loss(outputs, classes, weights, self._recipe.loss, depth)
             loss.backward()
             self._optimizer.step()
             float(loss.detach())  # waits for the device, as `train` does

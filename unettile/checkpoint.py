@@ -46,6 +46,8 @@ class Checkpoint:
         config: the network's config as plain values.
         normalization: how an image is scaled before the network sees it.
         classes: one entry for each channel of the logits; the first is the background.
+        depth: the network has one more output, the last: a logit whose sigmoid is how far inside its object a pixel
+            lies, from 0 at the object's edge, and on background, to 1 in its middle.
         parameters: the network's state, by name; batch norm is not folded, so that training can go on from it.
         geometry: as the network declares it.
         grey_to_rgb: an image of one channel is fed to a network of three by repetition.
@@ -65,6 +67,7 @@ class Checkpoint:
     normalization: Normalization
     classes: tuple[ClassInfo, ...]
     parameters: dict[str, Tensor]
+    depth: bool = False
     grey_to_rgb: bool = False
     pixel_size_um: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -147,6 +150,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         "geometry": checkpoint.geometry.to_dict(),
         "normalization": checkpoint.normalization.to_dict(),
         "classes": [{"name": info.name, "color": list(info.color)} for info in checkpoint.classes],
+        "depth": checkpoint.depth,
         "grey_to_rgb": checkpoint.grey_to_rgb,
         "pixel_size_um": checkpoint.pixel_size_um,
         "recipe": checkpoint.recipe,
@@ -196,6 +200,7 @@ def _parse(text: str, parameters: dict[str, Tensor], path: Path) -> Checkpoint:
             normalization=Normalization.from_dict(header["normalization"]),
             classes=tuple(_class_info(values) for values in header["classes"]),
             parameters=parameters,
+            depth=bool(header.get("depth", False)),
             grey_to_rgb=bool(header["grey_to_rgb"]),
             pixel_size_um=header["pixel_size_um"],
             recipe=dict(header["recipe"]),
@@ -225,8 +230,10 @@ def _check_fit(checkpoint: Checkpoint, path: Path) -> None:
             raise InputError(f"{path} does not fit its network: {name} has shape {got}, need {need}")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"{path} holds values that are not finite in {name}: train again, or take a fresh copy")
-    if len(checkpoint.classes) != config.classes:
-        raise InputError(f"{path} names {len(checkpoint.classes)} classes for a network of {config.classes}")
+    if len(checkpoint.classes) + checkpoint.depth != config.classes:
+        raise InputError(
+            f"{path} names {len(checkpoint.classes)} classes for a network of {config.classes - checkpoint.depth}"
+        )
     if checkpoint.geometry != config.geometry:
         raise InputError(f"{path} declares {checkpoint.geometry}, but its network has {config.geometry}")
 

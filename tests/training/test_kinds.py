@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from tests.training.runs import RECIPE, make_job, run
 from unettile.checkpoint import load_checkpoint
@@ -104,6 +105,22 @@ def test_a_border_class_is_learned_beside_the_objects(data: Path) -> None:
     result, _ = run(make_job(data, recipe))
     assert [info.name for info in result.checkpoint.classes] == ["background", "object", "border"]
     assert result.best.ap is not None and 0 <= result.best.iou <= 1
+
+
+def test_a_depth_is_learned_beside_the_objects(data: Path) -> None:
+    longer = replace(RECIPE.run, epochs=4, steps_per_epoch=15)
+    recipe = replace(RECIPE, labels=LabelPart(depth=True), run=longer)
+    job = make_job(data, recipe)
+    result, _ = run(job)
+    checkpoint = load_checkpoint(data / "model.safetensors")
+    assert checkpoint.depth and len(checkpoint.classes) == 2 and checkpoint.config["classes"] == 3
+    assert result.best.iou > 0.4
+    sample = Samples(survey(job.validation, recipe), recipe, checkpoint.geometry.margin, None)[0]
+    assert not isinstance(sample, InputError)
+    window, _, _, depth = (torch.from_numpy(array) for array in sample)
+    with torch.inference_mode():
+        found = checkpoint.build()(window[None])[0, 2].sigmoid()
+    assert torch.corrcoef(torch.stack((found.ravel(), depth.ravel())))[0, 1] > 0.7
 
 
 def palette_png(numbers: np.ndarray, table: np.ndarray) -> bytes:

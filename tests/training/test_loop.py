@@ -72,6 +72,11 @@ def test_a_run_can_begin_with_the_parameters_of_a_model(data: Path) -> None:
     job = replace(make_job(data, replace(RECIPE, optimizer=tiny), "next"), start=first.checkpoint)
     result, _ = run(job)
     torch.testing.assert_close(result.checkpoint.parameters["head.weight"], first.checkpoint.parameters["head.weight"])
+    more = replace(RECIPE, optimizer=tiny, labels=LabelPart(border=2))
+    result, _ = run(replace(make_job(data, more, "more"), start=first.checkpoint))
+    kept, new = first.checkpoint.parameters, result.checkpoint.parameters
+    assert {name for name in kept if kept[name].shape != new[name].shape} == {"head.weight", "head.bias"}
+    torch.testing.assert_close(new["down.0.0.weight"], kept["down.0.0.weight"])
     wide = replace(RECIPE, network=NetworkPart(config=RECIPE.network.config | {"widths": [4, 6, 9]}))
     with pytest.raises(InputError, match=r"widths is \[4, 6, 8\], the recipe's \[4, 6, 9\]"):
         run(replace(make_job(data, wide, "wide"), start=first.checkpoint))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unettile.training.losses import SMOOTH, dice_loss, focal_loss, training_loss, weighted_cross_entropy
+from unettile.training.losses import SMOOTH, depth_loss, dice_loss, focal_loss, training_loss, weighted_cross_entropy
 from unettile.training.parts import LossPart
 
 
@@ -77,3 +77,18 @@ def test_extreme_logits_have_finite_gradients() -> None:
     part = LossPart(cross_entropy=1.0, dice=1.0, focal=1.0)
     training_loss(logits, torch.tensor([[[0, 0]]]), torch.ones(1, 1, 2), part).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_the_depth_is_the_last_output_and_counts_beside_the_classes() -> None:
+    outputs = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    classes, weights = torch.ones(2, 4, 5, dtype=torch.int64), torch.ones(2, 4, 5)
+    depth = torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(1))
+    part = LossPart(depth=0.5)
+    p = torch.sigmoid(outputs[:, 2])
+    expected = -(depth * p.log() + (1 - depth) * (1 - p).log()).mean()
+    alone = training_loss(outputs[:, :2], classes, weights, part)
+    assert float(training_loss(outputs, classes, weights, part, depth)) == pytest.approx(float(alone + 0.5 * expected))
+    counted = weights.clone()
+    counted[0] = 0
+    shared = depth_loss(outputs[:, 2], depth, counted)
+    assert float(shared) == pytest.approx(float(depth_loss(outputs[1:, 2], depth[1:], weights[1:])) / 2)

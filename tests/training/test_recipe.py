@@ -77,9 +77,17 @@ def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Pat
 def test_another_network_leaves_the_config_of_the_recipes_own_behind() -> None:
     recipe = read_recipe("nuclei", ("network.name=unet++", "prune=2"))
     assert recipe.network.config == {"prune": 2} and recipe.network.in_channels == 3
-    recipe = read_recipe("nuclei", ("preset=bn", "dropout=0.1"))
+    recipe = read_recipe("nuclei", ("preset=bn", "dropout=0.1", "labels.depth=false"))
     assert recipe.network.config == {"preset": "bn", "dropout": 0.1}
     assert read_recipe("nuclei", ("network.name=unet",)) == read_recipe("nuclei")
+
+
+def test_a_depth_is_one_output_more_of_objects_alone() -> None:
+    assert read_recipe("nuclei").network_config()["classes"] == 3 == read_recipe("nuclei").classes + 1
+    with pytest.raises(InputError, match=r"labels\.depth needs an output of its own"):
+        read_recipe("nuclei", ("preset=bn",))
+    with pytest.raises(InputError, match=r"labels\.depth is that of objects"):
+        read_recipe("adam", ("labels.depth=true",))
 
 
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:

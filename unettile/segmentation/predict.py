@@ -54,6 +54,7 @@ class Predictor:
         self._dtype = _DTYPES[self.precision]
         network = checkpoint.build().to(device=self.device, dtype=self._dtype)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._classes = len(checkpoint.classes)
         self._shapes = None if checkpoint.module is not None else shapes_of(network)
         self._network = steady(network, self._dtype) if self.device.type == "cpu" else network
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
@@ -120,7 +121,9 @@ class Predictor:
             for start, logits in stream.run(window):
                 first, last = max(start, cut), min(start + logits.shape[2], cut + height)
                 if first < last:
-                    kept = logits[:, :, first - start : last - start, cut : cut + width].float().contiguous()
+                    kept = (
+                        logits[:, : self._classes, first - start : last - start, cut : cut + width].float().contiguous()
+                    )
                     yield first - cut, finish(self._finite(kept))[0].numpy()
 
     def _logits(self, windows: NDArray[np.float32]) -> Tensor:
@@ -140,7 +143,9 @@ class Predictor:
         margin = self.geometry.margin
         cut = (logits.shape[2] - x.shape[2] + 2 * margin) // 2  # a network that pads puts its margin out, too
         return self._finite(
-            logits[:, :, cut : cut + height - 2 * margin, cut : cut + width - 2 * margin].float().contiguous()
+            logits[:, : self._classes, cut : cut + height - 2 * margin, cut : cut + width - 2 * margin]
+            .float()
+            .contiguous()
         )
 
     def _finite(self, logits: Tensor) -> Tensor:

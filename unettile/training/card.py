@@ -30,6 +30,7 @@ def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, score
         normalization=recipe.normalization,
         classes=tuple(ClassInfo(name, color) for name, color in zip(names, class_colours(job), strict=True)),
         parameters=dict(network.state_dict()),
+        depth=recipe.labels.depth,
         grey_to_rgb=recipe.images.grey_to_rgb,
         recipe=recipe.to_dict(),
         card={

@@ -23,7 +23,7 @@ class Share:
 
 
 def make_loader(samples: Samples, recipe: Recipe, share: Share, workers: int, *, pin: bool = False) -> DataLoader[Any]:
-    """Return a loader of (windows, classes, weights), or of the InputError that met a sample.
+    """Return a loader of (windows, classes, weights, depths), or of the InputError that met a sample.
 
     Sample numbers depend on the step alone, so that a resumed or distributed run sees the same ones.
 

@@ -140,7 +140,7 @@ class _Run:
         finally:
             samples.close()
 
-    def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor) -> float:
+    def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor, depths: Tensor) -> float:
         """Take one step of the optimiser; return the loss of this process's share of the batch."""
         run, part = self.recipe.run, self.recipe.optimizer
         rate = learning_rate(self.step, self.recipe, [row.validation_loss for row in self.rows])
@@ -151,11 +151,12 @@ class _Run:
         self.network.train()
         self.optimizer.zero_grad()
         value = 0.0
-        passes = zip(*(tensor.chunk(run.accumulate) for tensor in (windows, classes, weights)), strict=True)
-        for index, (x, c, w) in enumerate(passes):
+        passes = zip(*(tensor.chunk(run.accumulate) for tensor in (windows, classes, weights, depths)), strict=True)
+        for index, (x, c, w, d) in enumerate(passes):
             with self.fabric.no_backward_sync(self.network, enabled=index < run.accumulate - 1):
                 outputs = self.network(x.contiguous(memory_format=torch.channels_last))
-                loss = training_loss(outputs, c, w, self.recipe.loss) / run.accumulate
+                depth = d if self.recipe.labels.depth else None
+                loss = training_loss(outputs, c, w, self.recipe.loss, depth) / run.accumulate
                 self.fabric.backward(loss)
             value += float(loss.detach())
         if part.clip_norm > 0:

@@ -16,20 +16,23 @@ from unettile.training.parts import LossPart
 SMOOTH = 1.0  # px, in the Dice loss: a class that is in neither map costs nothing
 
 
-def training_loss(outputs: Tensor | Sequence[Tensor], classes: Tensor, weights: Tensor, part: LossPart) -> Tensor:
+def training_loss(
+    outputs: Tensor | Sequence[Tensor], classes: Tensor, weights: Tensor, part: LossPart, depth: Tensor | None = None
+) -> Tensor:
     """Return the recipe's loss of a network's output, or of its main output and side outputs, main first.
 
     Args:
-        outputs: (N, K, H, W) float each.
+        outputs: (N, K, H, W) float each; (N, K + 1, H, W) with a depth, the last.
         classes: (N, H, W) int64 in 0 … K - 1.
         weights: (N, H, W) float32, ≥ 0; 0 where a pixel does not count.
+        depth: (N, H, W) float32 in 0 … 1, if the network has that output.
     """
     if isinstance(outputs, Tensor):
-        return _loss(outputs, classes, weights, part)
+        return _loss(outputs, classes, weights, part, depth)
     main, *sides = outputs
-    total = _loss(main, classes, weights, part)
+    total = _loss(main, classes, weights, part, depth)
     for side in sides if part.side_outputs > 0 else ():
-        total = total + part.side_outputs * _loss(side, classes, weights, part)
+        total = total + part.side_outputs * _loss(side, classes, weights, part, depth)
     return total / (1 + part.side_outputs * len(sides))
 
 
@@ -67,8 +70,24 @@ def dice_loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
     return 1 - ((2 * shared + SMOOTH) / (sizes + SMOOTH))[:, 1:].mean()
 
 
-def _loss(logits: Tensor, classes: Tensor, weights: Tensor, part: LossPart) -> Tensor:
-    total = logits.new_zeros((), dtype=torch.float32)
+def depth_loss(logits: Tensor, depth: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over pixels that count of the cross entropy between a depth and its prediction, as fractions.
+
+    Args:
+        logits: (N, H, W) float.
+        depth: (N, H, W) float32 in 0 … 1.
+        weights: (N, H, W) float32; all above 0 count alike.
+    """
+    surprise = F.binary_cross_entropy_with_logits(logits.float(), depth, reduction="none")
+    return (surprise * (weights > 0)).mean()
+
+
+def _loss(outputs: Tensor, classes: Tensor, weights: Tensor, part: LossPart, depth: Tensor | None) -> Tensor:
+    total = outputs.new_zeros((), dtype=torch.float32)
+    logits = outputs
+    if depth is not None:
+        logits = outputs[:, :-1]
+        total = total + part.depth * depth_loss(outputs[:, -1], depth, weights)
     if part.cross_entropy > 0:
         total = total + part.cross_entropy * weighted_cross_entropy(logits, classes, weights)
     if part.dice > 0:

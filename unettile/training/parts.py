@@ -26,7 +26,8 @@ class LabelPart:
     `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
     background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
     and makes a last class, "border", of all background up to so wide between two instances; half is taken from each, so
-    an odd width is one px more. Pixels of the value `ignore` do not count; -1 is none.
+    an odd width is one px more. Pixels of the value `ignore` do not count; -1 is none. `depth` adds one output to the
+    network: how far inside its object a pixel lies, from 0 at its edge to 1 in its middle, by which touching ones part.
     """
 
     kind: str = "instances"
@@ -35,6 +36,7 @@ class LabelPart:
     gap: int = 2
     border: int = 0
     ignore: int = -1
+    depth: bool = False
 
     @property
     def are_objects(self) -> bool:
@@ -96,16 +98,18 @@ class AugmentPart:
 
 @dataclass(frozen=True)
 class LossPart:
-    """The sum of `cross_entropy`, `dice` and `focal`, each times its figure here; 0 leaves a term out.
+    """The sum of `cross_entropy`, `dice`, `focal` and `depth`, each times its figure here; 0 leaves a term out.
 
     Cross entropy and focal loss are weighted by the weight map: `w0` and `sigma` (px) of the border term, class weights
-    `balanced` or `none`. A side output of a network that has some counts `side_outputs` times the main one.
+    `balanced` or `none`. `depth` is the cross entropy of the output that `labels.depth` asks for, if it does. A side
+    output of a network that has some counts `side_outputs` times the main one.
     """
 
     cross_entropy: float = 1.0
     dice: float = 0.0
     focal: float = 0.0
     focal_gamma: float = 2.0
+    depth: float = 1.0
     side_outputs: float = 1.0
     w0: float = 10.0
     sigma: float = 5.0
@@ -173,6 +177,7 @@ AT_LEAST = {
     "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
     "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.blur": 0,
     "loss.cross_entropy": 0, "loss.dice": 0, "loss.focal": 0, "loss.focal_gamma": 0, "loss.side_outputs": 0,
+    "loss.depth": 0,
     "loss.w0": 0,
     "optimizer.weight_decay": 0, "optimizer.momentum": 0, "optimizer.warmup_steps": 0, "optimizer.clip_norm": 0,
     "optimizer.patience": 1,

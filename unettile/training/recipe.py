@@ -125,6 +125,8 @@ class Recipe:
             raise InputError("recipe: labels.names needs two names for objects, and at least two for classes")
         if part.border and not part.are_objects:
             raise InputError('recipe: labels.border lies between objects; need labels.kind = "instances" with it')
+        if part.depth and not part.are_objects:
+            raise InputError('recipe: labels.depth is that of objects; need labels.kind = "instances" with it')
         if part.ignore >= 0 and part.kind == "components":
             raise InputError("recipe: labels.ignore is a number of a label image, of which components keep none")
         if part.colors and len(part.colors) != self.classes:
@@ -142,6 +144,11 @@ class Recipe:
         return len(self.labels.class_names)
 
     @property
+    def outputs(self) -> int:
+        """The network's output channels: one a class, and the depth, if it is asked for, last."""
+        return self.classes + self.labels.depth
+
+    @property
     def in_channels(self) -> int:
         return self.network.in_channels
 
@@ -151,12 +158,17 @@ class Recipe:
         return Normalization(part.low_percentile, part.high_percentile, part.per_channel, part.signed)
 
     def network_config(self) -> dict[str, Any]:
-        """Return the network's whole config as plain values, classes included.
+        """Return the network's whole config as plain values, `classes` included, which counts all outputs.
 
         Raises:
-            InputError: a network that cannot tell so many classes apart.
+            InputError: a network that cannot tell so many classes apart, or has no output for a depth.
         """
-        return config_values(parse_config(self.network.name, self.network.config | {"classes": self.classes}))
+        if self.labels.depth and getattr(parse_config(self.network.name, self.network.config), "one_logit", False):
+            raise InputError(
+                "recipe: labels.depth needs an output of its own, and network.one_logit leaves one for all: set "
+                "labels.depth=false, or network.one_logit=false"
+            )
+        return config_values(parse_config(self.network.name, self.network.config | {"classes": self.outputs}))
 
     def to_dict(self) -> dict[str, Any]:
         parts = {entry.name: asdict(getattr(self, entry.name)) for entry in fields(self) if entry.name != "network"}

@@ -14,6 +14,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
 from unettile.training.augment import Warp, draw_warp, reflect, resample, resample_labels, resample_map, vary_values
+from unettile.training.depths import normalized_depth
 from unettile.training.draw import Draw
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair, PairReader
@@ -22,14 +23,15 @@ from unettile.training.survey import Source
 from unettile.training.targets import Target, target_margin, target_of
 from unettile.weightmap import reach, weight_map
 
-Sample = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]
+Sample = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 
 class Samples(Dataset[Sample | InputError]):
     """Random samples, numbered: sample i is a function of the recipe's seed and i, whichever process makes it.
 
-    Item: (window (C, n, n) float32, classes (m, m) int64, weights (m, m) float32), m = n - 2·lost; or why there is
-    none, for a worker's exception would reach the training process as another.
+    Item: (window (C, n, n) float32, classes (m, m) int64, weights (m, m) float32, depth (m, m) float32, or (0, 0) if
+    none is learnt), m = n - 2·lost; or why there is none, for a worker's exception would reach the training process as
+    another.
 
     Args:
         lost: px that the network's output is smaller than its window, on each side.
@@ -78,7 +80,9 @@ class Samples(Dataset[Sample | InputError]):
             image = image * np.float32(2) - np.float32(1)
         return to_channels(image, recipe, opened.pair)
 
-    def _truth(self, opened: OpenPair, warp: Warp) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _truth(
+        self, opened: OpenPair, warp: Warp
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         recipe, edge, near = self._recipe, self._recipe.run.output_edge, self._near
         box, y, x = _touched(warp.centre(edge + 2 * near), opened.shape)
         labels = resample_labels(opened.ids(box), y, x)
@@ -94,7 +98,8 @@ class Samples(Dataset[Sample | InputError]):
                 weights = weights + self._balance[classes] - 1  # replaces the class term, which is 1
         if target.counted is not None:
             weights = np.where(target.counted[middle], weights, 0)
-        return classes, np.ascontiguousarray(weights, np.float32)
+        depth = normalized_depth(labels)[middle] if recipe.labels.depth else np.empty((0, 0), np.float32)
+        return classes, np.ascontiguousarray(weights, np.float32), np.ascontiguousarray(depth)
 
 
 def sample_weights(target: Target, recipe: Recipe) -> NDArray[np.float32]:
@@ -118,15 +123,14 @@ def to_channels(image: NDArray[np.float32], recipe: Recipe, pair: Pair) -> NDArr
     return image
 
 
-def collate(samples: list[Sample | InputError]) -> tuple[Tensor, Tensor, Tensor] | InputError:
-    """Return windows (N, C, n, n), classes and weights (N, m, m) of samples, or why one could not be made."""
+def collate(samples: list[Sample | InputError]) -> tuple[Tensor, ...] | InputError:
+    """Return windows (N, C, n, n), classes, weights and depths (N, m, m) of samples, or why one could not be made."""
     made: list[Sample] = []
     for sample in samples:
         if isinstance(sample, InputError):
             return sample
         made.append(sample)
-    windows, classes, weights = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*made, strict=True))
-    return windows, classes, weights
+    return tuple(torch.from_numpy(np.stack(arrays)) for arrays in zip(*made, strict=True))
 
 
 def _touched(warp: Warp, shape: tuple[int, int]) -> tuple[Box, NDArray[np.float32], NDArray[np.float32]]:

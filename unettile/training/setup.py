@@ -18,7 +18,11 @@ from unettile.geometry import Geometry
 from unettile.networks import config_values, parse_config
 from unettile.training.recipe import Recipe
 
-FREE_KEYS = ("dropout", "block_dropout")  # of a network's config: parameters fit whatever they say
+FREE_KEYS = (
+    "dropout",
+    "block_dropout",
+    "classes",
+)  # of a network's config: all but the last layer fits whatever they say
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 PATIENCE = timedelta(hours=12)  # the first process may survey or write for long while others wait
 
@@ -60,7 +64,9 @@ def check_window(geometry: Geometry, lost: int, output_edge: int) -> None:
 
 
 def start_from(network: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
-    """Load the parameters of a model into a network of the same config; dropout may differ.
+    """Load the parameters of a model into a network of the same config; dropout and the outputs may differ.
+
+    Where the model has other outputs, their layer keeps the parameters it was made with.
 
     Raises:
         InputError: another network.
@@ -71,4 +77,6 @@ def start_from(network: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
     for key in need:
         if need[key] != got[key] and key not in FREE_KEYS:
             raise InputError(f"--from has another network: {key} is {got[key]}, the recipe's {need[key]}")
-    network.load_state_dict(start.parameters)
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in start.parameters.items() if tensor.shape == own[name].shape}
+    network.load_state_dict(own | fitting)

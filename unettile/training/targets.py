@@ -7,7 +7,7 @@ label image → ids or classes (one channel, or the colours of the classes)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unettile.errors import InputError
 from unettile.images.colours import Colour
 from unettile.labels import carve_gaps, check_labels
+from unettile.training.depths import MARGIN
 from unettile.training.parts import LabelPart
 from unettile.weightmap import border_term, reach
 
@@ -65,6 +66,8 @@ def target_margin(part: LabelPart) -> int:
     """Return the px around a piece of a label map within which labels matter to its target."""
     if not part.are_objects:
         return 0
+    if part.depth:
+        return max(MARGIN, target_margin(replace(part, depth=False)))
     return part.gap if not part.border else _width(part.border) + reach(_border_sigma(_width(part.border)))
 
 

@@ -147,7 +147,7 @@ class Judge:
         return Predicted(box, logits.softmax(dim=1)[0].cpu().numpy())
 
     def _logits(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
-        """Return (1, K, h, w) float32, K ≥ 2, of a part of an image, whose margin is mirrored at the image's edges."""
+        """Return (1, K, h, w) float32 of the K ≥ 2 classes: of a part, its margin mirrored at the image's edges."""
         geometry = self._geometry
         ends = [geometry.smallest_output_edge(length) + geometry.margin for length in box.shape]
         window = Box(box.y0 - geometry.margin, box.x0 - geometry.margin, box.y0 + ends[0], box.x0 + ends[1])
@@ -157,7 +157,7 @@ class Judge:
         with torch.inference_mode():
             logits = self._network(batch.contiguous(memory_format=torch.channels_last))
             cut = geometry.margin - self._lost  # what padding at the window's border reaches is not scored
-            scored: Tensor = logits[:, :, cut : cut + box.height, cut : cut + box.width].float()
+            scored: Tensor = logits[:, : self._recipe.classes, cut : cut + box.height, cut : cut + box.width].float()
             return scored
 
 
