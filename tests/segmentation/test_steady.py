@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from unettile.segmentation.steady import OneDnnConv, PhasedConvTranspose, SteadyBilinear, steady
+from unettile.segmentation.steady import HalvingMax, OneDnnConv, PhasedConvTranspose, SteadyBilinear, steady
 
 SIZES = (48, 96, 197, 320, 340, 379)
 LAYERS = {
     "3×3": nn.Conv2d(16, 16, 3, padding=1),
+    "3×3, grey": nn.Conv2d(1, 8, 3),
+    "3×3, then ReLU": nn.Sequential(nn.Conv2d(16, 16, 3), nn.Identity(), nn.ReLU(inplace=True)),
     "3×3, colour": nn.Conv2d(3, 8, 3, padding=1),
     "3×3, stride 2": nn.Conv2d(16, 24, 3, stride=2, padding=1),
     "7×7, stride 2": nn.Conv2d(3, 16, 7, stride=2, padding=3),
@@ -25,6 +28,7 @@ LAYERS = {
     "bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
     "bilinear ×8": nn.Upsample(scale_factor=8, mode="bilinear"),
     "nearest": nn.Upsample(scale_factor=2),
+    "2×2 max": nn.MaxPool2d(2),
     "3×3 max, stride 2": nn.MaxPool2d(3, stride=2, padding=1),
     "LeakyReLU": nn.LeakyReLU(),
 }
@@ -48,9 +52,10 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 @pytest.mark.parametrize("name", LAYERS)
 def test_size_batch_and_threads_change_no_bit(name: str, dtype: torch.dtype, threads: None) -> None:
     torch.manual_seed(0)
-    layer = LAYERS[name]
+    layer = copy.deepcopy(LAYERS[name])
+    first = layer[0] if isinstance(layer, nn.Sequential) else layer
+    channels = getattr(first, "in_channels", 2 if name.startswith("bilinear") else 8)
     network = steady(nn.Sequential(layer).to(dtype), dtype)
-    channels = getattr(layer, "in_channels", 2 if name.startswith("bilinear") else 8)
     x = torch.rand(2, channels, 400, 400 if "×8" not in name else 24).to(dtype)
     whole = run(network, x[:1])
     for size in SIZES:
@@ -80,6 +85,27 @@ def test_bilinear_is_what_torch_makes(channels: int, factor: float) -> None:
     torch.testing.assert_close(
         run(SteadyBilinear(factor), x), run(nn.Upsample(scale_factor=factor, mode="bilinear"), x)
     )
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 20), (1, 1, 17, 21), (2, 5, 3, 2)])
+def test_halving_is_what_torch_makes(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape).to(dtype)
+    x[0, 0, 1, 1] = float("nan")  # an overflow must reach the output, which is looked at
+    halved = run(HalvingMax(), x)
+    assert torch.equal(halved.nan_to_num(9), run(nn.MaxPool2d(2), x).nan_to_num(9)) and halved.isnan().any()
+
+
+def test_a_relu_joins_the_convolution_before_it(dtype: torch.dtype) -> None:
+    """To the same bits; not where something lies between, nor where there is no order of layers."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.LeakyReLU(), nn.ReLU()).to(dtype)
+    x = torch.randn(1, 4, 60, 70).to(dtype)
+    joined = steady(copy.deepcopy(plain), dtype)
+    assert [type(module) for module in joined] == [OneDnnConv, nn.Identity, OneDnnConv, nn.LeakyReLU, nn.ReLU]
+    apart = nn.Sequential(*(steady(nn.Sequential(layer), dtype)[0] for layer in plain))
+    assert torch.equal(run(joined, x), run(apart, x))
+    named = steady(nn.ModuleDict({"conv": nn.Conv2d(1, 1, 3), "relu": nn.ReLU()}), torch.float32)
+    assert isinstance(named["relu"], nn.ReLU)
 
 
 def test_every_convolution_is_replaced_wherever_it_stands() -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unettile.segmentation.steady import OneDnnConv
+from unettile.segmentation.steady import HalvingMax, OneDnnConv
 from unettile.segmentation.tape import Step, Tape, record
 
 PIECE = 128
@@ -212,18 +212,18 @@ def _gather(sources: list[Rows], join: str | None, start: int, stop: int) -> Ten
 
 def _without_row_padding(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a convolution or a pooling whose padding above and below is in `x` already."""
-    conv = layer.conv if isinstance(layer, OneDnnConv) else layer
-    result: Tensor
-    if isinstance(conv, nn.MaxPool2d):
-        padding = (0, _pair(conv.padding)[1])
-        result = F.max_pool2d(x, conv.kernel_size, conv.stride, padding, conv.dilation, conv.ceil_mode)
-        return result
-    assert isinstance(conv, nn.Conv2d) and not isinstance(conv.padding, str)
-    padding = (0, _pair(conv.padding)[1])
     if isinstance(layer, OneDnnConv):
-        result = torch.mkldnn_convolution(x, conv.weight, conv.bias, padding, conv.stride, conv.dilation, conv.groups)
+        return layer.padded(x, (0, layer.padding[1]))
+    result: Tensor
+    if isinstance(layer, HalvingMax):
+        result = layer(x)
+    elif isinstance(layer, nn.MaxPool2d):
+        padding = (0, _pair(layer.padding)[1])
+        result = F.max_pool2d(x, layer.kernel_size, layer.stride, padding, layer.dilation, layer.ceil_mode)
     else:
-        result = F.conv2d(x, conv.weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
+        assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
+        padding = (0, _pair(layer.padding)[1])
+        result = F.conv2d(x, layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups)
     return result
 
 

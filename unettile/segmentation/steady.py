@@ -26,21 +26,47 @@ with output edges up to 148 px differed from larger ones in the last bits, those
 """
 
 
+_USUAL_INPUT = 132, 1024  # px; the order of weights suits it best, any other is computed alike
 _FEWEST = 4  # channels that torch upsamples all together, in channels-last memory
 
 
 class OneDnnConv(nn.Module):
-    """A convolution by oneDNN, with the parameters of another."""
+    """A convolution by oneDNN, with the parameters of another, and with the ReLU that follows it, if any.
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    The weights are kept in oneDNN's own order alone: in torch's they would be brought into it at every call.
+
+    Args:
+        relu: the negative becomes 0 as it is written, not in a second pass over memory.
+    """
+
+    def __init__(self, conv: nn.Conv2d, *, relu: bool = False) -> None:
         super().__init__()
-        self.conv = conv
+        self.padding = _pair(conv.padding)
+        self._steps = conv.stride, conv.dilation, conv.groups
+        self._activation = "relu" if relu else "none"
+        self.bias = conv.bias
+        usual = [1, conv.in_channels, *_USUAL_INPUT]
+        weight = conv.weight.detach()
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, self.padding, *self._steps, usual)
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.conv
-        return torch.mkldnn_convolution(
-            x, conv.weight, conv.bias, _pair(conv.padding), conv.stride, conv.dilation, conv.groups
+        return self.padded(x, self.padding)
+
+    def padded(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the convolution with another padding than its own, (rows, columns)."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self.bias, padding, *self._steps, self._activation, [], ""
         )
+        return result
+
+
+class HalvingMax(nn.Module):
+    """The maximum of 2 × 2 pixels each; torch's pooling takes twice as long, since it notes where each maximum was."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = (edge // 2 * 2 for edge in x.shape[2:])
+        rows = torch.maximum(x[:, :, 0:height:2, :width], x[:, :, 1:height:2, :width])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 class OneDnnConvTranspose(nn.Module):
@@ -138,14 +164,37 @@ def steady(network: nn.Module, dtype: torch.dtype) -> nn.Module:
             if type(module) is nn.Upsample and module.mode == "bilinear":
                 assert isinstance(module.scale_factor, float) and not module.align_corners
                 setattr(parent, name, SteadyBilinear(module.scale_factor))
+            elif type(module) is nn.MaxPool2d and _halves(module):
+                setattr(parent, name, HalvingMax())
             elif not onednn:
                 continue
             elif type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-                setattr(parent, name, OneDnnConv(module))
+                setattr(parent, name, OneDnnConv(module, relu=_take_relu(parent, name)))
             elif type(module) is nn.ConvTranspose2d:
                 apart = all(kernel <= stride for kernel, stride in zip(module.kernel_size, module.stride, strict=True))
                 setattr(parent, name, OneDnnConvTranspose(module) if apart else PhasedConvTranspose(module))
     return network
+
+
+def _take_relu(parent: nn.Module, name: str) -> bool:
+    """Take away the ReLU that follows a convolution in a `Sequential`, if there is one and nothing lies between."""
+    if not isinstance(parent, nn.Sequential):
+        return False
+    names = list(parent._modules)
+    for following in names[names.index(name) + 1 :]:
+        module = parent._modules[following]
+        if type(module) is nn.ReLU:
+            setattr(parent, following, nn.Identity())
+            return True
+        if type(module) is not nn.Identity:
+            return False
+    return False
+
+
+def _halves(pool: nn.MaxPool2d) -> bool:
+    values = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    kernel, stride, padding, dilation = (value if isinstance(value, tuple) else (value, value) for value in values)
+    return kernel == stride == (2, 2) and padding == (0, 0) and dilation == (1, 1) and not pool.ceil_mode
 
 
 def _has_onednn(dtype: torch.dtype) -> bool:
