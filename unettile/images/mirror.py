@@ -24,14 +24,21 @@ def reflect_indices(start: int, stop: int, length: int) -> NDArray[np.intp]:
     return np.minimum(folded, period - folded).astype(np.intp)
 
 
+def shown_box(box: Box, shape: tuple[int, int]) -> Box:
+    """Return the part of an image of that shape that holds all pixels which a box, mirrored at the edges, shows."""
+    rows = reflect_indices(box.y0, box.y1, shape[0])
+    columns = reflect_indices(box.x0, box.x1, shape[1])
+    return Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+
+
 def read_mirrored(slide: Slide, box: Box) -> NDArray[Any]:
     """Read any box of the plane, (h, w, C) in the slide's dtype; what lies past the image is mirrored in."""
-    rows = reflect_indices(box.y0, box.y1, slide.shape[0])
-    columns = reflect_indices(box.x0, box.x1, slide.shape[1])
     if box.is_empty:
         return np.empty((*box.shape, slide.channels), slide.dtype)
-    inside = Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+    inside = shown_box(box, slide.shape)
     pixels = slide.read(inside)
-    if Box.of_shape(slide.shape).contains(box):
+    if inside == box:
         return pixels
+    rows = reflect_indices(box.y0, box.y1, slide.shape[0])
+    columns = reflect_indices(box.x0, box.x1, slide.shape[1])
     return pixels.take(rows - inside.y0, axis=0).take(columns - inside.x0, axis=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from unettile.box import Box
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import ByRows
 from unettile.segmentation.recall import Recall, Window
+from unettile.segmentation.staging import Staged
 from unettile.tiling import Block, Tile
 
 LEAST_TILES = 4
@@ -39,6 +41,8 @@ class BlockPixels:
         region: of the pixels: around the windows of the tiles.
         pixels: (h, w, C) in the slide's own type.
         inside: (h, w) of the block, where the mask is; None for everywhere.
+        part: what an earlier process stored of the block, and how many of its tiles; None if nothing.
+        staged: the pixels on the device that computes; None if they are not there.
     """
 
     block: Block
@@ -46,6 +50,13 @@ class BlockPixels:
     region: Box
     pixels: NDArray[np.generic]
     inside: NDArray[np.bool_] | None = None
+    part: tuple[NDArray[np.uint8], int] | None = None
+    staged: Staged | None = None
+
+    @property
+    def start(self) -> int:
+        """Number of the first tile to compute."""
+        return 0 if self.part is None else self.part[1]
 
     def background(self, plan: Plan) -> NDArray[np.uint8]:
         """Return the block where nothing is computed: class 0, its probability 255."""
@@ -59,6 +70,22 @@ class BlockPixels:
         """Turn what lies outside the mask into background, so that it does not depend on where tiles end."""
         if self.inside is not None:
             np.copyto(result, self.background(plan), where=~self.inside)
+
+
+class Computer(Protocol):
+    """Computes the tiles of blocks."""
+
+    def suits(self, work: BlockPixels, start: int = 0) -> bool:
+        """Whether a block may, and had better, be computed so from tile `start` on."""
+        ...
+
+    def fill(self, work: BlockPixels, result: NDArray[np.uint8], start: int = 0) -> Iterator[int]:
+        """Fill in the tiles of a block from number `start`; yield now and then how many are done.
+
+        Args:
+            result: (h, w) or (K, h, w) of the block; changed in place.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +103,10 @@ class TileComputer:
     predict: Predict
     batch: int
     recall: Recall
+
+    def suits(self, work: BlockPixels, start: int = 0) -> bool:
+        """Every block can be computed so."""
+        return True
 
     def fill(self, work: BlockPixels, result: NDArray[np.uint8], start: int = 0) -> Iterator[int]:
         """Fill in the tiles of a block from number `start`; yield after each batch how many are done.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,10 @@ from torch.nn import functional as F
 from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import InputError, UsageError
+from unettile.images.normalize import Scaling
+from unettile.segmentation.devicescale import DeviceScale
+from unettile.segmentation.lane import Lane, WindowKind
+from unettile.segmentation.lanes import Lanes
 from unettile.segmentation.rows import RowStream
 from unettile.segmentation.softmax import first_largest, softmax, to_levels
 from unettile.segmentation.steady import SMALLEST_OUTPUT_EDGE, steady
@@ -26,7 +30,7 @@ ReadRows = Callable[[int, int], NDArray[np.float32]]
 ByRows = Callable[[ReadRows], Iterator[tuple[int, NDArray[np.uint8]]]]
 """Yields the first row and the rows of what is written, (n, w) or (K, n, w)."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Predictor:
@@ -38,7 +42,7 @@ class Predictor:
     Args:
         checkpoint: the model.
         device: auto, cpu, cuda or cuda:N.
-        precision: auto, fp32, bf16 or fp16.
+        precision: auto, fp32, tf32, bf16 or fp16.
 
     Raises:
         UsageError: no such device here, or a precision that it or the model does not have.
@@ -59,6 +63,7 @@ class Predictor:
         self._network = steady(network, self._dtype) if self.device.type == "cpu" else network
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
         self.smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
+        self._lanes: tuple[WindowKind, DeviceScale, Lanes] | None = None
         self._streams: dict[tuple[int, int], RowStream | None] = {}
 
     def classes(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -88,6 +93,44 @@ class Predictor:
         with torch.inference_mode():
             result: NDArray[np.float32] = softmax(self._logits(windows)).cpu().numpy()
         return result
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether windows are queued on a device that computes beside this process."""
+        return self.device.type == "cuda"
+
+    def lanes(self, kind: WindowKind, scaling: Scaling, wanted: int) -> Lanes:
+        """Return lanes for windows of an image; those of the last call are used again where they fit.
+
+        Args:
+            wanted: how many; where the device's memory ends there are fewer.
+
+        Raises:
+            torch.OutOfMemoryError: there is no room for one.
+        """
+        if self._lanes is not None and self._lanes[0] == kind:
+            _, scale, lanes = self._lanes
+            scale.load(scaling)
+            lanes.grow(wanted)
+            return lanes
+        self._lanes = None  # the memory of the old ones comes before the new ones
+        scale = DeviceScale(scaling, kind.dtype, self.device)
+
+        def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
+            return self.planes(scale(pixels), kind.write, kind.write_edge)
+
+        lanes = Lanes(lambda: Lane(compute, kind, self.device, self.arithmetic), wanted)
+        self._lanes = kind, scale, lanes
+        return lanes
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Return a context in which cuDNN does not time its kernels against each other, nor takes those that add up in
+        any order, nor rounds float32 to 10 bits but for tf32."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=self.precision == "tf32"
+        )
 
     @property
     def has_rows(self) -> bool:
@@ -126,27 +169,41 @@ class Predictor:
                     )
                     yield first - cut, finish(self._finite(kept))[0].numpy()
 
+    def planes(self, window: Tensor, write: tuple[str, ...], edge: int) -> tuple[Tensor, Tensor]:
+        """Return what is written of one scaled window (H, W, C) on the device, without waiting for it.
+
+        Args:
+            edge: px of the output that are kept.
+
+        Returns:
+            (edge, edge) or (K, edge, edge) uint8, and whether all logits are finite numbers; both on the device.
+        """
+        channels = self.checkpoint.in_channels
+        x = window.to(self._dtype).expand(*window.shape[:2], channels)[None].permute(0, 3, 1, 2)
+        logits = self._on_device(x.contiguous(memory_format=torch.channels_last), edge)
+        return _FINISH[write](logits)[0], torch.isfinite(logits).all()
+
     def _logits(self, windows: NDArray[np.float32]) -> Tensor:
         """Return (N, K, h, w) float32 on the device.
 
         Raises:
             InputError: a logit is not a finite number.
         """
-        _, height, width, _ = windows.shape
         # (N, H, W, C) in memory is what torch calls channels-last (N, C, H, W): no copy
         x = torch.from_numpy(windows).permute(0, 3, 1, 2).to(self.device, self._dtype)
-        missing = self.smallest_window - min(height, width)
+        with self.arithmetic():
+            return self._finite(self._on_device(x))
+
+    def _on_device(self, x: Tensor, most: int | None = None) -> Tensor:
+        """Return the logits (N, K, h, w) float32 of windows (N, C, H, W), channels last; of h and w at most `most`."""
+        margin = self.geometry.margin
+        height, width = (edge - 2 * margin if most is None else min(most, edge - 2 * margin) for edge in x.shape[2:])
+        missing = self.smallest_window - min(x.shape[2:])
         if missing > 0:  # the zeros lie outside the margin of every output pixel that is kept
             x = F.pad(x, (0, missing, 0, missing)).contiguous(memory_format=torch.channels_last)
-        with _same_arithmetic(self.device):
-            logits: Tensor = self._network(x)
-        margin = self.geometry.margin
+        logits: Tensor = self._network(x)
         cut = (logits.shape[2] - x.shape[2] + 2 * margin) // 2  # a network that pads puts its margin out, too
-        return self._finite(
-            logits[:, : self._classes, cut : cut + height - 2 * margin, cut : cut + width - 2 * margin]
-            .float()
-            .contiguous()
-        )
+        return logits[:, : self._classes, cut : cut + height, cut : cut + width].float().contiguous()
 
     def _finite(self, logits: Tensor) -> Tensor:
         """Return the logits.
@@ -155,9 +212,7 @@ class Predictor:
             InputError: one of them is not a finite number.
         """
         if not bool(torch.isfinite(logits).all()):
-            raise InputError(
-                f"the model overflows in {self.precision}: its output is not a finite number; use another --precision"
-            )
+            raise InputError(overflow(self.precision))
         return logits
 
 
@@ -176,11 +231,6 @@ _FINISH: dict[tuple[str, ...], Callable[[Tensor], Tensor]] = {
 }
 
 
-@contextmanager
-def _same_arithmetic(device: torch.device) -> Iterator[None]:
-    """Keep cuDNN from timing kernels against each other, and from rounding float32 inputs to 10 bits."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
+def overflow(precision: str) -> str:
+    """Return what to say of a model whose output is not a finite number."""
+    return f"the model overflows in {precision}: its output is not a finite number; use another --precision"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images.mirror import read_mirrored, reflect_indices
+from unettile.images.mirror import read_mirrored, reflect_indices, shown_box
 from unettile.images.normalize import check_finite
 from unettile.images.slide import Slide, fingerprint
 from unettile.segmentation.plan import Plan
@@ -58,6 +58,24 @@ class WindowReader:
             column = int(reflect_indices(box.x0 + x, box.x0 + x + 1, width)[0])
             check_finite(pixels[y : y + 1, x : x + 1], Box(row, column, row + 1, column + 1), self._slide.path)
         return pixels
+
+    def read_shown(self, box: Box) -> tuple[Box, NDArray[np.generic]]:
+        """Return what of the image a region shows that may lie past it, and these pixels; errors as in `read`."""
+        shown = shown_box(box, self._plan.shape)
+        return shown, self.read(shown)
+
+    @property
+    def can_reopen(self) -> bool:
+        return self._reopen is not None
+
+    def another(self) -> WindowReader:
+        """Return a reader of the same slide, opened again, for another thread.
+
+        Raises:
+            InputError: it cannot be opened again.
+        """
+        assert self._reopen is not None
+        return WindowReader(self._reopen(), self._plan, self._channels, self._reopen)
 
     def scale(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return pixels (…, C) as the network sees them, float32."""

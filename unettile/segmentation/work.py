@@ -4,25 +4,30 @@
     caller:                | compute block 1 | compute block 2 | compute block 3
     thread:                                  | write block 1   | write block 2   | write block 3
 
-Memory is that of two blocks and of one batch of windows, whatever the image's size.
+Memory is that of two blocks and of one batch of windows, whatever the image's size. For a GPU more threads read and
+write, each a block.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
+from itertools import islice
+from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.segmentation.compute import BlockPixels, RowComputer, TileComputer
+from unettile.segmentation.compute import BlockPixels
+from unettile.segmentation.crew import Calls, make_crew
 from unettile.segmentation.predict import Predictor
-from unettile.segmentation.recall import RECALL_BYTES, Recall
+from unettile.segmentation.recall import RECALL_BYTES
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.watch import Watch
 from unettile.segmentation.windows import WindowReader
@@ -48,6 +53,9 @@ class Work:
     Args:
         batch: windows at once.
         recall_bytes: of windows that are remembered in order not to be computed twice; 0 for none.
+
+    Raises:
+        torch.OutOfMemoryError: a device has no room for a window.
     """
 
     def __init__(
@@ -58,12 +66,13 @@ class Work:
         run: RunDirectory,
         recall_bytes: int = RECALL_BYTES,
     ) -> None:
-        plan = run.plan
-        predict = predictor.writing(plan.write)
-        recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
-        self._tiles = TileComputer(plan, reader.scale, predict, batch, recall)
-        self._rows = RowComputer(plan, reader.scale, partial(predictor.by_rows, plan.write), recall)
+        calls = Calls(self._following, lambda line: self._watch.advise(line))
+        self._crew = make_crew(run.plan, predictor, reader.scale, batch, recall_bytes, calls)
         self._reader, self._run = reader, run
+        self._idle: SimpleQueue[WindowReader] = SimpleQueue()
+        self._coming: deque[Future[BlockPixels | None]] = deque()
+        self._watch = Watch()
+        self._one_asks = Lock()
         self._within: Within | None = None
         self._step_s = 0.0  # the longest batch so far
         self.tally = Tally()
@@ -78,38 +87,66 @@ class Work:
             Interrupted, Incomplete: asked to stop, or out of time; what is computed is kept.
             InputError: the image cannot be read, or the run directory not be written.
         """
-        self._within = within
+        self._watch, self._within = watch, within
         blocks = [self._run.plan.blocks[index] for index in indices]
         total = sum(block.box.area for block in blocks)
         done = 0
-        written: Future[None] | None = None
-        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
-            coming = [reading.submit(self._read, block) for block in blocks[:1]]
-            for block, following in zip_longest(blocks, blocks[1:]):
-                work = coming.pop().result()
-                if following is not None:
-                    coming.append(reading.submit(self._read, following))
+        written: deque[Future[None]] = deque()
+        writing = ThreadPoolExecutor(self._crew.writers)
+        with self._reading(len(blocks)) as reading, writing:
+            todo = iter(blocks)
+            self._coming.extend(reading.submit(self._read, block) for block in islice(todo, self._crew.readers))
+            for block in blocks:
+                work = self._coming.popleft().result()
+                self._coming.extend(reading.submit(self._read, block) for block in islice(todo, 1))
                 if work is None:
                     self.tally.resumed += 1
                 else:
                     pixels = self._compute(work, watch, done, total)
-                    if written is not None:
-                        written.result()  # at most one block waits to be written
-                    written = writing.submit(self._run.write_block, block, pixels)
+                    if len(written) == self._crew.writers:
+                        written.popleft().result()  # no more blocks wait to be written
+                    written.append(writing.submit(self._run.write_block, block, pixels))
                     self.tally.computed += 1
                     self.tally.pixels += block.box.area
                 done += block.box.area
                 watch.on_progress(done, total)
                 watch.check()
-            if written is not None:
-                written.result()
+            for last in written:
+                last.result()
+
+    @contextmanager
+    def _reading(self, blocks: int) -> Iterator[ThreadPoolExecutor]:
+        """Give threads that read, each with a reader of its own; nothing more is read once the work ends."""
+        with ExitStack() as opened:
+            count = min(self._crew.readers, blocks) if self._reader.can_reopen else 1
+            if count <= 1:
+                self._idle.put(self._reader)
+            else:  # the first one stays with `within`
+                for _ in range(count):
+                    self._idle.put(opened.enter_context(closing(self._reader.another())))
+            with ThreadPoolExecutor(max(1, count)) as threads:
+                try:
+                    yield threads
+                finally:
+                    for future in self._coming:
+                        future.cancel()
+                    self._coming.clear()
+            while not self._idle.empty():
+                self._idle.get()
+
+    def _following(self) -> BlockPixels | None:
+        """Return the next block, if it has been read and is not finished."""
+        if not self._coming or not self._coming[0].done() or self._coming[0].exception() is not None:
+            return None
+        return self._coming[0].result()
 
     def _read(self, block: Block) -> BlockPixels | None:
         """Return what is to be computed of a block; None if it is finished."""
         if self._run.is_done(block):
             return None
         tiles = list(self._run.plan.tiles.tiles_in(block.box))
-        inside = None if self._within is None else self._within(block.box)
+        with self._one_asks:
+            inside = None if self._within is None else self._within(block.box)
         if inside is not None:
             tiles = [tile for tile in tiles if inside[tile.write.relative_to(block.box).slices].any()]
         if not tiles:
@@ -121,16 +158,20 @@ class Work:
             max(window.y1 for window in windows),
             max(window.x1 for window in windows),
         )
-        return BlockPixels(block, tiles, region, self._reader.read(region), inside)
+        reader = self._idle.get()
+        try:
+            region, pixels = reader.read_shown(region) if self._crew.mirrors else (region, reader.read(region))
+        finally:
+            self._idle.put(reader)
+        return self._crew.stage(BlockPixels(block, tiles, region, pixels, inside, self._run.read_part(block)))
 
     def _compute(self, work: BlockPixels, watch: Watch, before: int, total: int) -> NDArray[np.uint8]:
         """Return the pixels of a block, (h, w) or (K, h, w), from what an earlier process stored of it onwards."""
-        result, kept = self._run.read_part(work.block) or (work.background(self._run.plan), 0)
+        result, kept = work.part or (work.background(self._run.plan), 0)
         done = kept
         stored = start = time.monotonic()
         try:
-            computer = self._rows if self._rows.suits(work, kept) else self._tiles
-            for done in computer.fill(work, result, kept):
+            for done in self._crew.computer(work).fill(work, result, kept):
                 now = time.monotonic()
                 self._step_s, start = max(self._step_s, now - start), now
                 watch.on_progress(before + work.block.box.area * done // len(work.tiles), total)

@@ -1,0 +1,180 @@
+"""Lane: one window after the other on a device, from raw pixels to 8-bit planes, always by the same kernels.
+
+    region on the device --cut, mirror--> window --scale--> network --argmax or softmax--> planes --copy--> CPU
+                                          |______________ one CUDA graph ______________|
+
+A library may choose its kernels by the shape that it is given, so every window is computed alone, in one constant
+shape: how many are computed at once (in as many lanes) changes no bit. The graph is captured once and replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unettile.box import Box
+from unettile.images.mirror import reflect_indices
+from unettile.segmentation.devicescale import carrier_of
+from unettile.segmentation.staging import Mark, Staged, Stream, bring_back, send
+
+WARM_UPS = 2
+"""Runs before a capture: libraries choose kernels and take memory in the first, which a graph must not hold."""
+
+
+@dataclass(frozen=True)
+class WindowKind:
+    """What all windows of a lane have in common.
+
+    Args:
+        edge: px.
+        channels, dtype: of the image, not of the network.
+        write: what is computed, as in `SegmentOptions`.
+        write_edge: px of the output that are kept.
+    """
+
+    edge: int
+    channels: int
+    dtype: np.dtype[Any]
+    write: tuple[str, ...]
+    write_edge: int
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A window in work.
+
+    Args:
+        planes: (h, w) or (K, h, w) uint8, once `done` is reached.
+        finite: whether all logits were finite numbers.
+    """
+
+    planes: Tensor
+    finite: Tensor
+    done: Mark
+
+    def wait(self) -> tuple[NDArray[np.uint8], bool]:
+        """Return the planes, and whether they can be relied on."""
+        self.done.wait()
+        planes: NDArray[np.uint8] = self.planes.numpy()
+        return planes, bool(self.finite)
+
+
+Compute = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Raw pixels (edge, edge, C) → planes (write_edge, write_edge) or (K, …) uint8, and whether all logits were finite."""
+
+
+class Lane:
+    """A queue of windows of one kind on a device, with memory of its own.
+
+    Args:
+        compute: one window.
+        arithmetic: a context in which kernels are chosen.
+        graphs: capture a CUDA graph; without, kernels are launched one by one. A CPU has none.
+
+    Raises:
+        torch.OutOfMemoryError: the device has no room for another lane.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        kind: WindowKind,
+        device: torch.device,
+        arithmetic: Callable[[], AbstractContextManager[None]],
+        *,
+        graphs: bool = True,
+    ) -> None:
+        self.kind = kind
+        self.error: Exception | None = None
+        """Why no graph was captured, if none could be."""
+        self._compute, self._arithmetic = compute, arithmetic
+        self._stream = Stream(device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        with self._stream.current():
+            shape = (kind.edge, kind.edge, kind.channels)
+            self._window = torch.zeros(shape, dtype=carrier_of(kind.dtype), device=device)
+            self._warm_up()
+            if graphs and device.type == "cuda":
+                self._capture()
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether windows are computed by a graph."""
+        return self._graph is not None
+
+    def submit(self, staged: Staged, region: Box, window: Box, shape: tuple[int, int]) -> Ticket:
+        """Queue a window.
+
+        Args:
+            staged: pixels of the box `region` of an image, which hold all that the window shows.
+            window: may lie past the image, where pixels are mirrored.
+            shape: of the image, px.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no room; nothing was queued that counts.
+        """
+        self._stream.wait_for(staged.ready)
+        with self._stream.current():
+            self._cut(staged.pixels, region, window, shape)
+            planes, finite = self._run()
+            ticket = bring_back(planes), bring_back(finite)
+        return Ticket(*ticket, self._stream.mark())
+
+    def _cut(self, pixels: Tensor, region: Box, window: Box, shape: tuple[int, int]) -> None:
+        """Copy a window to where the graph reads it."""
+        if Box.of_shape(shape).contains(window):
+            self._window.copy_(pixels[window.relative_to(region).slices])
+            return
+        rows = reflect_indices(window.y0, window.y1, shape[0]) - region.y0
+        columns = reflect_indices(window.x0, window.x1, shape[1]) - region.x0
+        y, x = (send(torch.from_numpy(index), pixels.device) for index in (rows, columns))
+        self._window.copy_(pixels.index_select(0, y).index_select(1, x))
+
+    def _run(self) -> tuple[Tensor, Tensor]:
+        if self._graph is not None:
+            self._graph.replay()
+            return self._outputs
+        with torch.inference_mode(), self._arithmetic():
+            return self._compute(self._window)
+
+    def _warm_up(self) -> None:
+        with torch.inference_mode(), self._arithmetic():
+            for _ in range(WARM_UPS):
+                self._compute(self._window)
+        self._stream.mark().wait()
+
+    def _capture(self) -> None:
+        """Capture a graph; where that fails, for another reason than memory, go on without.
+
+        A network from elsewhere may wait for the GPU, or draw random numbers, which no graph can hold.
+        """
+        assert self._stream.stream is not None
+        graph = torch.cuda.CUDAGraph()
+        # other threads may pin and allocate memory meanwhile
+        capture = torch.cuda.graph(graph, stream=self._stream.stream, capture_error_mode="thread_local")
+        try:
+            with torch.inference_mode(), self._arithmetic(), capture:
+                self._outputs = self._compute(self._window)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise torch.OutOfMemoryError(str(error)) from error
+            self.error = error
+            torch.cuda.synchronize(self._stream.device)
+            return
+        self._graph = graph
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is a device's want of memory: a broken capture hides it."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
