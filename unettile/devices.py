@@ -10,7 +10,7 @@ import torch
 from unettile.errors import UsageError
 from unettile.limits import count_threads
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 
 
 def choose_device(name: str) -> torch.device:
@@ -33,18 +33,25 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor computes in it, else fp32.
+    """Return `fp32`, `tf32`, `bf16` or `fp16`.
+
+    `auto` is bf16 where the processor computes in it, fp16 on a GPU with tensor cores that does not, else fp32. `fp32`
+    is float32 throughout; `tf32` multiplies numbers rounded to 10 bits, on a GPU that does.
 
     Raises:
-        UsageError: an unknown name, or fp16 on a CPU.
+        UsageError: an unknown name, or what the device does not have.
     """
     if name not in PRECISIONS:
         raise UsageError(f"precision {name!r} is not known: need one of {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
         raise UsageError("precision fp16 needs a CUDA device: use bf16 or fp32 on a CPU")
+    if name == "tf32" and (device.type == "cpu" or not _has_bf16(device)):
+        raise UsageError("precision tf32 needs a CUDA device of capability 8.0 or later: use fp32, or bf16 or fp16")
     if name != "auto":
         return name
-    return "bf16" if _has_bf16(device) else "fp32"
+    if _has_bf16(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 7 else "fp32"
 
 
 def _has_bf16(device: torch.device) -> bool:

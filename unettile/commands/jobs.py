@@ -51,7 +51,7 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
-        from unettile.segmentation.memory import estimate_memory, fit_batch
+        from unettile.segmentation.memory import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.output import check_format, check_output
         from unettile.segmentation.plan import pixel_size_advice
         from unettile.segmentation.planning import plan_image
@@ -66,6 +66,7 @@ class Job:
         blocks = self.shard.blocks(plan.blocks) if self.shard else range(len(plan.blocks))
         batch = fit_batch(plan, self.predictor, self.options.batch)
         memory = estimate_memory(plan, self.predictor, batch)
+        device_memory = estimate_device_memory(plan, self.predictor, batch)
         details = {
             "shape": list(plan.shape),
             "view": plan.view.to_dict(),
@@ -77,6 +78,7 @@ class Job:
             "blocks_to_do": len(blocks),
             "batch": batch,
             "memory_bytes": memory,
+            **({"device_memory_bytes": device_memory} if device_memory else {}),
             "device": plan.device,
             "precision": plan.precision,
             "classes": list(plan.class_names),
@@ -87,6 +89,8 @@ class Job:
             f"{len(blocks)} of {len(plan.blocks)} blocks, batch {batch}, {plan.device}, {plan.precision}, "
             f"about {memory / 2**30:.1f} GiB of memory"
         )
+        if device_memory:
+            message += f" and {device_memory / 2**30:.1f} GiB of the GPU's"
         advice = pixel_size_advice(self.predictor.checkpoint, plan, str(task.image))
         return Outcome(task, Status.PLANNED, message if advice is None else f"{message}; {advice}", details)
 

@@ -126,7 +126,7 @@ def segment(
         int | None,
         typer.Option(
             metavar="EDGE",
-            help="Edge of a tile, px: what a window yields, margin excluded. Default: by device, 388 on a CPU.",
+            help="Edge of a tile, px: what a window yields, margin excluded. Default: 388 on a CPU, by its memory on a GPU.",
             rich_help_panel=COMPUTE,
         ),
     ] = None,
@@ -136,7 +136,10 @@ def segment(
     ] = None,
     device: Device = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="Arithmetic; auto takes bf16 where the processor has it.", rich_help_panel=COMPUTE)
+        Precision,
+        typer.Option(
+            help="Arithmetic; auto takes bf16 where the processor has it, else fp16 on a GPU.", rich_help_panel=COMPUTE
+        ),
     ] = Precision.AUTO,
     shard: Annotated[
         str | None,

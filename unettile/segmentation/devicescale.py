@@ -34,15 +34,15 @@ def carrier_of(dtype: np.dtype[Any]) -> torch.dtype:
 
 def carry(pixels: NDArray[Any]) -> Tensor:
     """Return pixels as a tensor of `carrier_of` their type on the CPU, without a copy where none is needed."""
-    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    name = native.dtype.name
+    carried = np.ascontiguousarray(pixels)
+    name = carried.dtype.name
     if name in _VIEWS:
-        native = native.view(_VIEWS[name])
+        carried = carried.view(_VIEWS[name])
     elif name not in _CARRIERS:
-        native = native.astype(np.float64)
-    if not native.flags.writeable:
-        native = native.copy()  # torch warns of tensors over memory that must not be written
-    return torch.from_numpy(native)
+        carried = carried.astype(np.float64)
+    if not carried.flags.writeable:
+        carried = carried.copy()  # torch warns of tensors over memory that must not be written
+    return torch.from_numpy(carried)
 
 
 class DeviceScale:

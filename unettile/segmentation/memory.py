@@ -12,16 +12,19 @@ from unettile.images.normalize import WHOLE_PIXELS
 from unettile.limits import memory_limit
 from unettile.networks.cost import measure_cost
 from unettile.segmentation.blockreader import CACHE_BYTES
+from unettile.segmentation.crew import reading_threads, writing_threads
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES
 from unettile.segmentation.rows import PIECE
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
+_CUDA_LIBRARIES = 2 * 2**30  # bytes of the machine's memory: CUDA, cuDNN and their tables; not measured yet
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
 _SCRATCH = 1.3  # times the feature maps: what oneDNN, cuDNN and the allocator take beside them
 _PIECES_AT_ONCE = 5  # of rows, of all maps that live at once; more rows of the skip connections wait; measured
-_BATCHES = {"cpu": 1, "cuda": 4}
+LANES = 2
+"""Windows at once on a GPU: one is computed while what was made of the other is fetched."""
 
 
 def fit_batch(plan: Plan, predictor: Predictor, batch: int | None, limit: int | None = None) -> int:
@@ -34,17 +37,17 @@ def fit_batch(plan: Plan, predictor: Predictor, batch: int | None, limit: int | 
         InputError: it does not fit; says what to change.
     """
     limit = memory_limit() if limit is None else limit
-    wanted = batch or _BATCHES[predictor.device.type]
+    wanted = batch or (LANES if predictor.has_lanes else 1)
     for windows in [wanted] if batch else range(wanted, 0, -1):
         host, device = _needs(plan, predictor, windows)
         rooms = [(host, limit)] if limit is not None else []
-        if predictor.device.type == "cuda":
-            rooms.append((device, torch.cuda.mem_get_info(predictor.device)[0]))
+        if predictor.has_lanes:
+            rooms.append((device, free_device_memory(predictor.device)))
         short = [(need, room) for need, room in rooms if need > room]
         if not short:
             return windows
     need, room = short[0]
-    kind = "on the GPU" if need == device and predictor.device.type == "cuda" else "of memory"
+    kind = "on the GPU" if need == device and predictor.has_lanes else "of memory"
     smaller = "a smaller --tile or --batch" if windows > 1 else "a smaller --tile"
     raise InputError(
         f"tiles of {plan.output_edge} px, {windows} at once, need about {need / 2**30:.1f} GiB {kind}, and"
@@ -53,11 +56,38 @@ def fit_batch(plan: Plan, predictor: Predictor, batch: int | None, limit: int | 
 
 
 def estimate_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
-    """Return about how many bytes a process of this run needs at its peak, on a GPU those of the GPU included.
+    """Return about how many bytes of the machine's memory a process of this run needs at its peak.
 
     It does not grow with the image: see `_needs`.
     """
-    return sum(_needs(plan, predictor, batch))
+    return _needs(plan, predictor, batch)[0]
+
+
+def estimate_device_memory(plan: Plan, predictor: Predictor, batch: int) -> int:
+    """Return about how many bytes of a GPU's memory a process of this run needs at its peak; 0 without a GPU."""
+    return _needs(plan, predictor, batch)[1]
+
+
+def lane_bytes(predictor: Predictor, output_edge: int) -> int:
+    """Return about how many bytes the feature maps of one window take on a GPU, and what libraries take beside."""
+    window = max(predictor.geometry.input_edge(output_edge), predictor.smallest_window)
+    cost = measure_cost(predictor.checkpoint.build_shapes(), predictor.checkpoint.in_channels, window)
+    return int(_SCRATCH * item_bytes(predictor.precision) / 4 * cost.peak_bytes)
+
+
+def item_bytes(precision: str) -> int:
+    """Return the bytes of a number in a feature map."""
+    return 4 if precision in ("fp32", "tf32") else 2
+
+
+def device_memory(device: torch.device) -> int:
+    """Return all the memory of a GPU, bytes."""
+    return int(torch.cuda.mem_get_info(device)[1])
+
+
+def free_device_memory(device: torch.device) -> int:
+    """Return the memory of a GPU that is free or in this process's hands already, bytes."""
+    return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
 
 
 def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
@@ -72,20 +102,25 @@ def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     pixel = channels * np.dtype(plan.image["dtype"]).itemsize
     area = plan.shape[0] * plan.shape[1]
     parameters = sum(tensor.numel() for tensor in predictor.checkpoint.parameters.values())
-    item = 4 if predictor.precision == "fp32" else 2
+    item = item_bytes(predictor.precision)
     window = max(edge, predictor.smallest_window)
     cost = measure_cost(predictor.checkpoint.build_shapes(), channels, window)
     maps = _SCRATCH * item / 4 * batch * cost.peak_bytes
-    on_gpu = predictor.device.type == "cuda"
+    on_gpu = predictor.has_lanes
     rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
     if predictor.has_rows:  # as wide as a block, but no higher than the rows that are in work
         in_work = _PIECES_AT_ONCE * PIECE + 2 * plan.geometry.margin
         maps = max(maps, item / 4 * min(in_work, rows) * columns * cost.peak_bytes / window**2)
     network = int(parameters * item + maps)
-    blocks = rows * columns * (2 * pixel + 3 * plan.planes)
+    readers, writers = (reading_threads(), writing_threads()) if on_gpu else (1, 1)
+    blocks = rows * columns * ((1 + readers) * pixel + (2 + writers) * plan.planes)
     windows = 3 * 4 * batch * channels * edge**2
-    kept = min(KEPT_BYTES, area * pixel) + min(RECALL_BYTES, area * (pixel + plan.planes))
+    kept = readers * min(KEPT_BYTES, area * pixel) + min(RECALL_BYTES, area * (pixel + plan.planes))
+    if on_gpu:  # blocks wait there, and pass through pinned memory
+        network += (2 + readers) * rows * columns * pixel
+        blocks *= 2
     measuring = _SAMPLE_BYTES * channels * min(WHOLE_PIXELS, area)
     computing = blocks + windows + kept + (0 if on_gpu else network)
     writing = kept + min(CACHE_BYTES + 2 * PIECE_BYTES, plan.planes * area) + (0 if on_gpu else network)
-    return int(LIBRARIES + parameters * 4 + max(measuring, computing, writing)), network if on_gpu else 0
+    libraries = LIBRARIES + (_CUDA_LIBRARIES if on_gpu else 0)
+    return int(libraries + parameters * 4 + max(measuring, computing, writing)), network if on_gpu else 0

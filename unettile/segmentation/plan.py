@@ -43,7 +43,7 @@ class Plan:
         model: network's name and the checkpoint's SHA-256.
         geometry, output_edge: of the tiles.
         block_edge: of the blocks, px.
-        precision: fp32, bf16 or fp16.
+        precision: fp32, tf32, bf16 or fp16.
         device: cpu or cuda: kinds of processor round differently.
         scaling: measured once from the image.
         write: probabilities, classes, or both, in this order.

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.segmentation.memory import LANES, device_memory, item_bytes, lane_bytes
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan, check_channels
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.within import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 
-_WRITE_EDGES = {"cpu": 384, "cuda": 1536}  # px; larger windows waste less on the margin, but need more memory
+_CPU_EDGE = 384  # px that a tile writes
+_GPU_EDGES = (3072, 1536, 768, 384)
+"""Px that a tile writes on a GPU: the first that its memory holds. Larger ones waste less on the margin."""
+_GPU_INEXACT_EDGE = 1536  # of networks whose answer depends on it
+_GPU_SHARE = 0.7  # of a GPU's memory that lanes may take
+_MOST_NUMBERS = 2**32  # in all feature maps that live at once: cuDNN counts up to 2**31 in the largest of them
 
 
 def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
@@ -30,11 +39,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
     """Return the plan of a run over an open slide; errors as in `plan_image`."""
     checkpoint = predictor.checkpoint
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
-    edge = options.output_edge
-    if edge is None:
-        length = max(_WRITE_EDGES[predictor.device.type], 2 * checkpoint.geometry.margin)
-        length = min(length, max(slide.shape))
-        edge = checkpoint.geometry.smallest_output_edge(max(length, 192))
+    edge = options.output_edge or _default_edge(predictor, slide.shape)
     scaling = checkpoint.normalization.measure(slide)
     written = sum(1 if kind == "classes" else len(checkpoint.classes) for kind in options.write)
     tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
@@ -58,6 +63,45 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         origin_um=slide.origin_um,
         within=describe_within(options.mask, options.skip_background, slide, scaling),
     )
+
+
+def with_edge(plan: Plan, output_edge: int) -> Plan:
+    """Return a plan with tiles of another edge, and blocks that fit them."""
+    tiles = TileGrid(plan.shape, plan.geometry, output_edge)
+    pixel_bytes = len(plan.scaling.low) * np.dtype(plan.image["dtype"]).itemsize + plan.planes
+    return replace(plan, output_edge=output_edge, block_edge=BlockGrid.for_tiles(tiles, pixel_bytes).edge)
+
+
+def smaller_edge(plan: Plan) -> int | None:
+    """Return the next smaller tile edge for a GPU; None if there is none, or the mask would change by more than
+    rounding."""
+    if not plan.geometry.exact:
+        return None
+    edges = (plan.geometry.smallest_output_edge(length) for length in _GPU_EDGES)
+    return next((edge for edge in edges if edge < plan.output_edge), None)
+
+
+def _default_edge(predictor: Predictor, shape: tuple[int, int]) -> int:
+    """Return the tile edge for an image: by the kind of device and, on a GPU, by all of its memory.
+
+    Not by what happens to be free, so that a run that is given again has the tiles it had.
+    """
+    geometry = predictor.checkpoint.geometry
+
+    def edge_for(length: int) -> int:
+        length = min(max(length, 2 * geometry.margin), max(shape))
+        return geometry.smallest_output_edge(max(length, 192))
+
+    if not predictor.has_lanes:
+        return edge_for(_CPU_EDGE)
+    if not geometry.exact:
+        return edge_for(_GPU_INEXACT_EDGE)
+    room = _GPU_SHARE * device_memory(predictor.device)
+    for edge in (edge_for(length) for length in _GPU_EDGES):
+        need = lane_bytes(predictor, edge)
+        if LANES * need <= room and need < _MOST_NUMBERS * item_bytes(predictor.precision):
+            break
+    return edge
 
 
 def open_image(image: Path, options: SegmentOptions) -> Slide:

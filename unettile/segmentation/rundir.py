@@ -226,6 +226,14 @@ def check_agrees(path: Path, plan: Plan) -> None:
         )
 
 
+def begun_edge(path: Path) -> int | None:
+    """Return the tile edge of a run that was begun there; None if there is no plan, or none that can be read."""
+    try:
+        return _read_plan(path).output_edge if is_run_directory(path) else None
+    except InputError:
+        return None
+
+
 def is_run_directory(path: Path) -> bool:
     """Whether there is a plan in it."""
     return (path / "plan.json").is_file()

@@ -12,12 +12,12 @@ from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
-from unettile.segmentation.memory import fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import check_format, check_output, write_output
 from unettile.segmentation.plan import Plan, pixel_size_advice
-from unettile.segmentation.planning import make_plan, open_image
+from unettile.segmentation.planning import open_image
 from unettile.segmentation.predict import Predictor
+from unettile.segmentation.preparing import prepare
 from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
 from unettile.segmentation.watch import Watch
 from unettile.segmentation.windows import WindowReader
@@ -105,9 +105,8 @@ def segment_image(
         check_output(output, overwrite=overwrite)
     before = _identity(output)
     with open_image(image, options) as slide:
-        plan = make_plan(slide, predictor, options)
+        plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
         check_format(output, plan)
-        batch = fit_batch(plan, predictor, options.batch)
         if was_killed_at_the_end and is_finished(output, plan):
             remove_run(place)
             return SegmentResult(output, plan, Tally(resumed=len(plan.blocks)), time.monotonic() - start)
@@ -150,8 +149,7 @@ def segment_shard(
     watch = watch or Watch()
     start = time.monotonic()
     with open_image(image, options) as slide:
-        plan = make_plan(slide, predictor, options, shard.count)
-        batch = fit_batch(plan, predictor, options.batch)
+        plan, batch = prepare(slide, predictor, options, directory, shard.count, watch.advise)
         watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(directory, plan)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))

@@ -89,7 +89,7 @@ class _Run:
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # on CPUs torch has none: one set a process
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network = fabric.setup_module(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-        optimizer = fabric.setup_optimizers(make_optimizer(network, recipe.optimizer))
+        optimizer = fabric.setup_optimizers(make_optimizer(network, recipe.optimizer, fused=job.precision != "fp16"))
         assert not isinstance(optimizer, tuple)
         self.optimizer = optimizer
         self.average = Average(self.network.module, recipe.run.ema) if recipe.run.ema > 0 else None
@@ -150,7 +150,7 @@ class _Run:
         torch.manual_seed((run.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank)
         self.network.train()
         self.optimizer.zero_grad()
-        value = 0.0
+        losses: list[Tensor] = []
         passes = zip(*(tensor.chunk(run.accumulate) for tensor in (windows, classes, weights, depths)), strict=True)
         for index, (x, c, w, d) in enumerate(passes):
             with self.fabric.no_backward_sync(self.network, enabled=index < run.accumulate - 1):
@@ -158,7 +158,7 @@ class _Run:
                 depth = d if self.recipe.labels.depth else None
                 loss = training_loss(outputs, c, w, self.recipe.loss, depth) / run.accumulate
                 self.fabric.backward(loss)
-            value += float(loss.detach())
+            losses.append(loss.detach())  # a number would have to be waited for
         if part.clip_norm > 0:
             # a norm that is not finite is told below, in our own words
             self.fabric.clip_gradients(self.network, self.optimizer, max_norm=part.clip_norm, error_if_nonfinite=False)
@@ -166,7 +166,7 @@ class _Run:
         self.step += 1
         if self.average is not None:
             self.average.update(self.network.module, self.step)
-        return value
+        return sum(float(loss) for loss in losses)
 
     def _together(self, loss: float, signum: int | None) -> tuple[float, int | None]:
         """Return the mean loss of the processes, and the signal that any of them was sent.

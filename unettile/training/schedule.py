@@ -15,15 +15,19 @@ from unettile.training.parts import OptimizerPart
 from unettile.training.recipe import Recipe
 
 
-def make_optimizer(network: nn.Module, part: OptimizerPart) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser; the learning rate is set anew at each step."""
+def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = True) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; the learning rate is set anew at each step.
+
+    Args:
+        fused: one kernel for a whole step. It takes the scale of fp16 off the gradients by itself, too late to clip them.
+    """
     parameters = network.parameters()
     rate, decay = part.learning_rate, part.weight_decay
     if part.name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=part.momentum, weight_decay=decay)
     if part.name == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 def learning_rate(step: int, recipe: Recipe, validation_losses: Sequence[float] = ()) -> float:

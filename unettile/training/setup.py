@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
 
@@ -23,12 +24,15 @@ FREE_KEYS = (
     "block_dropout",
     "classes",
 )  # of a network's config: all but the last layer fits whatever they say
-FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+FABRIC_PRECISION = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 PATIENCE = timedelta(hours=12)  # the first process may survey or write for long while others wait
 
 
 def make_fabric(device: torch.device, precision: str) -> Fabric:
     """Return Fabric for this process; several are started by `torchrun`, whose variables alone say how many."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it has advice for users of Fabric
+    if device.type == "cuda":
+        _choose_kernels(precision)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     devices: int | list[int] = local
@@ -45,6 +49,13 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _choose_kernels(precision: str) -> None:
+    """Let float32 be float32 unless it is to be tf32, and take kernels that add up in one order, the same each time."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 def check_window(geometry: Geometry, lost: int, output_edge: int) -> None:
