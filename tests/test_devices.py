@@ -28,8 +28,27 @@ def test_precision() -> None:
     assert choose_precision("auto", CPU) in ("fp32", "bf16")
     with pytest.raises(UsageError, match="fp16 needs a CUDA device"):
         choose_precision("fp16", CPU)
-    with pytest.raises(UsageError, match="auto, fp32, bf16, fp16"):
+    with pytest.raises(UsageError, match="tf32 needs a CUDA device"):
+        choose_precision("tf32", CPU)
+    with pytest.raises(UsageError, match="auto, fp32, tf32, bf16, fp16"):
         choose_precision("float32", CPU)
+
+
+@pytest.mark.parametrize(
+    ("capability", "auto", "tf32"),
+    [((9, 0), "bf16", True), ((8, 0), "bf16", True), ((7, 5), "fp16", False), ((6, 1), "fp32", False)],
+)
+def test_precision_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], auto: str, tf32: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    gpu = torch.device("cuda", 0)
+    assert choose_precision("auto", gpu) == auto
+    if tf32:
+        assert choose_precision("tf32", gpu) == "tf32"
+    else:
+        with pytest.raises(UsageError, match="capability"):
+            choose_precision("tf32", gpu)
 
 
 def test_threads_follow_the_job_and_not_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

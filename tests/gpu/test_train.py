@@ -1,4 +1,4 @@
-"""Training on a GPU: every precision and loss learns, a stopped run goes on, and the model is used where it was made."""
+"""Training on a GPU: every precision learns, a stopped run goes on, and the model is used where it was made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.networks.cases import CASES
 from tests.training.runs import RECIPE, make_job, run
 from tests.training.test_resume import RICH
 from unettile.cli import main
@@ -61,12 +62,13 @@ def test_a_stopped_run_goes_on(data: Path, precision: str) -> None:
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["unet_plus_plus", "u2net", "resnet_unet", "fcn"])
-def test_every_network_takes_a_step(data: Path, name: str) -> None:
+@pytest.mark.parametrize("case", ["unet, 3×3 head", "unet strided", "fcn8s", "resnet34-unet", "unet++", "u2netp"])
+def test_every_network_takes_a_step(data: Path, case: str) -> None:
+    name, config = CASES[case]
     recipe = Recipe(
-        network=NetworkPart(name=name),
+        network=NetworkPart(name=name, config=config | {"in_channels": 1, "classes": 2}),
         loss=LossPart(cross_entropy=1.0, dice=0.5, focal=0.5),
-        run=RunPart(epochs=1, steps_per_epoch=2, batch=2, output_edge=128),
+        run=RunPart(epochs=1, steps_per_epoch=2, batch=2, output_edge=160),
     )
     result, _ = run(on_gpu(data, recipe, precision="bf16"))
     assert np.isfinite(result.rows[-1].validation_loss)

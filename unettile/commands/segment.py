@@ -126,7 +126,7 @@ def segment(
         int | None,
         typer.Option(
             metavar="EDGE",
-            help="Edge of a tile, px: what a window yields, margin excluded. Default: 388 on a CPU, by its memory on a GPU.",
+            help="Edge of a tile, px, margin excluded. Default: 388 on a CPU, chosen by the memory of a GPU.",
             rich_help_panel=COMPUTE,
         ),
     ] = None,

@@ -34,10 +34,10 @@ def measure_cost(network: nn.Module, channels: int, edge: int) -> Cost:
         network: in eval mode; its parameters on the meta device, or real ones, which are not touched.
     """
     parameter = next(network.parameters(), None)
-    on_meta = parameter is not None and parameter.device.type == "meta"
-    shapes_alone = torch.device("meta") if on_meta else FakeTensorMode(allow_non_fake_inputs=True)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    shapes_alone = device if device.type == "meta" else FakeTensorMode(allow_non_fake_inputs=True)
     with shapes_alone, torch.no_grad():
-        window = torch.empty(1, channels, edge, edge)
+        window = torch.empty(1, channels, edge, edge, device=device)
         memory = _LiveMemory(window)
         with FlopCounterMode(display=False) as counter, memory:
             network(window)

@@ -9,8 +9,8 @@ shape: how many are computed at once (in as many lanes) changes no bit. The grap
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ from unettile.segmentation.staging import Mark, Staged, Stream, bring_back, send
 
 WARM_UPS = 2
 """Runs before a capture: libraries choose kernels and take memory in the first, which a graph must not hold."""
+
+_MEMORY_WORDS = ("out of memory", "ALLOC_FAILED", "unable to find an engine", "find a valid cuDNN algorithm")
+"""cuDNN tries one kernel after the other, and says that there is none if none got the memory that it works in."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Lane:
         self._compute, self._arithmetic = compute, arithmetic
         self._stream = Stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        with self._stream.current():
+        with self._stream.current(), memory_errors():
             shape = (kind.edge, kind.edge, kind.channels)
             self._window = torch.zeros(shape, dtype=carrier_of(kind.dtype), device=device)
             self._warm_up()
@@ -121,7 +124,7 @@ class Lane:
             torch.OutOfMemoryError: the device has no room; nothing was queued that counts.
         """
         self._stream.wait_for(staged.ready)
-        with self._stream.current():
+        with self._stream.current(), memory_errors():
             self._cut(staged.pixels, region, window, shape)
             planes, finite = self._run()
             ticket = bring_back(planes), bring_back(finite)
@@ -163,18 +166,33 @@ class Lane:
             with torch.inference_mode(), self._arithmetic(), capture:
                 self._outputs = self._compute(self._window)
         except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise torch.OutOfMemoryError(str(error)) from error
+            if _is_out_of_memory(error):
+                raise
             self.error = error
             torch.cuda.synchronize(self._stream.device)
             return
         self._graph = graph
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is a device's want of memory: a broken capture hides it."""
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Let every want of a device's memory be one error, under whatever name a library reports it.
+
+    Raises:
+        torch.OutOfMemoryError: for any of them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or not _is_out_of_memory(error):
+            raise
+        raise torch.OutOfMemoryError(str(error)) from error
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is a want of memory; a broken capture hides it."""
     while error is not None:
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY_WORDS):
             return True
         error = error.__cause__ or error.__context__
     return False

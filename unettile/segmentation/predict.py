@@ -192,6 +192,13 @@ class Predictor:
         # (N, H, W, C) in memory is what torch calls channels-last (N, C, H, W): no copy
         x = torch.from_numpy(windows).permute(0, 3, 1, 2).to(self.device, self._dtype)
         with self.arithmetic():
+            try:
+                return self._finite(self._on_device(x))
+            except torch.OutOfMemoryError:
+                if self._lanes is None:
+                    raise
+            self._lanes = None  # their memory is of more use here
+            torch.cuda.empty_cache()
             return self._finite(self._on_device(x))
 
     def _on_device(self, x: Tensor, most: int | None = None) -> Tensor:

@@ -19,7 +19,7 @@ def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = Tru
     """Return the recipe's optimiser; the learning rate is set anew at each step.
 
     Args:
-        fused: one kernel for a whole step. It takes the scale of fp16 off the gradients by itself, too late to clip them.
+        fused: one kernel for a whole step; it takes the scale of fp16 off the gradients itself, too late to clip them.
     """
     parameters = network.parameters()
     rate, decay = part.learning_rate, part.weight_decay
