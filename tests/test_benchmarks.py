@@ -81,6 +81,19 @@ def test_a_tiny_case_of_the_ceiling_reports_parts_of_it() -> None:
     assert set(row["gflop_per_s"]) == {"convolution", "matrix product"}
 
 
+def test_a_tiny_case_of_the_gpu_reports_parts_of_its_ceiling() -> None:
+    """On the CPU, which is not to be called busy."""
+    (row,) = load("gpu").measure([2], ["fp32"], 200, 1, "cpu", ("kernels",))["rows"]
+    assert 0 < row["of_ceiling"]["lowest"] < 1 and 0 < row["network_alone_of_ceiling"]["kernels"] < 1
+    assert row["gpu_busy"] is None
+
+
+def test_busy_is_what_any_kernel_covers() -> None:
+    busy_share = load("gpu").busy_share
+    assert busy_share([(0, 4), (1, 2), (6, 8), (7, 10)]) == 0.8
+    assert busy_share([]) is None
+
+
 def test_the_ceiling_counts_no_margin(tmp_path: Path) -> None:
     """By hand: products of all convolutions on the way down, of those up and after joining, and of the last, twice."""
     w = [2 << level for level in range(5)]

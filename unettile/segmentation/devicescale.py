@@ -34,7 +34,7 @@ def carrier_of(dtype: np.dtype[Any]) -> torch.dtype:
 
 def carry(pixels: NDArray[Any]) -> Tensor:
     """Return pixels as a tensor of `carrier_of` their type on the CPU, without a copy where none is needed."""
-    carried = np.ascontiguousarray(pixels)
+    carried = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
     name = carried.dtype.name
     if name in _VIEWS:
         carried = carried.view(_VIEWS[name])

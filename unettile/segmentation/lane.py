@@ -132,6 +132,7 @@ class Lane:
 
     def _cut(self, pixels: Tensor, region: Box, window: Box, shape: tuple[int, int]) -> None:
         """Copy a window to where the graph reads it."""
+        assert pixels.dtype == self._window.dtype, f"{pixels.dtype} for a lane of {self._window.dtype}"
         if Box.of_shape(shape).contains(window):
             self._window.copy_(pixels[window.relative_to(region).slices])
             return
@@ -154,10 +155,7 @@ class Lane:
         self._stream.mark().wait()
 
     def _capture(self) -> None:
-        """Capture a graph; where that fails, for another reason than memory, go on without.
-
-        A network from elsewhere may wait for the GPU, or draw random numbers, which no graph can hold.
-        """
+        """Capture a graph; where that fails, for another reason than memory, go on without."""
         assert self._stream.stream is not None
         graph = torch.cuda.CUDAGraph()
         # other threads may pin and allocate memory meanwhile

@@ -119,7 +119,9 @@ class Predictor:
         def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
             return self.planes(scale(pixels), kind.write, kind.write_edge)
 
-        lanes = Lanes(lambda: Lane(compute, kind, self.device, self.arithmetic), wanted)
+        # a network from elsewhere may wait for the GPU, which no graph can hold
+        graphs = self.checkpoint.module is None
+        lanes = Lanes(lambda: Lane(compute, kind, self.device, self.arithmetic, graphs=graphs), wanted)
         self._lanes = kind, scale, lanes
         return lanes
 
