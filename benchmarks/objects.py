@@ -3,16 +3,12 @@
 The mask is a field of discs, about 2,500 in a Mpx as in a dense tissue, many of which touch. It is written once as a
 tiled TIFF, and every size is worked on in a process of its own, so that peaks do not mix.
 
-    python benchmarks/objects.py -o benchmarks/results/objects.json --edges 4096 8192 16384
+    python -m benchmarks.objects -o benchmarks/results/objects.json --edges 4096 8192 16384
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
-import platform
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile import __version__
+from benchmarks.measure import finish, machine, make_parser, run_child
 from unettile.box import Box
 from unettile.images.canvas import Canvas
 from unettile.images.formats import write_image
@@ -87,35 +83,32 @@ def work(mask: Path, folder: Path, split: bool) -> dict[str, object]:
         "objects": found.count,
         "mpx_per_s": {name: round(mpx / seconds, 1) for name, seconds in stages.items()},
         "mpx_per_s_all": round(mpx / total, 1),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "bytes": {name: (folder / name).stat().st_size for name in files},
     }
 
 
-def main() -> None:
-    """Measure, and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--edges", type=int, nargs="+", default=[2048])
-    parser.add_argument("--folder", type=Path, help="where the mask and the results go; default: a temporary one")
-    options = parser.parse_args()
+def measure(edges: list[int], place: Path | None = None) -> dict[str, object]:
+    """Work on every size in a process of its own, and return the figures as JSON values."""
     results = []
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+    with tempfile.TemporaryDirectory(dir=place) as name:
         folder = Path(name)
-        for edge in (512, *options.edges):  # the first warms the compiler's cache, and does not count
+        for edge in (512, *edges):  # the first warms the compiler's cache, and does not count
             write_mask(folder / "mask.tif", edge)
-            for split in (False, True):
-                with context.Pool(1) as pool:
-                    result = pool.apply(work, (folder / "mask.tif", folder, split))
-                if edge in options.edges:
-                    results.append(result)
-                    print(json.dumps(result), flush=True)  # noqa: T201
-    machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
-    report = {"bench": "objects", "unettile": __version__, "machine": machine, "results": results}
-    if options.output is not None:
-        options.output.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+            for options in ((), ("--split",)):
+                child = run_child("benchmarks.objects", ("--work", folder / "mask.tif", folder, *options))
+                if edge in edges:
+                    results.append(json.loads(child.stdout) | {"peak_mib": child.peak_mib})
+    return {"bench": "objects", "machine": machine("numpy", "numba", "connected-components-3d"), "results": results}
 
 
 if __name__ == "__main__":
-    main()
+    parser = make_parser(__doc__)
+    parser.add_argument("--edges", type=int, nargs="+", default=[2048])
+    parser.add_argument("--folder", type=Path, help="where the mask and the results go; default: a temporary one")
+    parser.add_argument("--work", nargs=2, type=Path, help="work on this mask into this folder, and show the figures")
+    parser.add_argument("--split", action="store_true", help="with --work: split objects that touch")
+    given = parser.parse_args()
+    if given.work:
+        finish(work(*given.work, given.split), given.output)
+    else:
+        finish(measure(given.edges, given.folder), given.output)

@@ -8,13 +8,12 @@ Two ways to take the same number of training steps, in turn, as often as asked:
 Their ratio, of steps per second, is the result. On a CPU workers and network share the cores, so that the ratio cannot
 be 1. Processor time says what the ratio is where all cores are busy, and is not disturbed by other programs:
 `cpu_network_over_all` is that of a step over that of a step and its samples.
+
+    python -m benchmarks.training -o benchmarks/results/training.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unettile import __version__
+from benchmarks.measure import finish, machine, make_parser, rounded, spread
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.networks import build_network
 from unettile.training.loader import Share, make_loader
@@ -72,7 +71,7 @@ def measure(
     recipe: Recipe, images: Path, labels: Path, repeats: int, steps: int, precision: str = "fp32", workers: int = 1
 ) -> dict[str, object]:
     """Run the two ways in turn and return the figures as JSON values."""
-    threads = set_threads()
+    set_threads()
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     taken = 1 + (repeats + 1) * (QUEUED * workers + steps)
@@ -100,13 +99,8 @@ def measure(
     making = time.process_time() - began
     samples.close()
     return {
-        "machine": {
-            "processor": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
-            "threads": threads,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "unettile": __version__,
-        },
+        "bench": "training",
+        "machine": machine("torch", device=device.type),
         "case": {
             "window": recipe.run.output_edge + 2 * network.lost,
             "batch": recipe.run.batch,
@@ -116,22 +110,12 @@ def measure(
         },
         "loader_over_network": spread([bare / loaded for bare, loaded in rounds]),
         "cpu_network_over_all": spread([step / (step + making) for step in processor]),
-        "cpu_seconds": {"step": round(statistics.median(processor), 4), "samples_of_a_step": round(making, 4)},
-    }
-
-
-def spread(ratios: list[float]) -> dict[str, float]:
-    """Return median, lowest and highest, of ratios taken round by round."""
-    return {
-        "median": round(statistics.median(ratios), 3),
-        "lowest": round(min(ratios), 3),
-        "highest": round(max(ratios), 3),
+        "cpu_seconds": {"step": rounded(statistics.median(processor)), "samples_of_a_step": rounded(making)},
     }
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, help="JSON file; without it the result is shown")
+    parser = make_parser(__doc__)
     parser.add_argument("--recipe", default="nuclei")
     parser.add_argument("--set", action="append", default=[], help="change a key of the recipe")
     parser.add_argument("--images", type=Path, default=SAMPLE / "images")
@@ -143,9 +127,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     chosen = read_recipe(given.recipe, tuple(given.set))
     result = measure(chosen, given.images, given.labels, given.repeats, given.steps, given.precision, given.workers)
-    text = json.dumps(result, indent=1) + "\n"
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(text, "utf-8")
-    else:
-        print(text, end="")  # noqa: T201
+    finish(result, given.output)

@@ -17,16 +17,11 @@ of each over that of unettile, round by round, with its memory and its largest e
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
 import os
-import platform
-import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from unettile import __version__
+from benchmarks.measure import finish, found_version, machine, make_parser, rounded, spread
 from unettile.limits import count_threads
 from unettile.weightmap import reach, weight_map
 
@@ -257,15 +252,9 @@ def measure(edges: tuple[int, ...], rounds: int, data: Path | None) -> dict[str,
     """Compare all ways on all maps and return the figures as JSON values."""
     most = count_threads()
     threads = (1, most) if most > 1 else (1,)
-    packages = ("numpy", "numba", "scipy", "scikit-image", "edt", "monai")
     return {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": most,
-            "python": platform.python_version(),
-            "unettile": __version__,
-            **{package: found_version(package) for package in packages},
-        },
+        "bench": "weights",
+        "machine": machine("numpy", "numba", "scipy", "scikit-image", "edt", "monai"),
         "case": {"w0": W0, "sigma": SIGMA, "rounds": rounds},
         "rows": [row for name, labels in maps(edges, data) for row in compare(name, labels, rounds, threads)],
     }
@@ -275,37 +264,11 @@ def is_here(name: str) -> bool:
     return name not in ("edt", "monai") or found_version(name) is not None
 
 
-def found_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, lowest and highest."""
-    return {
-        "median": rounded(statistics.median(values)),
-        "lowest": rounded(min(values)),
-        "highest": rounded(max(values)),
-    }
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.4g}")
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, help="JSON file; without it the result is shown")
+    parser = make_parser(__doc__)
     parser.add_argument("--edges", type=int, nargs="+", default=[128, 512, 2048, 8192], help="of the maps, px")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     nuclei = Path(os.environ.get("UNETTILE_DATA", "../shared/data")) / "dsb2018_train" / "labels"
     result = measure(tuple(given.edges), given.rounds, nuclei if nuclei.is_dir() else None)
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(text, "utf-8")
-    else:
-        print(text, end="")  # noqa: T201
+    finish(result, given.output)

@@ -8,29 +8,22 @@ Ways through one synthetic run directory, in turn, as often as asked:
 
 The ratios read / way, of seconds, are the result. The peaks of memory (Linux) are those of processes of their own, for
 an image of the given edge and one of an eighth of it.
+
+    python -m benchmarks.writing -o benchmarks/results/writing.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import re
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import tifffile
-import zarr
 from numpy.typing import NDArray
 
-from unettile import __version__
+from benchmarks.measure import finish, machine, make_parser, ratios, rounds_of, run_child
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
 from unettile.limits import count_threads
@@ -90,12 +83,6 @@ def write_with_tifffile(run: RunDirectory, output: Path) -> None:
     tifffile.imwrite(output, pixels, tile=(512, 512), compression="zlib", maxworkers=count_threads())
 
 
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def measure(edge: int, repeats: int, endings: tuple[str, ...] = ENDINGS) -> dict[str, object]:
     """Run the ways in turn and return the figures as JSON values."""
     with tempfile.TemporaryDirectory() as folder:
@@ -105,57 +92,31 @@ def measure(edge: int, repeats: int, endings: tuple[str, ...] = ENDINGS) -> dict
         for ending in endings:
             ways[ending] = lambda ending=ending: write(run, place / f"mask{ending}")  # type: ignore[misc]
         ways["tifffile"] = lambda: write_with_tifffile(run, place / "plain.tif")
-        for work in ways.values():  # warm-up
-            work()
-        rounds = [{name: timed(work) for name, work in ways.items()} for _ in range(repeats)]
+        rounds = rounds_of(ways, repeats)
         sizes = (edge // 8, edge)
         runs = {size: make_run(place / f"run{size}", size).path for size in sizes}
         peaks = {f"{size} {ending}": peak_mib(runs[size], ending) for size in sizes for ending in endings}
     return {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": count_threads(),
-            "python": platform.python_version(),
-            "imagecodecs": imagecodecs.__version__,
-            "zarr": zarr.__version__,
-            "unettile": __version__,
-        },
+        "bench": "writing",
+        "machine": machine("imagecodecs", "tifffile", "zarr"),
         "case": {"edge": edge, "repeats": repeats},
-        "read_over": {name: spread([r["read"] / r[name] for r in rounds]) for name in ways if name != "read"},
+        "read_over": {name: ratios(rounds, "read", name) for name in ways if name != "read"},
         "peak_mib": peaks,
     }
 
 
-def peak_mib(run: Path, ending: str) -> float:
+def peak_mib(run: Path, ending: str) -> int:
     """Return the peak of memory of a process that writes a run to a file, MiB; its libraries are part of it."""
-    words = [sys.executable, __file__, "--write", str(run), str(run.with_name(f"peak{ending}"))]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return round(float(done.stdout), 1)
-
-
-def spread(ratios: list[float]) -> dict[str, float]:
-    """Return median, lowest and highest, of ratios taken round by round."""
-    return {
-        "median": round(statistics.median(ratios), 3),
-        "lowest": round(min(ratios), 3),
-        "highest": round(max(ratios), 3),
-    }
+    return run_child("benchmarks.writing", ("--write", run, run.with_name(f"peak{ending}"))).peak_mib
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, help="JSON file; without it the result is shown")
+    parser = make_parser(__doc__)
     parser.add_argument("--edge", type=int, default=16384, help="of the image, px")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--write", nargs=2, type=Path, help="write this run to this file; show the peak of memory, MiB")
+    parser.add_argument("--write", nargs=2, type=Path, help="write this run to this file, no more")
     given = parser.parse_args()
     if given.write:
         write(RunDirectory.open(given.write[0]), given.write[1])
-        print(int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1024)  # noqa: T201
         sys.exit()
-    text = json.dumps(measure(given.edge, given.repeats), indent=1) + "\n"
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(text, "utf-8")
-    else:
-        print(text, end="")  # noqa: T201
+    finish(measure(given.edge, given.repeats), given.output)

@@ -54,7 +54,7 @@ def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
     bench = load("objects")
     bench.write_mask(tmp_path / "mask.tif", 300)
     result = bench.work(tmp_path / "mask.tif", tmp_path, True)
-    assert result["objects"] > 100 and result["peak_mib"] > 0 and len(result["mpx_per_s"]) == 5
+    assert result["objects"] > 100 and len(result["mpx_per_s"]) == 5
 
 
 def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
