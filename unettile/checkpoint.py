@@ -98,8 +98,9 @@ class Checkpoint:
         """Return the network for inference: parameters loaded, eval mode, batch norm folded."""
         if self.module is not None:
             return self.module
-        network = build_network(self.network, self.config)
-        network.load_state_dict(self.parameters)
+        with torch.device("meta"):  # nothing is drawn that would be replaced
+            network = build_network(self.network, self.config)
+        network.load_state_dict(self.parameters, assign=True)
         return fold_batch_norm(network.eval())
 
     def build_shapes(self) -> nn.Module:

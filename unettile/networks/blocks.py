@@ -42,10 +42,11 @@ def check_window(x: Tensor, in_channels: int, geometry: Geometry, lost: int) -> 
 def he_init(network: nn.Module) -> None:
     """Draw the weights of all convolutions from a Gaussian of standard deviation √(2/N), N inputs a neuron, biases 0.
 
-    U-Net paper, section 3, after He et al. 2015.
+    U-Net paper, section 3, after He et al. 2015. Weights on the meta device have no values: there torch would load its
+    whole compiler for nothing, which takes a second.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not module.weight.is_meta:
             taps = math.prod(module.kernel_size)
             if isinstance(module, nn.ConvTranspose2d):
                 taps = max(1, taps // math.prod(module.stride))  # those that feed one output pixel

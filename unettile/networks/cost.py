@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from unettile.networks.shapes import ShapesAlone
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -34,33 +36,30 @@ def measure_cost(network: nn.Module, channels: int, edge: int) -> Cost:
         network: in eval mode; its parameters on the meta device, or real ones, which are not touched.
     """
     parameter = next(network.parameters(), None)
+    if parameter is not None and parameter.is_meta:
+        window = torch.empty(1, channels, edge, edge, device="meta")
+        memory = _LiveMemory(window)
+        with torch.no_grad(), ShapesAlone(memory.note) as shapes:
+            network(window)
+        return Cost(shapes.flops, memory.peak)
     device = torch.device("cpu") if parameter is None else parameter.device
-    shapes_alone = device if device.type == "meta" else FakeTensorMode(allow_non_fake_inputs=True)
-    with shapes_alone, torch.no_grad():
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         window = torch.empty(1, channels, edge, edge, device=device)
         memory = _LiveMemory(window)
-        with FlopCounterMode(display=False) as counter, memory:
+        with FlopCounterMode(display=False) as counter, _Results(memory):
             network(window)
     return Cost(int(counter.get_total_flops()), memory.peak)
 
 
-class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveMemory:
     """Adds up the memory of all tensors that exist after each operation."""
 
     def __init__(self, first: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._note(first)
+        self.note(first)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        results = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(results):
-            if isinstance(leaf, Tensor):
-                self._note(leaf)
-        return results
-
-    def _note(self, tensor: Tensor) -> None:
+    def note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         self._live[reference.cdata] = (reference, storage.nbytes())
@@ -68,3 +67,18 @@ class _LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for key in gone:
             del self._live[key]
         self.peak = max(self.peak, sum(size for _, size in self._live.values()))
+
+
+class _Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the results of all operations."""
+
+    def __init__(self, memory: _LiveMemory) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._memory = memory
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(results):
+            if isinstance(leaf, Tensor):
+                self._memory.note(leaf)
+        return results

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from unettile.networks.shapes import ShapesAlone
+
 Apply = Callable[[Tensor], Tensor]
 
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Identity, nn.Dropout, nn.BatchNorm2d)
@@ -115,7 +117,7 @@ def record(network: nn.Module, shape: tuple[int, int, int]) -> Tape:
     window = torch.empty(1, *shape, dtype=dtype, device="meta")
     recorder = _Recorder(network, window)
     try:
-        with torch.inference_mode(), recorder:
+        with torch.inference_mode(), ShapesAlone(), recorder:
             output = network(window)
     finally:
         recorder.remove_hooks()
