@@ -12,6 +12,7 @@ from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, passed_over, plan_shard, plan_tasks
 from unettile.commands.console import Console
 from unettile.commands.jobs import Job, report
+from unettile.commands.loading import loading
 from unettile.commands.models import cautions
 from unettile.commands.options import (
     COMPUTE,
@@ -190,14 +191,13 @@ def segment(
         destination = Destination.of(output)
         array = JobArray(images[0].absolute(), destination, shards, given_options(context, ELSEWHERE), overwrite)
         output = destination.output
-    tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
-
-    from unettile.devices import keep_freed_memory, set_threads
-    from unettile.models import find_model
-    from unettile.program import load_model
-    from unettile.segmentation.forecast import forecast_shards
-    from unettile.segmentation.options import SegmentOptions
-    from unettile.segmentation.predict import Predictor
+    with loading():
+        tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
+        from unettile.devices import keep_freed_memory, set_threads
+        from unettile.models import find_model
+        from unettile.program import load_model
+        from unettile.segmentation.options import SegmentOptions
+        from unettile.segmentation.predict import Predictor
 
     console = Console(quiet, json)
     threads = set_threads(job_threads() if array else None)
@@ -211,6 +211,8 @@ def segment(
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     options = SegmentOptions(kinds, tile, batch, view, mask, skip_background)
     if array is not None:
+        from unettile.segmentation.forecast import forecast_shards
+
         offer_scripts(array, forecast_shards(array.image, predictor, options, array.shards), threads, console)
         return
     job = Job(

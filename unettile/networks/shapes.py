@@ -64,10 +64,12 @@ def _conv(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Pair | str = 0,
     dilation: Pair = 1,
     groups: int = 1,
-) -> Tensor:
+) -> Tensor | None:
+    if isinstance(padding, str):
+        return None
     axes = zip(x.shape[2:], weight.shape[2:], _pair(stride), _pair(padding), _pair(dilation), strict=True)
     height, width = (_slid(*axis) for axis in axes)
     return _like(x, len(weight), height, width)
