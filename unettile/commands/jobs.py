@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unettile.commands.batch import Outcome, Results, Status, Task, run_tasks
 from unettile.commands.console import Console, format_duration, write_line
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.plan import Plan
     from unettile.segmentation.predict import Predictor
+    from unettile.segmentation.profile import Profile
     from unettile.segmentation.segment import SegmentResult
     from unettile.segmentation.watch import Watch
     from unettile.tiling import Shard
@@ -39,10 +40,12 @@ class Job:
         batch: OUT is a directory, and what is finished in it is passed over.
         verify: compute a sample again and report the difference.
         deadline: when to stop, by `time.monotonic`, s; None for never.
+        profile: of the command, since it had loaded its libraries.
     """
 
     predictor: Predictor
     options: SegmentOptions
+    profile: Profile
     shard: Shard | None = None
     batch: bool = False
     overwrite: bool = False
@@ -139,7 +142,9 @@ class Job:
             if self.batch:
                 return self._run_batch(tasks, console, should_stop)
             with console.progress(tasks[0].image.name) as on_progress:
-                watch = Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
+                watch = Watch(
+                    on_progress, should_stop, deadline=self.deadline, on_advice=console.message, profile=self.profile
+                )
                 return Results((self.run(tasks[0], watch),))
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> Results:
@@ -156,7 +161,13 @@ class Job:
 
                 show(finished, len(tasks), task.image.name)
                 try:
-                    watch = Watch(on_progress, should_stop, deadline=self.deadline, on_advice=console.message)
+                    watch = Watch(
+                        on_progress,
+                        should_stop,
+                        deadline=self.deadline,
+                        on_advice=console.message,
+                        profile=self.profile,
+                    )
                     return self.run(task, watch)
                 finally:
                     finished += 1
@@ -170,17 +181,22 @@ class Job:
         return self.batch and not self.overwrite and is_finished(task.output, plan)
 
 
-def report(results: Results, batch: bool, console: Console) -> None:
+def report(results: Results, batch: bool, console: Console, profile: Profile | None = None) -> None:
     """Say how it went: a line for one image, a table for several.
+
+    Args:
+        profile: shown, too; None for none.
 
     Raises:
         InputError: images were refused.
         Exception: what stopped the batch, or the first defect that an image brought out.
     """
     outcomes = results.outcomes
+    times = {} if profile is None else {"profile": profile.to_dict()}
     if not batch:
         console.message(outcomes[0].message)
-        console.result(outcomes[0].to_dict())
+        _show_times(times, console)
+        console.result(outcomes[0].to_dict() | times)
         return
     counts = Counter(outcome.status for outcome in outcomes)
     refused = [outcome for outcome in outcomes if outcome.status in (Status.REFUSED, Status.FAILED)]
@@ -194,7 +210,8 @@ def report(results: Results, batch: bool, console: Console) -> None:
             [(str(outcome.task.image), outcome.status.value, outcome.message) for outcome in shown],
         )
     tally = {status.value.replace(" ", "_"): count for status, count in counts.items()}
-    console.result({"images": [outcome.to_dict() for outcome in outcomes], **tally})
+    _show_times(times, console)
+    console.result({"images": [outcome.to_dict() for outcome in outcomes], **tally, **times})
     summary = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
     if results.error is not None:
         console.message(f"{len(outcomes)} images: {summary}")
@@ -206,6 +223,17 @@ def report(results: Results, batch: bool, console: Console) -> None:
             " again"
         )
     console.message(f"{len(outcomes)} images: {summary}")
+
+
+def _show_times(times: dict[str, Any], console: Console) -> None:
+    """Show a profile as a table: seconds by the clock, seconds of a processor, and the share of all."""
+    for profile in times.values():
+        rows = [
+            (one["thread"], one["part"], f"{one['seconds']:.2f}", f"{one['busy_seconds']:.2f}", f"{one['share']:.1%}")
+            for one in profile["parts"]
+        ]
+        total = ("all", "", f"{profile['seconds']:.2f}", f"{profile['processor_seconds']:.2f}", "100.0%")
+        console.table(("thread", "part", "seconds", "busy", "share"), [*rows, total])
 
 
 @contextmanager

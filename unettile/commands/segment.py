@@ -117,6 +117,12 @@ def segment(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    show_profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Show where the time went, by thread: a table, and in --json.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -198,7 +204,9 @@ def segment(
         from unettile.program import load_model
         from unettile.segmentation.options import SegmentOptions
         from unettile.segmentation.predict import Predictor
+        from unettile.segmentation.profile import Profile
 
+    profile = Profile()
     console = Console(quiet, json)
     threads = set_threads(job_threads() if array else None)
     keep_freed_memory()
@@ -218,6 +226,7 @@ def segment(
     job = Job(
         predictor,
         options,
+        profile,
         part,
         is_batch(images),
         overwrite,
@@ -227,4 +236,4 @@ def segment(
     for line in passed_over(images):
         console.message(line)
     results = job.plan_all(tasks) if dry_run else job.run_all(tasks, console)
-    report(results, job.batch, console)
+    report(results, job.batch, console, profile if show_profile else None)

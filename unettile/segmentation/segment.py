@@ -105,7 +105,8 @@ def segment_image(
         check_output(output, overwrite=overwrite)
     before = _identity(output)
     with open_image(image, options) as slide:
-        plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
+        with watch.profile.part("plan"):
+            plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
         check_format(output, plan)
         if was_killed_at_the_end and is_finished(output, plan):
             remove_run(place)
@@ -118,7 +119,7 @@ def segment_image(
             with closing(reader), open_within(options.mask, plan, reader.read) as within:
                 work.do(range(len(plan.blocks)), watch, within)
             remove_leftovers(output)
-            with BlockReader(run) as blocks:
+            with watch.profile.part("write"), BlockReader(run) as blocks:
                 counts = write_output(blocks, output, watch.check)
         except Exception as error:
             expected = isinstance(error, InputError | Incomplete)
@@ -149,7 +150,8 @@ def segment_shard(
     watch = watch or Watch()
     start = time.monotonic()
     with open_image(image, options) as slide:
-        plan, batch = prepare(slide, predictor, options, directory, shard.count, watch.advise)
+        with watch.profile.part("plan"):
+            plan, batch = prepare(slide, predictor, options, directory, shard.count, watch.advise)
         watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(directory, plan)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unettile.errors import Incomplete, Interrupted
+from unettile.segmentation.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Watch:
         should_stop: asked after each batch of windows; returns the number of a signal, or None to go on.
         deadline: when the run's time is up, by `time.monotonic`, s; None for never.
         on_advice: takes a line that the user should read before the first block is done.
+        profile: told which part of the work a thread is in.
     """
 
     on_progress: Callable[[int, int], None] = lambda done, total: None
     should_stop: Callable[[], int | None] = lambda: None
     deadline: float | None = None
     on_advice: Callable[[str], None] = lambda line: None
+    profile: Profile = field(default_factory=Profile)
 
     def advise(self, line: str | None) -> None:
         """Pass a line on, if there is one."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock
@@ -67,7 +68,7 @@ class Work:
         recall_bytes: int = RECALL_BYTES,
     ) -> None:
         calls = Calls(self._following, lambda line: self._watch.advise(line))
-        self._crew = make_crew(run.plan, predictor, reader.scale, batch, recall_bytes, calls)
+        self._crew = make_crew(run.plan, predictor, self._scale, batch, recall_bytes, calls)
         self._reader, self._run = reader, run
         self._idle: SimpleQueue[WindowReader] = SimpleQueue()
         self._coming: deque[Future[BlockPixels | None]] = deque()
@@ -92,27 +93,32 @@ class Work:
         total = sum(block.box.area for block in blocks)
         done = 0
         written: deque[Future[None]] = deque()
-        writing = ThreadPoolExecutor(self._crew.writers)
+        wait = partial(watch.profile.part, "wait")
+        writing = ThreadPoolExecutor(self._crew.writers, "writer")
         with self._reading(len(blocks)) as reading, writing:
             todo = iter(blocks)
             self._coming.extend(reading.submit(self._read, block) for block in islice(todo, self._crew.readers))
             for block in blocks:
-                work = self._coming.popleft().result()
+                with wait():
+                    work = self._coming.popleft().result()
                 self._coming.extend(reading.submit(self._read, block) for block in islice(todo, 1))
                 if work is None:
                     self.tally.resumed += 1
                 else:
-                    pixels = self._compute(work, watch, done, total)
+                    with watch.profile.part("compute"):
+                        pixels = self._compute(work, watch, done, total)
                     if len(written) == self._crew.writers:
-                        written.popleft().result()  # no more blocks wait to be written
-                    written.append(writing.submit(self._run.write_block, block, pixels))
+                        with wait():
+                            written.popleft().result()  # no more blocks wait to be written
+                    written.append(writing.submit(self._write, block, pixels))
                     self.tally.computed += 1
                     self.tally.pixels += block.box.area
                 done += block.box.area
                 watch.on_progress(done, total)
                 watch.check()
-            for last in written:
-                last.result()
+            with wait():
+                for last in written:
+                    last.result()
 
     @contextmanager
     def _reading(self, blocks: int) -> Iterator[ThreadPoolExecutor]:
@@ -124,7 +130,7 @@ class Work:
             else:  # the first one stays with `within`
                 for _ in range(count):
                     self._idle.put(opened.enter_context(closing(self._reader.another())))
-            with ThreadPoolExecutor(max(1, count)) as threads:
+            with ThreadPoolExecutor(max(1, count), "reader") as threads:
                 try:
                     yield threads
                 finally:
@@ -142,6 +148,10 @@ class Work:
 
     def _read(self, block: Block) -> BlockPixels | None:
         """Return what is to be computed of a block; None if it is finished."""
+        with self._watch.profile.part("read"):
+            return self._read_block(block)
+
+    def _read_block(self, block: Block) -> BlockPixels | None:
         if self._run.is_done(block):
             return None
         tiles = list(self._run.plan.tiles.tiles_in(block.box))
@@ -164,6 +174,14 @@ class Work:
         finally:
             self._idle.put(reader)
         return self._crew.stage(BlockPixels(block, tiles, region, pixels, inside, self._run.read_part(block)))
+
+    def _scale(self, pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+        with self._watch.profile.part("normalise"):
+            return self._reader.scale(pixels)
+
+    def _write(self, block: Block, pixels: NDArray[np.uint8]) -> None:
+        with self._watch.profile.part("write"):
+            self._run.write_block(block, pixels)
 
     def _compute(self, work: BlockPixels, watch: Watch, before: int, total: int) -> NDArray[np.uint8]:
         """Return the pixels of a block, (h, w) or (K, h, w), from what an earlier process stored of it onwards."""
