@@ -189,7 +189,7 @@ class Predictor:
         """Return (N, K, h, w) float32 on the device.
 
         Raises:
-            InputError: a logit is not a finite number.
+            InputError: a logit is not a finite number, or a GPU has no room.
         """
         # (N, H, W, C) in memory is what torch calls channels-last (N, C, H, W): no copy
         x = torch.from_numpy(windows).permute(0, 3, 1, 2).to(self.device, self._dtype)
@@ -197,11 +197,14 @@ class Predictor:
             try:
                 return self._finite(self._on_device(x))
             except torch.OutOfMemoryError:
-                if self._lanes is None:
-                    raise
-            self._lanes = None  # their memory is of more use here
+                self._lanes = None  # their memory is of more use here
             torch.cuda.empty_cache()
-            return self._finite(self._on_device(x))
+            try:
+                return self._finite(self._on_device(x))
+            except torch.OutOfMemoryError as error:
+                raise InputError(
+                    f"the GPU's memory does not hold {len(x)} windows of {max(x.shape[2:])} px: give a smaller --tile"
+                ) from error
 
     def _on_device(self, x: Tensor, most: int | None = None) -> Tensor:
         """Return the logits (N, K, h, w) float32 of windows (N, C, H, W), channels last; of h and w at most `most`."""
