@@ -9,6 +9,7 @@ shape: how many are computed at once (in as many lanes) changes no bit. The grap
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,9 +24,6 @@ from unettile.box import Box
 from unettile.images.mirror import reflect_indices
 from unettile.segmentation.devicescale import carrier_of
 from unettile.segmentation.staging import Mark, Staged, Stream, bring_back, send
-
-WARM_UPS = 2
-"""Runs before a capture: libraries choose kernels and take memory in the first, which a graph must not hold."""
 
 _MEMORY_WORDS = ("out of memory", "ALLOC_FAILED", "unable to find an engine", "find a valid cuDNN algorithm")
 """cuDNN tries one kernel after the other, and says that there is none if none got the memory that it works in."""
@@ -104,7 +102,7 @@ class Lane:
             shape = (kind.edge, kind.edge, kind.channels)
             self._window = torch.zeros(shape, dtype=carrier_of(kind.dtype), device=device)
             self._warm_up()
-            if graphs and device.type == "cuda":
+            if graphs and device.type == "cuda" and self._never_waits():
                 self._capture()
 
     @property
@@ -149,10 +147,25 @@ class Lane:
             return self._compute(self._window)
 
     def _warm_up(self) -> None:
+        """Let libraries choose kernels and take memory of their own, which a graph must not hold."""
         with torch.inference_mode(), self._arithmetic():
-            for _ in range(WARM_UPS):
-                self._compute(self._window)
+            self._compute(self._window)
         self._stream.mark().wait()
+
+    def _never_waits(self) -> bool:
+        """Whether the device is never waited for, which no graph can hold.
+
+        Found out before a capture: of one that fails, torch before 2.12 keeps memory, and then refuses to free any.
+        """
+        try:
+            with torch.inference_mode(), self._arithmetic(), _no_waiting():
+                self._compute(self._window)
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                raise
+            self.error = error
+        self._stream.mark().wait()
+        return self.error is None
 
     def _capture(self) -> None:
         """Capture a graph; where that fails, for another reason than memory, go on without."""
@@ -170,6 +183,23 @@ class Lane:
             torch.cuda.synchronize(self._stream.device)
             return
         self._graph = graph
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Let torch refuse whatever waits for the device.
+
+    Raises:
+        RuntimeError: something does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns that it may miss some
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 @contextmanager

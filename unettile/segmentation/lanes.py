@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import torch
@@ -87,4 +88,5 @@ def _or_free(make: Callable[[], Lane]) -> Lane:
 
 def _free() -> None:
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # torch before 2.12 refuses it for ever after a capture that failed
+            torch.cuda.empty_cache()
