@@ -18,13 +18,14 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from unettile.atomic import atomic_path
-from unettile.errors import InputError
+from unettile.errors import InputError, UsageError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Normalization
 from unettile.networks import build_network, config_values, parse_config
 from unettile.networks.difference import measure_difference
 from unettile.networks.folding import fold_batch_norm
 from unettile.networks.reach import receptive_field
+from unettile.objects.rules import ObjectRules
 
 FORMAT = 1
 
@@ -54,6 +55,7 @@ class Checkpoint:
         pixel_size_um: µm, of the images that it was trained on; None if unknown.
         recipe: the whole recipe that made it.
         card: what people should know: data, licence, scores, limits.
+        objects: how objects are made of what it says, unless a user wants otherwise.
         difference: the largest change of a probability between windows of two sizes, where the geometry is not
             exact; measured when the checkpoint is saved, None before.
         module: the network of a model from elsewhere, in eval mode; None builds it from the registry.
@@ -72,6 +74,7 @@ class Checkpoint:
     pixel_size_um: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
+    objects: ObjectRules = field(default_factory=ObjectRules)
     difference: float | None = None
     module: nn.Module | None = None
     measured_field: int | None = None
@@ -156,6 +159,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         "pixel_size_um": checkpoint.pixel_size_um,
         "recipe": checkpoint.recipe,
         "card": checkpoint.card,
+        "objects": checkpoint.objects.to_dict(),
         "difference": checkpoint.difference,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.parameters.items()}
@@ -206,9 +210,10 @@ def _parse(text: str, parameters: dict[str, Tensor], path: Path) -> Checkpoint:
             pixel_size_um=header["pixel_size_um"],
             recipe=dict(header["recipe"]),
             card=dict(header["card"]),
+            objects=ObjectRules.from_dict(header.get("objects", {})),
             difference=header.get("difference"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise InputError(f"{path} has damaged metadata ({type(error).__name__}: {error}): take a fresh copy") from error
 
 

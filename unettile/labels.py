@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from unettile.errors import InputError, UsageError
 
+BORDER = "border"
+"""Name of the class of what lies between objects; it is no object."""
+
 
 def check_labels(array: ArrayLike, name: str) -> NDArray[Any]:
     """Return `array` as an (H, W) array of ids, or refuse it.

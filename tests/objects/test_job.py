@@ -26,10 +26,9 @@ from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
 from unettile.images.slide import open_slide
 from unettile.images.view import View
-from unettile.objects.basins import Splitting
-from unettile.objects.foreground import Foreground
 from unettile.objects.job import Found, Products, Sources, find_objects
-from unettile.objects.labelling import Labelling, OnProgress
+from unettile.objects.labelling import OnProgress
+from unettile.objects.rules import Foreground, Labelling, Splitting
 
 SPLITTING = Labelling(Splitting(smallest=8), min_size=8, growth=1)
 

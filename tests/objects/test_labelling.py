@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tests.objects.shapes import SHAPES, InMemory, blobs, masks, reference, spiral
-from unettile.box import Box
 from unettile.images.plain import PlainSlide
-from unettile.objects.basins import Splitting
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Labelling, label_objects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
+from unettile.objects.rules import Labelling, Splitting
 from unettile.objects.spill import Spill
 from unettile.tiling import BlockGrid
 
@@ -24,13 +23,16 @@ from unettile.tiling import BlockGrid
 def label(
     classes: NDArray[np.uint32], edge: int, labelling: Labelling, depth: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint32]:
-    """Label in blocks of `edge` px."""
+    """Label in blocks of `edge` px, and read the result by the same blocks."""
     grid = BlockGrid((classes.shape[0], classes.shape[1]), edge)
     source = None if depth is None else PlainSlide(Path("depth"), depth[:, :, None])
     with Spill(grid, Path(tempfile.gettempdir())) as spill:
         cutter = Cutter(InMemory(classes), labelling.splitting, source)
         objects = label_objects(cutter, labelling, grid, spill, lambda done, total: None)
-        return objects.read(Box.of_shape(grid.shape))
+        result = np.empty(grid.shape, np.uint32)
+        for block in grid:
+            result[block.box.slices] = objects.read(block.box)
+        return result
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -60,12 +62,13 @@ def test_random_masks_are_labelled_as_by_scipy(mask: NDArray[np.uint32], edge: i
         Splitting, st.floats(0.5, 1.0), st.floats(0.0, 3.0), st.integers(0, 2), st.integers(1, 20), st.integers(0, 30)
     ),
     min_size=st.integers(0, 20),
+    gaps=st.integers(0, 4),
     growth=st.integers(0, 4),
 )
 def test_splitting_knows_no_blocks(
-    mask: NDArray[np.uint32], edge: int, splitting: Splitting, min_size: int, growth: int
+    mask: NDArray[np.uint32], edge: int, splitting: Splitting, min_size: int, gaps: int, growth: int
 ) -> None:
-    labelling = Labelling(splitting, min_size, growth)
+    labelling = Labelling(splitting, min_size, gaps, growth)
     np.testing.assert_array_equal(label(mask, edge, labelling), label(mask, 70, labelling))
 
 

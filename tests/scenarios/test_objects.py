@@ -71,7 +71,7 @@ def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, m
         (("-o", "l.tif", "--class", "x"), 2, "--class"),
         (("-o", "l.tif", "--class", "0"), 2, "background"),
         (("-o", "l.tif", "--grow", "100"), 2, "64"),
-        (("-o", "l.tif", "--min-size", "-1"), 2, "--min-size"),
+        (("-o", "l.tif", "--min-size", "-1"), 2, "min-size"),
         (("-o", "l.tif", "--fill-holes", "5000"), 2, "1000"),
         (("-o", "l.tif", "--split", "--neck", "2"), 2, "neck"),
         (("-o", "l.tif", "--split", "--max-object", "0"), 2, "--max-object"),

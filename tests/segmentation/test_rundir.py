@@ -64,7 +64,7 @@ def test_stopped_and_resumed_gives_the_same_bytes(
     result = segment_image(image, out, predictor, OPTIONS, Watch(lambda done, total: seen.append((done, total))))
     assert (result.tally.resumed, result.tally.computed) == (9, 11)
     assert seen == sorted(seen) and seen[-1] == (211 * 307, 211 * 307)
-    assert result.class_pixels is not None and sum(result.class_pixels.values()) == 211 * 307
+    assert result.written.class_pixels is not None and sum(result.written.class_pixels.values()) == 211 * 307
     assert out.read_bytes() == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "mask.tif", "whole.tif"]
 

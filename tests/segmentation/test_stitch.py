@@ -21,6 +21,7 @@ from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import MissingBlocks, stitch_run
+from unettile.segmentation.watch import Watch
 from unettile.tiling import Block, Shard
 
 OPTIONS = SegmentOptions(output_edge=68)
@@ -64,7 +65,7 @@ def flip(run: Path, chunk: str) -> None:
 
 def test_every_block_is_read_once(tmp_path: Path, run: Path, reads: Counter[int]) -> None:
     seen: list[tuple[int, int]] = []
-    stitch_run(run, tmp_path / "mask.tif", on_progress=lambda done, total: seen.append((done, total)))
+    stitch_run(run, tmp_path / "mask.tif", watch=Watch(lambda done, total: seen.append((done, total))))
     assert reads == dict.fromkeys(range(BLOCKS), 1)
     assert len(seen) == BLOCKS and seen[-1] == (211 * 307, 211 * 307)
 

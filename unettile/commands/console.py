@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unettile.commands.progress import (
     IMAGES,
@@ -19,6 +19,9 @@ from unettile.commands.progress import (
     format_duration,
     make_bar,
 )
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["Console", "format_duration", "one_line", "write_line"]
 
@@ -34,6 +37,7 @@ class Console:
     def __init__(self, quiet: bool = False, json_output: bool = False) -> None:
         self.quiet = quiet
         self.json_output = json_output
+        self._bar: Progress | None = None
 
     def message(self, text: str) -> None:
         """Write one line to stderr, unless quiet."""
@@ -87,9 +91,14 @@ class Console:
         label = one_line(label)
         if self.quiet:
             yield lambda done, total, note: None
+        elif self._bar is not None:  # a stage of what is shown already
+            yield BarProgress(self._bar, label, unit).update
         elif sys.stderr.isatty():
-            with make_bar() as bar:
-                yield BarProgress(bar, label, unit).update
+            try:
+                with make_bar() as self._bar:
+                    yield BarProgress(self._bar, label, unit).update
+            finally:
+                self._bar = None
         else:
             plain = PlainProgress(label, unit, write_line, Pace())
             yield plain.update

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,12 @@ class Job:
                 return self._run_batch(tasks, console, should_stop)
             with console.progress(tasks[0].image.name) as on_progress:
                 watch = Watch(
-                    on_progress, should_stop, deadline=self.deadline, on_advice=console.message, profile=self.profile
+                    on_progress,
+                    should_stop,
+                    deadline=self.deadline,
+                    on_advice=console.message,
+                    profile=self.profile,
+                    stage=console.progress,
                 )
                 return Results((self.run(tasks[0], watch),))
 
@@ -156,8 +161,12 @@ class Job:
             def work(task: Task) -> Outcome:
                 nonlocal finished
 
-                def on_progress(done: int, total: int) -> None:
-                    show(finished, len(tasks), f"{task.image.name} {100 * done // total} %")
+                def on_progress(done: int, total: int, doing: str = "") -> None:
+                    show(finished, len(tasks), f"{task.image.name}{doing} {100 * done // total} %")
+
+                @contextmanager
+                def stage(name: str) -> Iterator[Callable[[int, int], None]]:
+                    yield lambda done, total: on_progress(done, total, f", {name}")
 
                 show(finished, len(tasks), task.image.name)
                 try:
@@ -167,6 +176,7 @@ class Job:
                         deadline=self.deadline,
                         on_advice=console.message,
                         profile=self.profile,
+                        stage=stage,
                     )
                     return self.run(task, watch)
                 finally:
@@ -260,9 +270,11 @@ def _size(plan: Plan) -> str:
 def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
     plan = result.plan
     parts = [_size(plan)]
-    if result.class_pixels:
+    if result.written.class_pixels:
         area = plan.shape[0] * plan.shape[1]
-        parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.class_pixels.items())[1:]]
+        parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.written.class_pixels.items())[1:]]
+    if result.written.found is not None:
+        parts.append(f"{result.written.found.count} objects")
     parts.append(f"{format_duration(result.seconds)} at {result.pixels_per_second / 1e6:.2f} Mpx/s")
     if result.tally.resumed:
         parts.append(f"{result.tally.resumed} of {len(plan.blocks)} blocks were there")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unettile.commands.console import Console, one_line
-from unettile.commands.options import Json, Overwrite, Trust
+from unettile.commands.options import Json, Overwrite, Trust, parse_changes
 from unettile.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def models(
     else:
         model = load_model(find_model(name), trust=trust)
         if changes:
-            model = model.with_config(_parse(changes))
+            values = parse_changes(changes)
+            model = model.with_config({key.removeprefix("network."): value for key, value in values.items()})
         if output is not None:
             _check(output, changed=bool(changes), overwrite=overwrite)
             model = save_checkpoint(model, output)
@@ -120,23 +121,6 @@ def _cost(model: Checkpoint, length: int) -> dict[str, Any]:
         "window": geometry.input_edge(edge),
         "flops": round(cost.flops / geometry.write_edge(edge) ** 2),
     }
-
-
-def _parse(changes: list[str]) -> dict[str, Any]:
-    """Return the changes of a config; a bare word is a text."""
-    import tomllib
-
-    values = {}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {change!r} is not understood: need KEY=VALUE, such as prune=2")
-        try:
-            value = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        values[key.strip().removeprefix("network.")] = value
-    return values
 
 
 def _check(output: Path, *, changed: bool, overwrite: bool) -> None:

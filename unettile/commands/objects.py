@@ -14,8 +14,8 @@ from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Q
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
-    from unettile.objects.basins import Splitting
-    from unettile.objects.job import Found
+    from unettile.objects.found import Found
+    from unettile.objects.rules import Splitting
 
 
 class ObjectType(StrEnum):
@@ -140,6 +140,14 @@ def objects(
             rich_help_panel=COMPUTE,
         ),
     ] = 0,
+    close_gaps: Annotated[
+        int,
+        typer.Option(
+            metavar="PX",
+            help="Give background between two objects, up to so many px wide, to them; at most 16.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = 0,
     grow: Annotated[
         int,
         typer.Option(metavar="PX", help="Grow objects into the background, at most 64.", rich_help_panel=COMPUTE),
@@ -159,9 +167,8 @@ def objects(
         raise UsageError(f"--pixel-size is {pixel_size:g}: need µm, above 0")
     splitting = _splitting(split, neck, rise, max_object, min_size) if split else None
 
-    from unettile.objects.foreground import Foreground
     from unettile.objects.job import Products, Sources, find_objects
-    from unettile.objects.labelling import Labelling
+    from unettile.objects.rules import Foreground, Labelling
 
     console = Console(quiet, json)
     products = Products(output, table, geojson, overlay, object_type.value)
@@ -170,7 +177,7 @@ def objects(
         found = find_objects(
             Sources(mask, series, image, depth, depth_channel, size),
             Foreground(threshold, chosen, fill_holes),
-            Labelling(splitting, min_size, grow),
+            Labelling(splitting, min_size, gaps=close_gaps, growth=grow),
             products,
             overwrite=overwrite,
             stage=console.progress,
@@ -188,17 +195,13 @@ def objects(
             "outputs": [str(path) for path in products.paths],
             "height": found.shape[0],
             "width": found.shape[1],
-            "objects": found.count,
-            "classes": found.classes,
-            "by_class": found.by_class,
-            "too_small": found.dropped,
-            "wider_than_max_object": found.capped,
+            **found.to_dict(),
         }
     )
 
 
 def _splitting(split: bool, neck: float, rise: float, max_object: int, min_size: int) -> Splitting:
-    from unettile.objects.basins import Splitting
+    from unettile.objects.rules import Splitting
 
     if max_object < 2:
         raise UsageError(f"--max-object is {max_object}: need a width of 2 px or more")

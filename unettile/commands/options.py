@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,8 @@ class Write(StrEnum):
 
     CLASSES = "classes"
     PROBABILITIES = "probabilities"
+    DEPTH = "depth"
+    INSTANCES = "instances"
 
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
@@ -122,3 +124,27 @@ def parse_duration(text: str) -> float:
         raise UsageError(f"--max-time {text!r} is not understood: need a time such as 2h, 55m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def parse_changes(changes: list[str]) -> dict[str, Any]:
+    """Return the values of --set by their keys, as TOML has them; a bare word is a text.
+
+    Raises:
+        UsageError: not KEY=VALUE.
+
+    >>> parse_changes(["min_size=30", "split=true"])
+    {'min_size': 30, 'split': True}
+    """
+    import tomllib
+
+    values = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {change!r} is not understood: need KEY=VALUE, such as prune=2")
+        try:
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        values[key.strip()] = value
+    return values

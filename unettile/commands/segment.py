@@ -33,6 +33,7 @@ from unettile.commands.options import (
     Time,
     Trust,
     Write,
+    parse_changes,
     parse_channels,
     parse_duration,
 )
@@ -93,9 +94,19 @@ def segment(
     write: Annotated[
         list[Write] | None,
         typer.Option(
-            metavar="classes|probabilities",
-            help="classes: one number a pixel. probabilities: one 8-bit plane a class. Give it twice for both, in one"
+            metavar="classes|probabilities|instances|depth",
+            help="classes: one number a pixel. probabilities: one 8-bit plane a class. instances: an id for every"
+            " object. depth: how deep inside objects a pixel lies, if the model knows. Repeat it for several, in one"
             " .ome.tif or .ome.zarr. Default: classes.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="With --write instances: change how the model's objects are made, such as min_size=30; repeatable.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -217,7 +228,8 @@ def segment(
         console.message(line)
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
-    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background)
+    rules = checkpoint.objects.changed(parse_changes(changes)) if changes else None
+    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules)
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
 

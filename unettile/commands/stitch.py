@@ -45,6 +45,7 @@ def stitch(
     crops = parse_shape(shape)
 
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
+    from unettile.segmentation.watch import Watch
 
     console = Console(quiet, json)
     of_run = is_of_run(source)
@@ -53,14 +54,17 @@ def stitch(
     try:
         with writing_to(output), console.progress("stitching") as on_progress:
             if of_run:
-                result = stitch_run(source, output, overwrite, on_progress)
+                result = stitch_run(source, output, overwrite, Watch(on_progress, stage=console.progress))
             else:
                 result = stitch_crops(source, output, overwrite, crops, on_progress)
     except MissingBlocks as error:
         console.result({"run_directory": str(source), "status": "incomplete", "missing": error.to_dict()})
         raise
     height, width = result.shape
-    console.message(f"wrote {output}: {width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}")
+    found = result.written.found
+    parts = [f"{width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}"]
+    parts += [] if found is None else [f"{found.count} objects"]
+    console.message(f"wrote {output}: {', '.join(parts)}")
     console.result(result.to_dict())
 
 

@@ -37,6 +37,7 @@ class Layer:
         reduction: how levels of a pyramid are made of the pixels: majority, mean, or none for no pyramid.
         names: of the numbers 0, 1, … if the layer has one channel, else of the channels; may be empty.
         colours: of the same things; of one channel they are its palette. Empty for grey.
+        dtype: narrower than the canvas's, in which its pixels come; None for the same.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Layer:
     reduction: str = "none"
     names: tuple[str, ...] = ()
     colours: tuple[Colour, ...] = ()
+    dtype: np.dtype[Any] | None = None
 
     def __post_init__(self) -> None:
         if self.channels < 1:
@@ -68,7 +70,7 @@ class Canvas:
     Args:
         shape: height and width, px.
         layers: one or more images of that shape.
-        dtype: uint8, uint16, uint32, float16 or float32.
+        dtype: uint8, uint16, uint32, float16 or float32: in which pixels come, of layers that are narrower, too.
         pixel_size_um: height and width of a pixel, micrometres, if known.
         offset_um: where the first pixel lies (y, x), micrometres, if known.
         metadata: JSON, written into the file.
@@ -87,8 +89,12 @@ class Canvas:
             raise ValueError(f"a canvas needs pixels and layers: got {self.shape}, {len(self.layers)} layers")
         if self.dtype.name not in _DTYPES:
             raise ValueError(f"a canvas holds one of {', '.join(_DTYPES)}: got {self.dtype}")
-        if self.dtype != np.uint8 and any(layer.palette for layer in self.layers):
-            raise ValueError(f"a palette needs a canvas of uint8: got {self.dtype}")
+        for layer in self.layers:
+            dtype = self.dtype_of(layer)
+            if dtype.kind != self.dtype.kind or dtype.itemsize > self.dtype.itemsize:
+                raise ValueError(f"a layer of {dtype} does not fit a canvas of {self.dtype}")
+            if dtype != np.uint8 and layer.palette:
+                raise ValueError(f"a palette needs uint8: got {dtype}")
         if len({layer.reduction == "none" for layer in self.layers}) > 1:
             raise ValueError("the layers of a canvas have a pyramid together or not at all")
 
@@ -108,6 +114,10 @@ class Canvas:
         The blank before each colon keeps tifffile from taking a key called "shape" for a description of its own.
         """
         return json.dumps(self.metadata, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(", ", " : "))
+
+    def dtype_of(self, layer: Layer) -> np.dtype[Any]:
+        """Return the type in which a layer is written."""
+        return self.dtype if layer.dtype is None else layer.dtype
 
     def planes(self, layer: Layer) -> slice:
         """Return where the planes of a layer lie among those of the canvas."""

@@ -41,7 +41,7 @@ def write_ometiff(path: Path, canvas: Canvas, read: Reader) -> None:
         for _ in range(layer.channels):
             sizes = (level_pixel_size(canvas, level) for level in range(len(shapes)))
             first, *levels = (
-                Page(shape, canvas.dtype, palette=layer.palette, reduced=level > 0, pixel_size_um=size)
+                Page(shape, canvas.dtype_of(layer), palette=layer.palette, reduced=level > 0, pixel_size_um=size)
                 for level, (shape, size) in enumerate(zip(shapes, sizes, strict=True))
             )
             first.levels = levels

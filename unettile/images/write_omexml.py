@@ -57,12 +57,13 @@ def write_omexml(canvas: Canvas) -> str:
 
 
 def _pixels(image: ElementTree.Element, canvas: Canvas, layer: Layer, number: int, page: int) -> None:
+    dtype = canvas.dtype_of(layer)
     sizes = {"X": canvas.shape[1], "Y": canvas.shape[0], "C": layer.channels, "Z": 1, "T": 1}
     attributes = {
         "ID": f"Pixels:{number}",
         "DimensionOrder": "XYCZT",
-        "Type": _TYPES.get(canvas.dtype.name, canvas.dtype.name),
-        "SignificantBits": str(8 * canvas.dtype.itemsize),
+        "Type": _TYPES.get(dtype.name, dtype.name),
+        "SignificantBits": str(8 * dtype.itemsize),
         "Interleaved": "false",
         "BigEndian": "false",
         **{f"Size{axis}": str(size) for axis, size in sizes.items()},

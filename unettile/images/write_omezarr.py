@@ -1,7 +1,8 @@
 """Writing OME-Zarr 0.5: a Zarr v3 directory of sharded arrays, one for each level, with multiscales metadata.
 
-The first layer is the image. A further one, of class numbers, is a label image of it, `labels/<name>`, as the format
-has it; alone, class numbers are the image, and carry the label image's metadata at the root.
+The first layer is the image. A further one of numbers, classes or ids, is a label image of it, `labels/<name>`, as the
+format has it, any other an image of its own, `<name>`; numbers alone are the image, and carry the label image's
+metadata at the root.
 
 A file (a shard) holds what one piece of the image gives of a level: 4096² px of a class mask's largest resolution, in
 compressed chunks of 512² that are read one by one. That keeps 100,000² px below 3,000 files.
@@ -45,24 +46,32 @@ def write_omezarr(path: Path, canvas: Canvas, read: Reader) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    assert all(layer.channels == 1 for layer in canvas.layers[1:]), "a label image has one channel"
     pyramid = Pyramid(canvas)
     root = zarr.create_group(path, zarr_format=3)
     groups = [root]
-    if len(canvas.layers) > 1:
-        labels = root.create_group("labels")
-        labels.attrs.update({"ome": {"version": VERSION, "labels": [layer.name for layer in canvas.layers[1:]]}})
-        groups += [labels.create_group(layer.name) for layer in canvas.layers[1:]]
+    named = [layer.name for layer in canvas.layers[1:] if _is_label(layer)]
+    if named:
+        root.create_group("labels").attrs.update({"ome": {"version": VERSION, "labels": named}})
+    groups += [root.create_group(_place(layer)) for layer in canvas.layers[1:]]
     arrays = []
     for group, layer in zip(groups, canvas.layers, strict=True):
-        attributes = {"ome": _metadata(canvas, layer, pyramid, is_label=group is not root)}
+        attributes = {"ome": _metadata(canvas, layer, pyramid, below=_is_label(layer) and group is not root)}
         group.attrs.update(attributes | ({METADATA_KEY: json.loads(canvas.description)} if group is root else {}))
         arrays.append([_create(group, canvas, layer, pyramid, level) for level in range(len(pyramid.shapes))])
     with zarr.config.set({"async.concurrency": count_threads()}):  # how many chunks are compressed at once
         for level, box, pixels in pyramid.stream(read):
             for layer, levels in zip(canvas.layers, arrays, strict=True):
-                planes = pixels[canvas.planes(layer)]
+                planes = pixels[canvas.planes(layer)].astype(canvas.dtype_of(layer), copy=False)
                 levels[level][(..., *box.slices)] = planes if layer.channels > 1 else planes[0]
+
+
+def _is_label(layer: Layer) -> bool:
+    """Whether the pixels are numbers of things, not amounts."""
+    return layer.channels == 1 and layer.reduction == "majority"
+
+
+def _place(layer: Layer) -> str:
+    return f"labels/{layer.name}" if _is_label(layer) else layer.name
 
 
 def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, level: int) -> zarr.Array[Any]:
@@ -75,7 +84,7 @@ def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, l
         shape=(layer.channels, height, width) if several else (height, width),
         chunks=(1, TILE_EDGE, TILE_EDGE) if several else (TILE_EDGE, TILE_EDGE),
         shards=(layer.channels, *shard) if several else shard,
-        dtype=canvas.dtype.name,
+        dtype=canvas.dtype_of(layer).name,
         compressors=_ZSTD,
         fill_value=0,
         dimension_names=("c", "y", "x") if several else ("y", "x"),
@@ -83,7 +92,7 @@ def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, l
     )
 
 
-def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, is_label: bool) -> dict[str, Any]:
+def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, below: bool) -> dict[str, Any]:
     """Return the OME metadata of a layer's group."""
     several = layer.channels > 1
     unit = {} if canvas.pixel_size_um is None else {"unit": "micrometer"}
@@ -98,11 +107,12 @@ def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, is_label: bool) ->
         "type": layer.reduction,
     }
     found: dict[str, Any] = {"version": VERSION, "multiscales": [multiscale]}
-    if several and canvas.dtype.kind == "u":
-        most = int(np.iinfo(canvas.dtype).max)
+    dtype = canvas.dtype_of(layer)
+    if several and dtype.kind == "u":
+        most = int(np.iinfo(dtype).max)
         found["omero"] = {"channels": [_channel(layer, number, most) for number in range(layer.channels)]}
-    elif layer.names or layer.colours or is_label:
-        found["image-label"] = _image_label(layer, is_label)
+    elif layer.names or layer.colours or below:
+        found["image-label"] = _image_label(layer, below)
     return found
 
 
@@ -130,7 +140,7 @@ def _channel(layer: Layer, number: int, most: int) -> dict[str, Any]:
     }
 
 
-def _image_label(layer: Layer, is_label: bool) -> dict[str, Any]:
+def _image_label(layer: Layer, below: bool) -> dict[str, Any]:
     """Return colours and names of the numbers; 0, the background, is transparent so that an image shows under it."""
     found: dict[str, Any] = {}
     if layer.colours:
@@ -140,6 +150,6 @@ def _image_label(layer: Layer, is_label: bool) -> dict[str, Any]:
         ]
     if layer.names:
         found["properties"] = [{"label-value": number, "name": name} for number, name in enumerate(layer.names)]
-    if is_label:
+    if below:
         found["source"] = {"image": "../../"}
     return found

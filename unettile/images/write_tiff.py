@@ -58,7 +58,7 @@ def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
     pages = [
         Page(
             shape,
-            canvas.dtype,
+            canvas.dtype_of(layer),
             layer.channels,
             layer.palette,
             reduced=level > 0,
@@ -109,7 +109,7 @@ def _tiles(pyramid: Pyramid, read: Reader, slots: Sequence[Sequence[Slot]]) -> I
             for y in range(0, box.height, TILE_EDGE):
                 for x in range(0, box.width, TILE_EDGE):
                     row, column = (box.y0 + y) // TILE_EDGE, (box.x0 + x) // TILE_EDGE
-                    part = pixels[plane, y : y + TILE_EDGE, x : x + TILE_EDGE]
+                    part = pixels[plane, y : y + TILE_EDGE, x : x + TILE_EDGE].astype(page.dtype, copy=False)
                     yield page, first + row * page.columns + column, part
 
 

@@ -19,48 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.compiled import compiled
-from unettile.errors import UsageError
-from unettile.objects.depth import MOST_PASSES, steps
+from unettile.objects.depth import steps
+from unettile.objects.rules import Splitting
 
 HERE, UP, LEFT, RIGHT, DOWN = 0, 1, 2, 3, 4
 """Where a pixel points; neighbours in raster order."""
-
-
-@dataclass(frozen=True)
-class Splitting:
-    """When touching objects are two.
-
-    Args:
-        neck: they are one if the pass between them is deeper than this share of the lower peak; above 0, at most 1.
-        rise: they are one if the lower peak rises less than this above the pass, px or grey values; ≥ 0.
-        passes: of smoothing of the depth before.
-        reach: largest distance that counts, px; what is thicker has a flat top there.
-        smallest: an object with fewer px joins the neighbour that it touches most deeply.
-
-    Raises:
-        UsageError: a number out of range.
-    """
-
-    neck: float = 0.9
-    rise: float = 1.5
-    passes: int = 2
-    reach: int = 128
-    smallest: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.neck <= 1:
-            raise UsageError(f"neck is {self.neck:g}: it is a share of an object's width; need above 0, at most 1")
-        if not 0 <= self.rise <= 65535:
-            raise UsageError(f"rise is {self.rise:g}: need 0 or more")
-        if not 0 <= self.passes <= MOST_PASSES:
-            raise UsageError(f"smoothing is {self.passes}: need 0 to {MOST_PASSES} passes")
-        if not 1 <= self.reach <= 1024:
-            raise UsageError(f"the largest object is {2 * self.reach} px wide: need 2 to 2048")
-
-    @property
-    def rise_steps(self) -> int:
-        """Return the rise in steps of the smoothed depth, at least 1: what rises by nothing is no peak of its own."""
-        return max(1, steps(self.rise, self.passes))
 
 
 @dataclass(frozen=True)
@@ -99,6 +62,7 @@ class Passes:
 def merge_basins(basins: Basins, passes: Passes, splitting: Splitting) -> NDArray[np.int64]:
     """Return for each basin the number of the basin that stands for its object, (N,)."""
     parent = np.arange(basins.peak.size)
+    rise = max(1, steps(splitting.rise, splitting.passes))  # what rises by nothing is no peak of its own
     rank = np.empty(basins.peak.size, np.int64)
     rank[np.lexsort((basins.place, -basins.peak))] = np.arange(basins.peak.size)
     low = np.minimum(rank[passes.one], rank[passes.other])
@@ -111,7 +75,7 @@ def merge_basins(basins: Basins, passes: Passes, splitting: Splitting) -> NDArra
         passes.one[order],
         passes.other[order],
         passes.depth[order],
-        (splitting.neck, splitting.rise_steps, splitting.smallest),
+        (splitting.neck, rise, splitting.smallest),
     )
     return parent
 

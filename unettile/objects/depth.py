@@ -19,8 +19,6 @@ STEPS = 16
 GAIN = 16
 """What one pass of smoothing multiplies depths by."""
 
-MOST_PASSES = 2  # with more, depths of a 16-bit map would pass 31 bits
-
 
 def distance_depth(classes: NDArray[np.uint32], reach: int) -> NDArray[np.int32]:
     """Return the distance to the nearest pixel of another class: Euclidean, in STEPS a px, rounded down, up to `reach`.

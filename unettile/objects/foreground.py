@@ -2,60 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError, UsageError
-from unettile.images.slide import Slide
-
-LARGEST_HOLE = 1000  # px; also the margin that holes need, so it bounds memory
+from unettile.errors import InputError
+from unettile.objects.rules import Foreground
 
 
-@dataclass(frozen=True)
-class Foreground:
-    """How the numbers of a mask are to be understood.
+class Pixels(Protocol):
+    """An image that is read by region: a slide, or what is not a file yet."""
 
-    Args:
-        threshold: None for a mask of class ids in one channel. Otherwise the channels are probabilities, of the classes
-            0, 1, … or of one class alone: a pixel is foreground where those of the chosen classes add up to at least
-            this, and belongs to the likeliest of them.
-        classes: chosen ones; None for all but 0.
-        holes: background regions of at most so many px that do not reach the image's edge are filled; 0 fills none.
+    @property
+    def path(self) -> Path: ...
 
-    Raises:
-        UsageError: a value out of range.
-    """
+    @property
+    def shape(self) -> tuple[int, int]: ...
 
-    threshold: float | None = None
-    classes: tuple[int, ...] | None = None
-    holes: int = 0
+    @property
+    def channels(self) -> int: ...
 
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise UsageError(f"--threshold is {self.threshold:g}: it is a probability; need above 0, at most 1")
-        if self.classes is not None and (not self.classes or min(self.classes) < 1):
-            raise UsageError("--class 0 is background: choose classes from 1")
-        if not 0 <= self.holes <= LARGEST_HOLE:
-            raise UsageError(f"--fill-holes is {self.holes}: need 0 to {LARGEST_HOLE} px")
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def read(self, box: Box) -> NDArray[Any]: ...
 
 
 class ClassMap:
     """The classes of a mask, read by region.
 
     Args:
-        mask: as `open_labels` gives it.
+        mask: as `open_labels` gives it, for example.
         foreground: what its numbers mean.
 
     Raises:
         InputError: several channels without a threshold, a type that does not fit, or a class that is not there.
     """
 
-    def __init__(self, mask: Slide, foreground: Foreground) -> None:
+    def __init__(self, mask: Pixels, foreground: Foreground) -> None:
         self._mask = mask
         self._foreground = foreground
         self.shape = mask.shape

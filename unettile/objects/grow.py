@@ -28,11 +28,19 @@ def grow(labels: NDArray[np.uint32], growth: int) -> NDArray[np.uint32]:
     if growth == 0 or not labels.any():
         return labels
     near = ndimage.distance_transform_edt(labels == 0) <= growth
-    grown = labels.copy()
-    for _ in range(_rounds(growth)):
-        if not _round(grown, near):
+    return take_rounds(labels, near, _rounds(growth))
+
+
+def take_rounds(labels: NDArray[np.uint32], free: NDArray[np.bool_], rounds: int) -> NDArray[np.uint32]:
+    """Return the labels after every object took the free background beside it, so many times.
+
+    A pixel that two objects reach in the same round gets the smaller id.
+    """
+    taken = labels.copy()
+    for _ in range(rounds):
+        if not _round(taken, free):
             break
-    return grown
+    return taken
 
 
 def _rounds(growth: int) -> int:

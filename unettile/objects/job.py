@@ -22,13 +22,15 @@ from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
 from unettile.images.view import View
-from unettile.objects.foreground import ClassMap, Foreground
-from unettile.objects.geojson import MOST_CLASSES, OBJECT_TYPES, write_geojson
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Labelling, Objects, OnProgress, label_objects
+from unettile.objects.foreground import ClassMap
+from unettile.objects.found import Found
+from unettile.objects.geojson import OBJECT_TYPES, write_geojson
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, OnProgress, label_objects
 from unettile.objects.measure import measure
 from unettile.objects.outline import find_corners
 from unettile.objects.overlay import draw_overlay, write_overlay
 from unettile.objects.record import Record, read_record
+from unettile.objects.rules import Foreground, Labelling
 from unettile.objects.spill import Spill
 from unettile.objects.table import Table, check_table, write_table
 from unettile.tiling import BlockGrid
@@ -107,29 +109,6 @@ class Sources:
         return [path for path in (self.mask, self.image, self.depth) if path is not None]
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a mask holds.
-
-    Args:
-        shape: (H, W), px.
-        count: objects.
-        dropped: objects that were too small.
-        classes: how many there are.
-        by_class: objects of each class, by its name; empty if there are more than MOST_CLASSES.
-        capped: objects wider than distances reach.
-        first_capped: the id of the first of them and its first pixel (y, x), or None.
-    """
-
-    shape: tuple[int, int]
-    count: int
-    dropped: int
-    classes: int
-    by_class: dict[str, int]
-    capped: int
-    first_capped: tuple[int, int, int] | None
-
-
 def find_objects(
     sources: Sources,
     foreground: Foreground,
@@ -155,7 +134,7 @@ def find_objects(
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
         mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
-        record = read_record(sources.mask)
+        record = read_record(sources.mask, sources.series)
         image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
         if image is not None and image.shape != mask.shape:
             raise InputError(
@@ -175,7 +154,7 @@ def find_objects(
         size = sources.pixel_size_um or mask.pixel_size_um or (image.pixel_size_um if image is not None else None)
         metadata = _metadata(mask, depth, foreground, labelling, objects)
         _write_all(products, objects, image, _Context(grid, directory, record, size, metadata), stage)
-    return _found(objects, record)
+    return Found.of(objects, record)
 
 
 @dataclass(frozen=True)
@@ -246,19 +225,6 @@ def _metadata(
         "foreground": asdict(foreground),
         "labelling": asdict(labelling),
     }
-
-
-def _found(objects: Objects, record: Record) -> Found:
-    numbers = objects.numbers
-    present, counts = np.unique(numbers.classes, return_counts=True)
-    capped = np.flatnonzero(numbers.capped)
-    first = None
-    if capped.size:
-        y, x = divmod(int(numbers.first[capped[0]]), objects.shape[1])
-        first = (int(capped[0]) + 1, y, x)
-    few = present.size <= MOST_CLASSES
-    by_class = {record.name(int(number)): int(n) for number, n in zip(present, counts, strict=True)} if few else {}
-    return Found(objects.shape, objects.count, numbers.dropped, present.size, by_class, int(capped.size), first)
 
 
 def _check_output(output: Path, sources: Sources, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 1. Each block is labelled by itself; its labels go into a temporary file, its faces and counts into the `Register`.
 2. The register joins pieces across faces and numbers the objects by their first pixels.
-3. Whoever reads a region of the result gets the labels of the file, renumbered (and grown, if asked for).
+3. Whoever reads a region of the result gets the labels of the file, renumbered (gaps closed and grown, if asked for).
 
 Block sizes change neither which pixels are an object nor its number.
 """
@@ -10,27 +10,25 @@ Block sizes change neither which pixels are an object nor its number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError, UsageError
-from unettile.images.slide import Slide
-from unettile.objects.basins import Splitting
+from unettile.errors import InputError
 from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
+from unettile.objects.foreground import Pixels
+from unettile.objects.gaps import close_gaps, gap_margin
 from unettile.objects.grow import grow, grow_margin
 from unettile.objects.numbering import Numbers, Register
 from unettile.objects.pieces import Pieces, connected_pieces, split_pieces
+from unettile.objects.rules import Labelling, Splitting
 from unettile.objects.spill import Spill
 from unettile.tiling import Block, BlockGrid
 
 BLOCK_EDGE = 2048
 """Edge of the blocks, px."""
-
-LARGEST_GROWTH = 64
 
 OnProgress = Callable[[int, int], None]
 """Takes pixels done and pixels in all."""
@@ -45,39 +43,15 @@ class Classes(Protocol):
     def read(self, box: Box) -> NDArray[np.uint32]: ...
 
 
-@dataclass(frozen=True)
-class Labelling:
-    """What decides the objects beside the mask.
-
-    Args:
-        splitting: how to part those that touch; None leaves connected regions whole.
-        min_size: smaller objects are dropped, px.
-        growth: px that every object grows into the background.
-
-    Raises:
-        UsageError: a number out of range.
-    """
-
-    splitting: Splitting | None = None
-    min_size: int = 0
-    growth: int = 0
-
-    def __post_init__(self) -> None:
-        if self.min_size < 0:
-            raise UsageError(f"--min-size is {self.min_size}: need 0 px or more")
-        if not 0 <= self.growth <= LARGEST_GROWTH:
-            raise UsageError(f"--grow is {self.growth}: need 0 to {LARGEST_GROWTH} px")
-
-
 class Objects:
     """The numbered objects of an image, read by region; ids 1 … count by the raster order of first pixels.
 
-    First pixels and classes are those before growth.
+    First pixels and classes are those before gaps are closed and objects grown.
     """
 
-    def __init__(self, spill: Spill, numbers: Numbers, shape: tuple[int, int], growth: int) -> None:
+    def __init__(self, spill: Spill, numbers: Numbers, shape: tuple[int, int], labelling: Labelling) -> None:
         self._spill = spill
-        self._growth = growth
+        self._gaps, self._growth = labelling.gaps, labelling.growth
         self.numbers = numbers
         self.shape = shape
 
@@ -87,10 +61,12 @@ class Objects:
 
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the ids (h, w) of a part of the image, 0 for background."""
-        if not self._growth:
+        if not self._gaps and not self._growth:
             return self.numbers.of_piece[self._spill.read(box)]
-        near = box.expand(grow_margin(self._growth)).intersect(Box.of_shape(self.shape))
-        grown = grow(self.numbers.of_piece[self._spill.read(near)], self._growth)
+        margin = gap_margin(self._gaps) + grow_margin(self._growth)
+        near = box.expand(margin).intersect(Box.of_shape(self.shape))
+        closed = close_gaps(self.numbers.of_piece[self._spill.read(near)], self._gaps)
+        grown = grow(closed, self._growth)
         return np.ascontiguousarray(grown[box.relative_to(near).slices])
 
 
@@ -106,7 +82,7 @@ class Cutter:
         InputError: a depth map that does not fit.
     """
 
-    def __init__(self, classes: Classes, splitting: Splitting | None, depth: Slide | None) -> None:
+    def __init__(self, classes: Classes, splitting: Splitting | None, depth: Pixels | None) -> None:
         self._classes, self._splitting, self._depth = classes, splitting, depth
         self._image = Box.of_shape(classes.shape)
         if depth is not None:
@@ -164,10 +140,10 @@ def label_objects(
         spill.write(block.index, pieces.labels, register.add(block.index, pieces))
         done += block.box.area
         on_progress(done, total)
-    return Objects(spill, register.solve(labelling.splitting, labelling.min_size), grid.shape, labelling.growth)
+    return Objects(spill, register.solve(labelling.splitting, labelling.min_size), grid.shape, labelling)
 
 
-def check_depth(depth: Slide, shape: tuple[int, int]) -> None:
+def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:
     """Refuse a depth map that does not fit the mask.
 
     Raises:

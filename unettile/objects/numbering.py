@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, Splitting, merge_basins, unite
+from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, merge_basins, unite
 from unettile.objects.pieces import NO_PEAK, Face, Pieces
+from unettile.objects.rules import Splitting
 from unettile.tiling import BlockGrid
 
 MOST_OBJECTS = 2**32 - 1

@@ -29,11 +29,11 @@ from unettile.objects.basins import (
     UP,
     Basins,
     Passes,
-    Splitting,
     climb,
     meetings,
     merge_basins,
 )
+from unettile.objects.rules import Splitting
 
 NO_PEAK = -1
 """Peak of a piece that has none: all its pixels climb out of the block."""

@@ -45,9 +45,16 @@ class Record:
         return self.colours.get(number) or distinct_colours(256)[(number - 1) % 255 + 1]
 
 
-def read_record(path: Path) -> Record:
-    """Return what a mask that `segment` wrote says of itself; nothing where it says nothing."""
+def read_record(path: Path, series: int | None = None) -> Record:
+    """Return what a mask that `segment` wrote says of itself; nothing where it says nothing.
+
+    Args:
+        series: the image of a file that holds several; numbers of instances are no classes, and have no names.
+    """
     described, colours = _of_zarr(path) if path.is_dir() else _of_tiff(path)
+    kinds = described.get("write", ())
+    if isinstance(kinds, list) and kinds[series or 0 : (series or 0) + 1] == ["instances"]:
+        described = described | {"classes": ()}
     names = dict(enumerate(map(str, described.get("classes", ()))))
     try:
         view = View.from_dict({**described["view"], "channels": None})

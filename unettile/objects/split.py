@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unettile.box import Box
-from unettile.objects.basins import Splitting
 from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
 from unettile.objects.numbering import Register
 from unettile.objects.pieces import split_pieces
+from unettile.objects.rules import Splitting
 from unettile.tiling import BlockGrid
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -40,6 +41,11 @@ class BlockReader:
         self._checked: set[int] = set()
         block_bytes = self.plan.planes * self.plan.blocks[0].box.area
         self._room = max(2, CACHE_BYTES // block_bytes)  # blocks
+
+    @property
+    def path(self) -> Path:
+        """Return the run directory."""
+        return self._run.path
 
     def __enter__(self) -> BlockReader:
         return self

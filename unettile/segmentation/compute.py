@@ -59,11 +59,11 @@ class BlockPixels:
         return 0 if self.part is None else self.part[1]
 
     def background(self, plan: Plan) -> NDArray[np.uint8]:
-        """Return the block where nothing is computed: class 0, its probability 255."""
+        """Return the block where nothing is computed: class 0, its probability 255, depth 0."""
         planes = () if plan.planes == 1 else (plan.planes,)
         result = np.zeros((*planes, *self.block.box.shape), np.uint8)
-        if plan.planes > 1:
-            result[0] = 255
+        if "probabilities" in plan.stored:
+            result[plan.planes_with("probabilities").start] = 255
         return result
 
     def clear_outside(self, plan: Plan, result: NDArray[np.uint8]) -> None:

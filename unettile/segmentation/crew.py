@@ -67,8 +67,8 @@ def make_crew(
     """
     if not predictor.has_lanes:
         recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
-        rows = RowComputer(plan, scale, partial(predictor.by_rows, plan.write), recall)
-        return Crew((rows, TileComputer(plan, scale, predictor.writing(plan.write), batch, recall)))
+        rows = RowComputer(plan, scale, partial(predictor.by_rows, plan.stored), recall)
+        return Crew((rows, TileComputer(plan, scale, predictor.writing(plan.stored), batch, recall)))
     lanes = predictor.lanes(window_kind(plan), plan.scaling, batch)
     device = DeviceComputer(plan, lanes, Stager(predictor.device), calls.ahead, calls.advise)
     return Crew((device,), device.stage, mirrors=True, readers=reading_threads(), writers=writing_threads())
@@ -78,7 +78,7 @@ def window_kind(plan: Plan) -> WindowKind:
     """Return what all windows of a plan have in common."""
     dtype = np.dtype(plan.image["dtype"])
     edge = plan.geometry.input_edge(plan.output_edge)
-    return WindowKind(edge, len(plan.scaling.low), dtype, plan.write, plan.tiles.write_edge)
+    return WindowKind(edge, len(plan.scaling.low), dtype, plan.stored, plan.tiles.write_edge)
 
 
 def reading_threads() -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unettile.images.slide import Slide
 from unettile.segmentation.memory import estimate_memory, fit_batch
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.plan import Plan
+from unettile.segmentation.plan import Plan, planes_of
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.verify import sample_tiles
@@ -24,6 +24,7 @@ from unettile.tiling import Shard, Tile
 
 PROBE_S = 2.0  # long enough to see past a clock's grain, short enough to wait for
 _PYRAMID = 4 / 3  # a half, a quarter, an eighth … of both edges beside the whole
+_ID_BYTES = 4
 _STARTUP_S = 30.0  # Python, torch and the model, from a network file system
 
 
@@ -85,7 +86,9 @@ class Forecast:
     def output_bytes(self) -> int:
         """Bytes of the file at most: with its pyramid and nothing compressed. The run directory takes no more."""
         height, width = self.plan.shape
-        return int(height * width * self.plan.planes * _PYRAMID) + 2**16
+        plan = self.plan
+        pixel = sum(_ID_BYTES if kind == "instances" else planes_of(kind, len(plan.class_names)) for kind in plan.write)
+        return int(height * width * pixel * _PYRAMID) + 2**16
 
     def to_dict(self) -> dict[str, Any]:
         plan = self.plan
@@ -122,7 +125,7 @@ def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, 
 def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:
     """Time batches of windows, spread over the image, for about PROBE_S seconds."""
     reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-    predict = predictor.writing(plan.write)
+    predict = predictor.writing(plan.stored)
     samples = _batches(sample_tiles(plan.tiles, 16 * batch), batch)
 
     def work() -> None:

@@ -20,6 +20,9 @@ from unettile.segmentation.rows import PIECE
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
 _CUDA_LIBRARIES = 2 * 2**30  # bytes of the machine's memory: CUDA, cuDNN and their tables; not measured yet
+LABELLING = 300 * 2**20
+"""Bytes: numba, SciPy, and a block of labels with what splits it; measured. What is known of objects comes on top."""
+
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
 _SCRATCH = 1.3  # times the feature maps: what oneDNN, cuDNN and the allocator take beside them
 _PIECES_AT_ONCE = 5  # of rows, of all maps that live at once; more rows of the skip connections wait; measured
@@ -122,5 +125,6 @@ def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     measuring = _SAMPLE_BYTES * channels * min(WHOLE_PIXELS, area)
     computing = blocks + windows + kept + (0 if on_gpu else network)
     writing = kept + min(CACHE_BYTES + 2 * PIECE_BYTES, plan.planes * area) + (0 if on_gpu else network)
+    writing += LABELLING if plan.objects is not None else 0
     libraries = LIBRARIES + (_CUDA_LIBRARIES if on_gpu else 0)
     return int(libraries + parameters * 4 + max(measuring, computing, writing)), network if on_gpu else 0

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError
+from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of, write_image
 from unettile.images.omezarr import is_zarr
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.watch import Watch
+
+if TYPE_CHECKING:
+    from unettile.objects.found import Found
+    from unettile.objects.labelling import Objects
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -49,46 +56,111 @@ def check_format(output: Path, plan: Plan) -> None:
     format_of(output).check(canvas_of(plan))
 
 
-def canvas_of(plan: Plan) -> Canvas:
-    """Return what the plan writes: a layer of class numbers, one of 8-bit probabilities, or both."""
+def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
+    """Return what the plan writes: layers of 8-bit probabilities and depths, of ids, of class numbers, or some of them.
+
+    Args:
+        objects: how many there are; ids have 16 bits as long as these suffice.
+    """
+    eight, ids = np.dtype(np.uint8), np.dtype(np.uint16 if objects < 2**16 else np.uint32)
+    names, palette = plan.class_names, plan.palette
     layers = {
-        "classes": Layer("classes", 1, "majority", plan.class_names, plan.palette),
-        "probabilities": Layer("probabilities", len(plan.class_names), "mean", plan.class_names, plan.palette),
+        "probabilities": Layer("probabilities", len(names), "mean", names, palette, dtype=eight),
+        "depth": Layer("depth", 1, "mean", dtype=eight),
+        "instances": Layer("instances", 1, "majority", ("background",), dtype=ids),
+        "classes": Layer("classes", 1, "majority", names, palette, dtype=eight),
     }
+    has_ids = "instances" in plan.write
     return Canvas(
         shape=plan.shape,
         layers=tuple(layers[kind] for kind in plan.write),
-        dtype=np.dtype(np.uint8),
+        dtype=ids if has_ids else eight,
         pixel_size_um=plan.pixel_size_um,
         offset_um=plan.origin_um,
-        metadata=plan.metadata(),
+        metadata=plan.metadata() | ({"content": "instances", "objects": objects} if has_ids else {}),
     )
 
 
-def write_output(blocks: BlockReader, output: Path, check: Callable[[], None] = lambda: None) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Written:
+    """What the final file holds.
+
+    Args:
+        class_pixels: pixels of each class by name; None where no classes are written.
+        found: objects; None where no instances are written.
+    """
+
+    class_pixels: dict[str, int] | None = None
+    found: Found | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "class_pixels": self.class_pixels,
+            "objects": None if self.found is None else self.found.to_dict(),
+        }
+
+
+def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
     """Write the finished run to its final file.
 
     Args:
-        check: called before each piece; raises to stop, and then nothing is left of the file.
-
-    Returns:
-        The number of pixels of each class; nothing where only probabilities are written.
+        watch: asked before each piece whether to go on; if not, nothing is left of the file.
 
     Raises:
-        Incomplete: a block is missing or damaged.
+        Incomplete: a block is missing or damaged, or the time is up.
+        Interrupted: a signal asked to stop.
         InputError: the destination cannot be written, or is full.
+        UsageError: a format that cannot hold so many ids.
     """
+    plan = blocks.plan
+    if "instances" not in plan.write:
+        counts = _write(blocks, output, canvas_of(plan), watch, None)
+        return Written(counts)
+    from unettile.segmentation.instances import find_instances, sum_up  # compiled code, which other runs do without
+
+    with ExitStack() as stack:
+        with watch.stage("labelling objects") as on_progress:
+
+            def note(done: int, total: int) -> None:
+                on_progress(done, total)
+                watch.check()
+
+            objects = stack.enter_context(find_instances(blocks, output.parent, note))
+        canvas = canvas_of(plan, objects.count)
+        try:
+            format_of(output).check(canvas)
+        except UsageError as error:
+            raise UsageError(
+                f"{objects.count} objects need ids of 32 bits, which {output.name} cannot hold: write what is computed"
+                f" with `unettile stitch {blocks.path} -o {output.with_suffix('.tif')}`"
+            ) from error
+        counts = _write(blocks, output, canvas, watch, objects)
+        return Written(counts, sum_up(objects, plan.class_names))
+
+
+def _write(
+    blocks: BlockReader, output: Path, canvas: Canvas, watch: Watch, objects: Objects | None
+) -> dict[str, int] | None:
+    """Write a canvas; return the pixels of each class, if classes are written."""
     plan = blocks.plan
     counts = np.zeros(len(plan.class_names), np.int64)
 
-    def read(box: Box) -> NDArray[np.uint8]:
-        check()
+    def read(box: Box) -> NDArray[Any]:
+        watch.check()
         pixels = blocks.read_box(box)
+        planes = pixels[None] if pixels.ndim == 2 else pixels
         if "classes" in plan.write:
-            classes = pixels if plan.planes == 1 else pixels[-1]
+            classes = planes[plan.planes_with("classes")]
             for index in range(len(counts)):
                 counts[index] += np.count_nonzero(classes == index)
-        return pixels
+        if plan.write == plan.stored:
+            return pixels
+        parts = [
+            objects.read(box)[None] if objects is not None and kind == "instances" else planes[plan.planes_with(kind)]
+            for kind in plan.write
+        ]
+        together = np.concatenate([part.astype(canvas.dtype, copy=False) for part in parts])
+        return together if canvas.channels > 1 else together[0]
 
-    write_image(output, canvas_of(plan), read)
-    return tuple(int(n) for n in counts) if "classes" in plan.write else ()
+    write_image(output, canvas, read)
+    return dict(zip(plan.class_names, counts.tolist(), strict=True)) if "classes" in plan.write else None

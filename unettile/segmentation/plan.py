@@ -13,6 +13,7 @@ from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
+from unettile.objects.rules import ObjectRules
 from unettile.tiling import BlockGrid, TileGrid
 
 FORMAT = 2
@@ -21,6 +22,7 @@ MEANINGS = {
     "scaling": "the image's intensity scaling",
     "model": "--model",
     "write": "--write",
+    "objects": "how objects are made (--set)",
     "output_edge": "--tile",
     "precision": "--precision",
     "device": "--device",
@@ -46,7 +48,9 @@ class Plan:
         precision: fp32, tf32, bf16 or fp16.
         device: cpu or cuda: kinds of processor round differently.
         scaling: measured once from the image.
-        write: probabilities, classes, or both, in this order.
+        write: what the output holds: probabilities, depth, instances and classes, or some of them, in this order.
+        stored: what the blocks hold: the same without instances, and with what those are made of.
+        objects: how instances are made; None where none are.
         class_names, palette: of the model, background first.
         shards: how many parts the run is made in.
         pixel_size_um: (y, x) of the pixels that are segmented, or None.
@@ -67,6 +71,7 @@ class Plan:
     device: str
     scaling: Scaling
     write: tuple[str, ...]
+    stored: tuple[str, ...]
     class_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     shards: int = 1
@@ -75,6 +80,7 @@ class Plan:
     downsample: tuple[float, float] = (1.0, 1.0)
     origin_um: tuple[float, float] | None = None
     within: dict[str, Any] | None = None
+    objects: ObjectRules | None = None
     unettile: str = __version__
 
     @property
@@ -87,8 +93,14 @@ class Plan:
 
     @property
     def planes(self) -> int:
-        """How many planes are written: one a class for probabilities, then one for classes."""
-        return sum(1 if kind == "classes" else len(self.class_names) for kind in self.write)
+        """How many planes a block has: one a class for probabilities, one for anything else."""
+        return sum(planes_of(kind, len(self.class_names)) for kind in self.stored)
+
+    def planes_with(self, kind: str) -> slice:
+        """Return where the planes of something that is stored lie among those of a block."""
+        before = self.stored[: self.stored.index(kind)]
+        start = sum(planes_of(other, len(self.class_names)) for other in before)
+        return slice(start, start + planes_of(kind, len(self.class_names)))
 
     @property
     def id(self) -> str:
@@ -112,6 +124,9 @@ class Plan:
         values["geometry"] = Geometry.from_dict(values["geometry"])
         values["scaling"] = Scaling.from_dict(values["scaling"])
         values["write"] = tuple(values["write"])
+        values["stored"] = tuple(values["stored"])
+        if values["objects"] is not None:
+            values["objects"] = ObjectRules.from_dict(values["objects"])
         values["class_names"] = tuple(values["class_names"])
         values["palette"] = tuple(tuple(color) for color in values["palette"])
         values["view"] = View.from_dict(values["view"])
@@ -123,7 +138,7 @@ class Plan:
 
     def metadata(self) -> dict[str, Any]:
         """Return what the output says of itself: all that decides a pixel, and nothing that does not."""
-        return {
+        found = {
             "unettile": self.unettile,
             "image": self.image,
             "view": self.view.to_dict(),
@@ -138,6 +153,7 @@ class Plan:
             "write": list(self.write),
             "classes": list(self.class_names),
         }
+        return found if self.objects is None else found | {"objects": self.objects.to_dict()}
 
     def differences(self, other: Plan) -> list[str]:
         """Name, in a user's words, what differs between this plan and an earlier one; empty if nothing does."""
@@ -152,6 +168,11 @@ class Plan:
                 shown = isinstance(now, str | int) and isinstance(before, str | int)
                 found.append(f"{MEANINGS[entry.name]} ({before} before, {now} now)" if shown else MEANINGS[entry.name])
         return found or (["its plan"] if self != other else [])
+
+
+def planes_of(kind: str, classes: int) -> int:
+    """Return how many planes something that is written takes, for a model of so many classes."""
+    return classes if kind == "probabilities" else 1
 
 
 def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: bool = False) -> None:

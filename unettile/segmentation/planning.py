@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from unettile.errors import UsageError
 from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.objects.rules import ObjectRules
 from unettile.segmentation.memory import LANES, device_memory, item_bytes, lane_bytes
-from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.plan import Plan, check_channels
+from unettile.segmentation.options import WRITES, SegmentOptions
+from unettile.segmentation.plan import Plan, check_channels, planes_of
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.within import describe_within
 from unettile.tiling import BlockGrid, TileGrid
@@ -29,7 +31,7 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
     Raises:
         InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled, or
             has channels that the model does not take.
-        UsageError: an illegal tile edge.
+        UsageError: an illegal tile edge, or an output that the model does not have.
     """
     with open_image(image, options) as slide:
         return make_plan(slide, predictor, options, shards)
@@ -41,7 +43,9 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
     edge = options.output_edge or _default_edge(predictor, slide.shape)
     scaling = checkpoint.normalization.measure(slide)
-    written = sum(1 if kind == "classes" else len(checkpoint.classes) for kind in options.write)
+    rules = (options.objects or checkpoint.objects) if "instances" in options.write else None
+    stored = stored_for(options.write, rules, checkpoint.depth)
+    written = sum(planes_of(kind, len(checkpoint.classes)) for kind in stored)
     tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
     return Plan(
         image=fingerprint(slide),
@@ -54,6 +58,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         device=predictor.device.type,
         scaling=scaling,
         write=options.write,
+        stored=stored,
         class_names=tuple(info.name for info in checkpoint.classes),
         palette=tuple(info.color for info in checkpoint.classes),
         shards=shards,
@@ -61,6 +66,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         view=slide.view,
         downsample=slide.downsample,
         origin_um=slide.origin_um,
+        objects=rules,
         within=describe_within(options.mask, options.skip_background, slide, scaling),
     )
 
@@ -107,3 +113,23 @@ def _default_edge(predictor: Predictor, shape: tuple[int, int]) -> int:
 def open_image(image: Path, options: SegmentOptions) -> Slide:
     """Open the image that the options' view chooses."""
     return open_slide(image, options.view)
+
+
+def stored_for(write: tuple[str, ...], rules: ObjectRules | None, has_depth: bool) -> tuple[str, ...]:
+    """Return what blocks must hold for an output: what is written of them, and what instances are made of.
+
+    Args:
+        rules: of the instances; None if there are none.
+        has_depth: the model has a depth of its own.
+
+    Raises:
+        UsageError: a depth is to be written that the model does not have.
+    """
+    if "depth" in write and not has_depth:
+        raise UsageError("--write depth: the model has no depth; need one that was trained with it")
+    kinds = set(write) - {"instances"}
+    if rules is not None:
+        kinds.add("probabilities" if rules.threshold else "classes")
+        if rules.split and has_depth:
+            kinds.add("depth")
+    return tuple(kind for kind in WRITES if kind in kinds)

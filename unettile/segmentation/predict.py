@@ -74,12 +74,12 @@ class Predictor:
         """Return the probabilities in 8 bits, round(255 · p), (N, K, h, w)."""
         return self.writing(("probabilities",))(windows)
 
-    def writing(self, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
-        """Return the function that computes what is written: probabilities, classes, or both, in this order.
+    def writing(self, kinds: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
+        """Return the function that computes kinds of planes in one pass of the network: probabilities, depth, classes.
 
-        Both come from one pass of the network, (N, K + 1, h, w), classes last.
+        It returns (N, P, h, w), in the order of the kinds; a single plane is (N, h, w).
         """
-        finish = _FINISH[write]
+        finish = self._finish(kinds)
 
         def compute(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
             with torch.inference_mode():
@@ -91,7 +91,8 @@ class Predictor:
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities, (N, K, h, w) float32."""
         with torch.inference_mode():
-            result: NDArray[np.float32] = softmax(self._logits(windows)).cpu().numpy()
+            logits = self._logits(windows)[:, : len(self.checkpoint.classes)]
+            result: NDArray[np.float32] = softmax(logits).cpu().numpy()
         return result
 
     @property
@@ -139,7 +140,7 @@ class Predictor:
         """Whether windows may be computed from top to bottom."""
         return self._shapes is not None and self.device.type == "cpu" and self.geometry.exact
 
-    def by_rows(self, write: tuple[str, ...], shape: tuple[int, int]) -> ByRows | None:
+    def by_rows(self, kinds: tuple[str, ...], shape: tuple[int, int]) -> ByRows | None:
         """Return what computes a window of a legal shape (H, W), px, from top to bottom, to the same bits as `writing`.
 
         None on a GPU, for small windows, for programs, and for networks that do what cannot be done by rows.
@@ -151,7 +152,15 @@ class Predictor:
             with suppress(NotByRows):
                 self._streams[shape] = RowStream(self._shapes, self._network, (self.checkpoint.in_channels, *shape))
         stream = self._streams[shape]
-        return None if stream is None else partial(self._run_rows, stream, _FINISH[write], shape)
+        return None if stream is None else partial(self._run_rows, stream, self._finish(kinds), shape)
+
+    def _finish(self, kinds: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+        """Return what makes planes of logits (N, K, h, w), after whose classes may come a depth."""
+        classes = len(self.checkpoint.classes)
+        steps = [_PLANES[kind] for kind in kinds]
+        if len(steps) == 1 and kinds != ("probabilities",):
+            return lambda logits: steps[0](logits, classes)[:, 0]
+        return lambda logits: torch.cat([step(logits, classes) for step in steps], dim=1)
 
     def _run_rows(
         self, stream: RowStream, finish: Callable[[Tensor], Tensor], shape: tuple[int, int], read: ReadRows
@@ -183,7 +192,7 @@ class Predictor:
         channels = self.checkpoint.in_channels
         x = window.to(self._dtype).expand(*window.shape[:2], channels)[None].permute(0, 3, 1, 2)
         logits = self._on_device(x.contiguous(memory_format=torch.channels_last), edge)
-        return _FINISH[write](logits)[0], torch.isfinite(logits).all()
+        return self._finish(write)(logits)[0], torch.isfinite(logits).all()
 
     def _logits(self, windows: NDArray[np.float32]) -> Tensor:
         """Return (N, K, h, w) float32 on the device.
@@ -228,19 +237,26 @@ class Predictor:
         return logits
 
 
-def _levels(logits: Tensor) -> Tensor:
-    return to_levels(softmax(logits))
+def _probabilities(logits: Tensor, classes: int) -> Tensor:
+    return to_levels(softmax(logits[:, :classes]))
 
 
-def _both(logits: Tensor) -> Tensor:
-    return torch.cat((_levels(logits), first_largest(logits)[:, None]), dim=1)
+def _depth(logits: Tensor, classes: int) -> Tensor:
+    """Return round(255 · sigmoid(z)): the softmax of (0, z) is (1 - sigmoid(z), sigmoid(z))."""
+    z = logits[:, classes : classes + 1]
+    return to_levels(softmax(torch.cat((torch.zeros_like(z), z), dim=1)))[:, 1:]
 
 
-_FINISH: dict[tuple[str, ...], Callable[[Tensor], Tensor]] = {
-    ("classes",): first_largest,
-    ("probabilities",): _levels,
-    ("probabilities", "classes"): _both,
+def _classes(logits: Tensor, classes: int) -> Tensor:
+    return first_largest(logits[:, :classes])[:, None]
+
+
+_PLANES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "probabilities": _probabilities,
+    "depth": _depth,
+    "classes": _classes,
 }
+"""From logits, of which so many are classes, to planes (N, P, h, w) uint8."""
 
 
 def overflow(precision: str) -> str:

@@ -13,7 +13,7 @@ from unettile.errors import Incomplete, InputError
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.output import check_format, check_output, write_output
+from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan, pixel_size_advice
 from unettile.segmentation.planning import open_image
 from unettile.segmentation.predict import Predictor
@@ -34,15 +34,14 @@ class SegmentResult:
         output: the file, or the run directory of a shard.
         tally: of the blocks.
         seconds: that this process took.
-        class_pixels: pixels of each class by name; None for probabilities, for shards, and where another process had
-            the file ready.
+        written: what the file holds; nothing for shards, and where another process had the file ready.
     """
 
     output: Path
     plan: Plan = field(repr=False)
     tally: Tally
     seconds: float
-    class_pixels: dict[str, int] | None = None
+    written: Written = field(default_factory=Written)
 
     @property
     def pixels_per_second(self) -> float:
@@ -58,7 +57,7 @@ class SegmentResult:
             "pixel_size_um": plan.pixel_size_um,
             "write": list(plan.write),
             "classes": list(plan.class_names),
-            "class_pixels": self.class_pixels,
+            **self.written.to_dict(),
             "model_sha256": plan.model["sha256"],
             "tile": plan.output_edge,
             "precision": plan.precision,
@@ -120,16 +119,16 @@ def segment_image(
                 work.do(range(len(plan.blocks)), watch, within)
             remove_leftovers(output)
             with watch.profile.part("write"), BlockReader(run) as blocks:
-                counts = write_output(blocks, output, watch.check)
+                written = write_output(blocks, output, watch)
         except Exception as error:
             expected = isinstance(error, InputError | Incomplete)
             if not expected or _identity(output) == before or not _is_by(output, plan):
                 run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
                 raise
-            counts = ()  # another process was given the same command, had the file ready and took the directory away
+            # another process was given the same command, had the file ready and took the directory away
+            written = Written()
     run.remove()
-    class_pixels = dict(zip(plan.class_names, counts, strict=True)) if counts else None
-    return SegmentResult(output, plan, work.tally, time.monotonic() - start, class_pixels)
+    return SegmentResult(output, plan, work.tally, time.monotonic() - start, written)
 
 
 def segment_shard(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unettile.errors import Incomplete
@@ -11,9 +11,10 @@ from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
-from unettile.segmentation.output import check_format, check_output, write_output
+from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.rundir import RunDirectory, is_run_directory, lacks_plan
+from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 __all__ = ["MissingBlocks", "StitchResult", "is_of_run", "shard_list", "stitch_crops", "stitch_run"]
@@ -27,20 +28,20 @@ class StitchResult:
 
     Args:
         parts: blocks or crops.
-        class_pixels: pixels of each class by name; None for probabilities and for crops.
+        written: what the file holds; nothing for crops.
     """
 
     output: Path
     shape: tuple[int, int]
     parts: int
-    class_pixels: dict[str, int] | None = None
+    written: Written = field(default_factory=Written)
 
     def to_dict(self) -> dict[str, object]:
         return {
             "output": str(self.output),
             "shape": list(self.shape),
             "parts": self.parts,
-            "class_pixels": self.class_pixels,
+            **self.written.to_dict(),
         }
 
 
@@ -78,22 +79,21 @@ class MissingBlocks(Incomplete):
         return {"blocks": self.blocks, "shards": self.shards, "of_shards": self.count, "array": self.array}
 
 
-def stitch_run(
-    directory: Path, output: Path, overwrite: bool = False, on_progress: Progress = lambda done, total: None
-) -> StitchResult:
+def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Watch | None = None) -> StitchResult:
     """Write the blocks of a run directory to one file; the directory stays.
 
     The file equals, byte for byte, that of a run without shards. Every block is checked as it is written; the file gets
     its name after the last one.
 
     Args:
-        on_progress: takes pixels checked and pixels in all.
+        watch: told how many pixels are checked.
 
     Raises:
         MissingBlocks: blocks are missing or damaged; names the shards that compute them.
         InputError: no run directory, or the destination is refused.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
+    watch = watch or Watch()
     check_output(output, overwrite=overwrite)
     run = RunDirectory.open(directory)
     plan = run.plan
@@ -105,13 +105,13 @@ def stitch_run(
         nonlocal area
         checked.add(index)
         area += plan.blocks[index].box.area
-        on_progress(area, plan.shape[0] * plan.shape[1])
+        watch.on_progress(area, plan.shape[0] * plan.shape[1])
 
     missing = run.unmarked()
     with BlockReader(run, note) as blocks:
         if not missing:
             try:
-                counts = write_output(blocks, output)
+                written = write_output(blocks, output, watch)
             except Incomplete:
                 missing = blocks.missing(index for index in range(len(plan.blocks)) if index not in checked)
                 if not missing:
@@ -120,8 +120,7 @@ def stitch_run(
             missing += blocks.missing(sorted(set(range(len(plan.blocks))).difference(missing)))
     if missing:
         raise MissingBlocks(directory, plan, missing)
-    class_pixels = dict(zip(plan.class_names, counts, strict=True)) if counts else None
-    return StitchResult(output, plan.shape, len(plan.blocks), class_pixels)
+    return StitchResult(output, plan.shape, len(plan.blocks), written)
 
 
 def stitch_crops(

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from unettile.errors import Incomplete, Interrupted
 from unettile.segmentation.profile import Profile
+
+OnProgress = Callable[[int, int], None]
+"""Takes pixels done and pixels in all."""
+
+
+@contextmanager
+def _untold(name: str) -> Iterator[OnProgress]:
+    yield lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -15,18 +24,20 @@ class Watch:
     """What is told to, and asked of, whoever started a run.
 
     Args:
-        on_progress: takes pixels done and pixels in all.
+        on_progress: takes pixels done and pixels in all, as long as blocks are computed.
         should_stop: asked after each batch of windows; returns the number of a signal, or None to go on.
         deadline: when the run's time is up, by `time.monotonic`, s; None for never.
         on_advice: takes a line that the user should read before the first block is done.
         profile: told which part of the work a thread is in.
+        stage: opens a later stage of the work, by its name; gives what takes its progress.
     """
 
-    on_progress: Callable[[int, int], None] = lambda done, total: None
+    on_progress: OnProgress = lambda done, total: None
     should_stop: Callable[[], int | None] = lambda: None
     deadline: float | None = None
     on_advice: Callable[[str], None] = lambda line: None
     profile: Profile = field(default_factory=Profile)
+    stage: Callable[[str], AbstractContextManager[OnProgress]] = _untold
 
     def advise(self, line: str | None) -> None:
         """Pass a line on, if there is one."""

@@ -1,0 +1,58 @@
+"""What was found: how many objects, of which classes, and which of them were too large for their rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unettile.objects.geojson import MOST_CLASSES
+from unettile.objects.labelling import Objects
+from unettile.objects.record import Record
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a mask holds.
+
+    Args:
+        shape: (H, W), px.
+        count: objects.
+        dropped: objects that were too small.
+        classes: how many there are.
+        by_class: objects of each class, by its name; empty if there are more than MOST_CLASSES.
+        capped: objects wider than distances reach.
+        first_capped: the id of the first of them and its first pixel (y, x), or None.
+    """
+
+    shape: tuple[int, int]
+    count: int
+    dropped: int
+    classes: int
+    by_class: dict[str, int]
+    capped: int
+    first_capped: tuple[int, int, int] | None
+
+    @classmethod
+    def of(cls, objects: Objects, record: Record) -> Found:
+        """Sum up objects, their classes named by the record of their mask."""
+        numbers = objects.numbers
+        present, counts = np.unique(numbers.classes, return_counts=True)
+        capped = np.flatnonzero(numbers.capped)
+        first = None
+        if capped.size:
+            y, x = divmod(int(numbers.first[capped[0]]), objects.shape[1])
+            first = (int(capped[0]) + 1, y, x)
+        few = present.size <= MOST_CLASSES
+        by_class = {record.name(int(number)): int(n) for number, n in zip(present, counts, strict=True)} if few else {}
+        return cls(objects.shape, objects.count, numbers.dropped, present.size, by_class, int(capped.size), first)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "objects": self.count,
+            "classes": self.classes,
+            "by_class": self.by_class,
+            "too_small": self.dropped,
+            "wider_than_max_object": self.capped,
+        }
