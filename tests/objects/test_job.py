@@ -303,3 +303,25 @@ def test_more_than_65535_objects_take_32_bits(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"PNG"):
         find_objects(Sources(path), Foreground(), Labelling(), Products(tmp_path / "ids.png"), **options)
     assert not (tmp_path / "ids.png").exists()
+
+
+def test_a_border_is_no_object(tmp_path: Path) -> None:
+    """Of a mask whose third class is named border, the pixels between objects go to them if gaps are closed."""
+    classes = np.zeros((12, 20), np.uint8)
+    classes[2:10, 2:16] = 1
+    classes[2:10, 8:10] = 2
+    mask = tmp_path / "mask.tif"
+    layer = Layer("classes", names=("background", "cell", "border"))
+    canvas = Canvas((12, 20), (layer,), metadata={"classes": list(layer.names)})
+    write_image(mask, canvas, lambda box: np.ascontiguousarray(classes[box.slices]))
+
+    def objects(labelling: Labelling, foreground: Foreground | None = None) -> NDArray[np.integer]:
+        out = Products(tmp_path / "ids.tif")
+        find_objects(Sources(mask), foreground or Foreground(), labelling, out, overwrite=True, stage=silent)
+        ids: NDArray[np.integer] = tifffile.imread(tmp_path / "ids.tif")
+        return ids
+
+    np.testing.assert_array_equal(objects(Labelling()), reference(classes == 1))
+    closed = objects(Labelling(gaps=2))
+    assert (closed[2:10, 2:9] == 1).all() and (closed[2:10, 9:16] == 2).all()
+    np.testing.assert_array_equal(objects(Labelling(), Foreground(classes=(1, 2))), reference(classes))

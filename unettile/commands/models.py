@@ -31,7 +31,8 @@ def models(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change the network's config where the model's parameters allow it, such as prune=2; repeatable.",
+            help="Change the network's config where the model's parameters allow it, such as prune=2, or how objects"
+            " are made, such as objects.min_size=30; repeatable.",
         ),
     ] = None,
     output: Annotated[
@@ -57,8 +58,7 @@ def models(
     else:
         model = load_model(find_model(name), trust=trust)
         if changes:
-            values = parse_changes(changes)
-            model = model.with_config({key.removeprefix("network."): value for key, value in values.items()})
+            model = _changed(model, parse_changes(changes))
         if output is not None:
             _check(output, changed=bool(changes), overwrite=overwrite)
             model = save_checkpoint(model, output)
@@ -80,6 +80,8 @@ def describe(name: str, model: Checkpoint) -> dict[str, Any]:
         "channels": model.in_channels,
         "grey_to_rgb": model.grey_to_rgb,
         "classes": [{"name": info.name, "color": list(info.color)} for info in model.classes],
+        "depth": model.depth,
+        "objects": model.objects.to_dict(),
         "geometry": model.geometry.to_dict(),
         "largest_difference": model.difference,
         "receptive_field": model.receptive_field,
@@ -123,6 +125,17 @@ def _cost(model: Checkpoint, length: int) -> dict[str, Any]:
     }
 
 
+def _changed(model: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
+    """Return the model with its network's config changed, or its objects' rules, whose keys begin with `objects.`."""
+    from dataclasses import replace
+
+    rules = {key.removeprefix("objects."): value for key, value in changes.items() if key.startswith("objects.")}
+    config = {key.removeprefix("network."): value for key, value in changes.items() if not key.startswith("objects.")}
+    if config:
+        model = model.with_config(config)
+    return replace(model, objects=model.objects.changed(rules), sha256="")
+
+
 def _check(output: Path, *, changed: bool, overwrite: bool) -> None:
     if not changed:
         raise UsageError("-o writes a changed model: give --set, too")
@@ -154,6 +167,8 @@ def _card(model: dict[str, Any]) -> list[str]:
         ("parameters", f"{model['parameters']:,}"),
         ("input", _channels(model)),
         ("classes", ", ".join(f"{k} {info['name']}" for k, info in enumerate(model["classes"]))),
+        ("depth", "an output of its own" if model["depth"] else "none"),
+        ("objects", _values(model["objects"])),
         ("geometry", law if geometry["exact"] else f"{law}; not exact: tiles may disagree{apart}"),
         ("receptive field", f"{field} px" if field else "more than was tried"),
         ("operations a pixel", ", ".join(costs)),

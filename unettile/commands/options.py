@@ -126,8 +126,8 @@ def parse_duration(text: str) -> float:
     return float(hours * 3600 + minutes * 60 + seconds)
 
 
-def parse_changes(changes: list[str]) -> dict[str, Any]:
-    """Return the values of --set by their keys, as TOML has them; a bare word is a text.
+def parse_changes(changes: list[str], prefix: str = "") -> dict[str, Any]:
+    """Return the values of --set by their keys, as TOML has them; a bare word is a text, a key may have a prefix.
 
     Raises:
         UsageError: not KEY=VALUE.
@@ -141,10 +141,10 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set {change!r} is not understood: need KEY=VALUE, such as prune=2")
+            raise UsageError(f"--set {change!r} is not understood: need KEY=VALUE, such as prune=2 or min_size=30")
         try:
             value = tomllib.loads(f"value = {text.strip()}")["value"]
         except tomllib.TOMLDecodeError:
             value = text.strip()
-        values[key.strip()] = value
+        values[key.strip().removeprefix(prefix)] = value
     return values

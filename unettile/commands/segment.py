@@ -228,7 +228,7 @@ def segment(
         console.message(line)
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
-    rules = checkpoint.objects.changed(parse_changes(changes)) if changes else None
+    rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
     options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules)
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards

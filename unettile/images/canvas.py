@@ -94,7 +94,7 @@ class Canvas:
             if dtype.kind != self.dtype.kind or dtype.itemsize > self.dtype.itemsize:
                 raise ValueError(f"a layer of {dtype} does not fit a canvas of {self.dtype}")
             if dtype != np.uint8 and layer.palette:
-                raise ValueError(f"a palette needs uint8: got {dtype}")
+                raise ValueError(f"a palette needs a canvas of uint8: got {dtype}")
         if len({layer.reduction == "none" for layer in self.layers}) > 1:
             raise ValueError("the layers of a canvas have a pyramid together or not at all")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from unettile.objects.measure import measure
 from unettile.objects.outline import find_corners
 from unettile.objects.overlay import draw_overlay, write_overlay
 from unettile.objects.record import Record, read_record
-from unettile.objects.rules import Foreground, Labelling
+from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.table import Table, check_table, write_table
 from unettile.tiling import BlockGrid
@@ -135,6 +135,8 @@ def find_objects(
     with ExitStack() as stack:
         mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
         record = read_record(sources.mask, sources.series)
+        if foreground.classes is None:
+            foreground = replace(foreground, classes=object_classes([record.name(k) for k in range(len(record.names))]))
         image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
         if image is not None and image.shape != mask.shape:
             raise InputError(

@@ -77,7 +77,7 @@ def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
         dtype=ids if has_ids else eight,
         pixel_size_um=plan.pixel_size_um,
         offset_um=plan.origin_um,
-        metadata=plan.metadata() | ({"content": "instances", "objects": objects} if has_ids else {}),
+        metadata=plan.metadata() | ({"objects": objects} if has_ids else {}),
     )
 
 
@@ -119,7 +119,7 @@ def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
     from unettile.segmentation.instances import find_instances, sum_up  # compiled code, which other runs do without
 
     with ExitStack() as stack:
-        with watch.stage("labelling objects") as on_progress:
+        with watch.profile.part("label"), watch.stage("labelling objects") as on_progress:
 
             def note(done: int, total: int) -> None:
                 on_progress(done, total)

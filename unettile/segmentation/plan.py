@@ -153,7 +153,7 @@ class Plan:
             "write": list(self.write),
             "classes": list(self.class_names),
         }
-        return found if self.objects is None else found | {"objects": self.objects.to_dict()}
+        return found if self.objects is None else found | {"instances": self.objects.to_dict()}
 
     def differences(self, other: Plan) -> list[str]:
         """Name, in a user's words, what differs between this plan and an earlier one; empty if nothing does."""

@@ -58,7 +58,6 @@ class Predictor:
         self._dtype = _DTYPES[self.precision]
         network = checkpoint.build().to(device=self.device, dtype=self._dtype)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._classes = len(checkpoint.classes)
         self._shapes = None if checkpoint.module is not None else shapes_of(network)
         self._network = steady(network, self._dtype) if self.device.type == "cpu" else network
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
@@ -175,9 +174,7 @@ class Predictor:
             for start, logits in stream.run(window):
                 first, last = max(start, cut), min(start + logits.shape[2], cut + height)
                 if first < last:
-                    kept = (
-                        logits[:, : self._classes, first - start : last - start, cut : cut + width].float().contiguous()
-                    )
+                    kept = logits[:, :, first - start : last - start, cut : cut + width].float().contiguous()
                     yield first - cut, finish(self._finite(kept))[0].numpy()
 
     def planes(self, window: Tensor, write: tuple[str, ...], edge: int) -> tuple[Tensor, Tensor]:
@@ -224,7 +221,7 @@ class Predictor:
             x = F.pad(x, (0, missing, 0, missing)).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self._network(x)
         cut = (logits.shape[2] - x.shape[2] + 2 * margin) // 2  # a network that pads puts its margin out, too
-        return logits[:, : self._classes, cut : cut + height, cut : cut + width].float().contiguous()
+        return logits[:, :, cut : cut + height, cut : cut + width].float().contiguous()
 
     def _finite(self, logits: Tensor) -> Tensor:
         """Return the logits.

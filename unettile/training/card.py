@@ -33,6 +33,7 @@ def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, score
         depth=recipe.labels.depth,
         grey_to_rgb=recipe.images.grey_to_rgb,
         recipe=recipe.to_dict(),
+        objects=recipe.objects,
         card={
             **{key: text for key, text in asdict(recipe.card).items() if text},
             "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from unettile.images.colours import Colour
+from unettile.labels import BORDER
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LabelPart:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return (*self.names, "border") if self.border else self.names
+        return (*self.names, BORDER) if self.border else self.names
 
 
 @dataclass(frozen=True)

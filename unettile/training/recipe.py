@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Normalization
 from unettile.networks import config_values, parse_config
+from unettile.objects.rules import ObjectRules
 from unettile.training.parts import (
     ABOVE,
     AT_LEAST,
@@ -89,6 +90,7 @@ class Recipe:
     loss: LossPart = field(default_factory=LossPart)
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     run: RunPart = field(default_factory=RunPart)
+    objects: ObjectRules = field(default_factory=ObjectRules)
     card: CardPart = field(default_factory=CardPart)
 
     def __post_init__(self) -> None:
@@ -227,7 +229,10 @@ def _part(kind: Any, part: str, table: dict[str, Any]) -> Any:
         if key not in hints:
             raise InputError(f"recipe: unknown key {part}.{key}{_nearest(key, tuple(hints))}")
         values[key] = _convert(f"{part}.{key}", value, hints[key])
-    return kind(**values)
+    try:
+        return kind(**values)
+    except UsageError as error:
+        raise InputError(f"recipe: [{part}] {error}") from error
 
 
 def _convert(key: str, value: Any, kind: Any) -> Any:
