@@ -38,13 +38,14 @@ RULES = {
     "connected": ObjectRules(),
     "distances": ObjectRules(split=True, max_object=40, min_size=5, fill_holes=9, close_gaps=2),
     "depth": ObjectRules(split=True, neck=0.95, rise=1.0, min_size=5, close_gaps=2),
+    "its depth left out": ObjectRules(split=True, own_depth=False, max_object=40, min_size=5),
     "probabilities": ObjectRules(threshold=0.45, split=True, rise=1.0),
 }
 
 
 def make_model(kind: str) -> Checkpoint:
     """Return a model of random parameters; one with depth has one more output than classes."""
-    depth = kind == "depth"
+    depth = "depth" in kind
     checkpoint = make_checkpoint(classes=3 if depth else 2, widths=(2, 3))
     network = checkpoint.build()
     logits = network(torch.from_numpy(make_pixels(*SHAPE)[None, None, :200, :200] / np.float32(255))).detach()
@@ -88,7 +89,7 @@ def test_ids_are_those_of_the_whole_mask(
     if checkpoint.depth:
         segmented(checkpoint, "depth")
     mask = tmp_path / ("probabilities.tif" if rules.threshold else "classes.tif")
-    sources = Sources(mask, depth=tmp_path / "depth.tif" if checkpoint.depth else None)
+    sources = Sources(mask, depth=tmp_path / "depth.tif" if checkpoint.depth and rules.own_depth else None)
     find_objects(
         sources,
         rules.foreground(()),

@@ -111,7 +111,8 @@ class ObjectRules:
         threshold: foreground is where the probabilities of the objects' classes add up to so much; 0 takes each pixel's
             likeliest class.
         fill_holes: holes of up to so many px are filled.
-        split: part objects that touch, by the model's own depth if it has one, else by distances to the edge.
+        split: part objects that touch.
+        own_depth: part them by the model's own depth, if it has one; without it, by distances to the edge.
         neck, rise: see `Splitting`; the rise in px, or in grey values of the model's depth.
         max_object: px; distances count up to half of it. Without meaning for a model's own depth.
         min_size: smaller objects are dropped, px; with `split` they first join a neighbour.
@@ -124,6 +125,7 @@ class ObjectRules:
     threshold: float = 0.0
     fill_holes: int = 0
     split: bool = False
+    own_depth: bool = True
     neck: float = 0.9
     rise: float = 1.5
     max_object: int = 256

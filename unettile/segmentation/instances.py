@@ -68,7 +68,7 @@ def find_instances(blocks: BlockReader, directory: Path, on_progress: Callable[[
     assert plan.objects is not None
     foreground, labelling = plan.objects.foreground(plan.class_names), plan.objects.labelling()
     mask = RunPixels(blocks, "classes" if foreground.threshold is None else "probabilities")
-    own = labelling.splitting is not None and "depth" in plan.stored
+    own = labelling.splitting is not None and plan.objects.own_depth and "depth" in plan.stored
     cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, RunPixels(blocks, "depth") if own else None)
     grid = BlockGrid(plan.shape, BLOCK_EDGE)
     with Spill(grid, directory) as spill:

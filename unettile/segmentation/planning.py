@@ -130,6 +130,6 @@ def stored_for(write: tuple[str, ...], rules: ObjectRules | None, has_depth: boo
     kinds = set(write) - {"instances"}
     if rules is not None:
         kinds.add("probabilities" if rules.threshold else "classes")
-        if rules.split and has_depth:
+        if rules.split and rules.own_depth and has_depth:
             kinds.add("depth")
     return tuple(kind for kind in WRITES if kind in kinds)
