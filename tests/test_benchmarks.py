@@ -17,7 +17,7 @@ def load(name: str) -> Any:
     return importlib.import_module(f"benchmarks.{name}")
 
 
-SHARED = ("measure.py", "cases.py")
+SHARED = ("measure.py", "cases.py", "contenders.py")
 BENCHES = sorted(path for path in BENCHMARKS.glob("*.py") if path.name not in SHARED)
 
 
@@ -102,3 +102,54 @@ def test_the_ceiling_counts_no_margin(tmp_path: Path) -> None:
     up = sum((4 * w[level + 1] * w[level] / 4 + 27 * w[level] ** 2) / 4**level for level in range(4))
     checkpoint = load("cases").random_unet(2, tmp_path / "model.safetensors")
     assert load("ceiling").flops_per_pixel(checkpoint) == 2 * (down + up + 2 * w[0])
+
+
+def test_a_tiny_case_of_startup_reports_ratios() -> None:
+    result = load("startup").measure(200, 1)["over_import_torch"]
+    assert 0 < result["--help"]["median"] < result["segment"]["median"]
+
+
+def test_a_tiny_case_of_scaling_reports_ratios_and_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = load("scaling")
+    asked: list[tuple[object, ...]] = []
+
+    def segment(image: Path, output: Path, threads: int, *options: object) -> tuple[float, int]:
+        asked.append((image.stem, threads, *options))
+        if "--shard" in options:
+            output.mkdir(exist_ok=True)
+        return (5.0 if "--shard" in options else int(image.stem) ** 2 / 1e3), 300
+
+    monkeypatch.setattr(bench, "segment", segment)  # whole processes are what test_memory measures
+    result = bench.measure([100, 200], 100, [2], 1)
+    assert [row["time_per_pixel_over_first"]["median"] for row in result["sizes"]] == [1, 1]
+    assert result["shards"] == [
+        {
+            "count": 2,
+            "sum_over_whole": {"median": 1.0, "lowest": 1.0, "highest": 1.0},
+            "longest_over_whole": {"median": 0.5, "lowest": 0.5, "highest": 0.5},
+        }
+    ]
+    assert next(one for one in asked if "--shard" in one)[2:] == ("--shard", "0/2")
+
+
+def test_peers_are_compared_with_the_untiled_answer(tmp_path: Path) -> None:
+    """Ours is it; tiles out of phase, and blended windows of a padded network, are not."""
+    bench, cases = load("peers"), load("cases")
+    cases.random_unet(4, tmp_path / "model.safetensors")
+    cases.write_mosaic(tmp_path / "image.tif", 800)
+    ways = {(one.name, one.network, one.precision): number for number, one in enumerate(bench.CONTENDERS)}
+    files = (tmp_path, tmp_path / "image.tif", tmp_path / "model.safetensors")
+    for network in ("valid", "padded"):
+        ours = bench.compare_one(ways["unettile, file to file", network, "fp32"], *files)
+        assert ours == {"largest_difference": 0, "changed_share": 0}
+    assert bench.compare_one(ways["unettile, in memory", "valid", "bf16"], *files)["changed_share"] == 0
+    for way in (("plain PyTorch loop", "valid", "fp32"), ("nnU-Net's scheme", "padded", "fp32")):
+        assert bench.compare_one(ways[way], *files)["largest_difference"] > 1e-5
+
+
+def test_a_tiny_case_of_peers_reports_time_and_memory() -> None:
+    bench = load("peers")
+    chosen = [number for number, one in enumerate(bench.CONTENDERS) if one.package is None and one.network == "padded"]
+    (ours, other) = bench.measure(600, 600, 1, 2, chosen[-2:])["rows"]
+    assert ours["time_over_ours_same_precision"]["median"] == 1 and ours["largest_difference"] == 0
+    assert other["time_over_ours_same_precision"]["median"] > 0 and other["peak_mib"]["median"] > 100

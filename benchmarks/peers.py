@@ -1,0 +1,196 @@
+"""Time, memory and truth beside other ways to segment a large image: same parameters, same image, same machine.
+
+Each way (benchmarks/contenders.py) runs in a process of its own, once a round, all in turn: it builds what it needs,
+warms up on a small image, and is timed on the image. The peak of memory is that process's; `added` is what it took
+beyond what it held when it had warmed up and the image was loaded.
+
+In a process more each way gives probabilities of a smaller image, which are compared with those of the untiled answer:
+one window over all of it, same network, same precision. Pixels within a margin of the image's border are left out,
+since ways differ in what they assume beyond it.
+
+    python -m benchmarks.peers -o benchmarks/results/peers.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from benchmarks.cases import random_unet, write_mosaic
+from benchmarks.contenders import CONTENDERS, WINDOW, Case, Contender, classes_of, export_onnx, probability_of
+from benchmarks.measure import finish, found_version, machine, make_parser, ratios, rounded, run_child, spread, timed
+from unettile.box import Box
+from unettile.checkpoint import load_checkpoint
+from unettile.devices import keep_freed_memory, set_threads
+from unettile.images.mirror import read_mirrored
+from unettile.images.slide import open_slide
+from unettile.models import find_model
+from unettile.segmentation.predict import Predictor
+
+WARM_UP_EDGE = 1024
+ENGINES = ("onnxruntime", "openvino")
+BORDER = 192  # px, not compared: more than the margin of both networks
+
+
+def load_case(number: int, folder: Path, image: Path, model: Path) -> Case:
+    """Load model and image for one way."""
+    checkpoint = load_checkpoint(model)
+    if CONTENDERS[number].network == "padded":
+        checkpoint = checkpoint.with_config({"padding": "same"})
+    pixels = tifffile.imread(image)[..., None]
+    scaled = checkpoint.normalization.measure_array(pixels).apply(pixels)[..., 0]
+    return Case(checkpoint, image, scaled, folder)
+
+
+def time_one(number: int, folder: Path, image: Path, small: Path, model: Path) -> dict[str, float]:
+    """Time one way in this process."""
+    contender = CONTENDERS[number]
+    contender.prepare(load_case(number, folder, small, model), classes_of)()
+    case = load_case(number, folder, image, model)
+    before = _resident_mib()
+    run = contender.prepare(case, classes_of)
+    return {"seconds": timed(run), "before_mib": before}
+
+
+def compare_one(number: int, folder: Path, image: Path, model: Path) -> dict[str, float]:
+    """Compare one way with the untiled answer, in this process."""
+    contender = CONTENDERS[number]
+    case = load_case(number, folder, image, model)
+    inner = np.s_[BORDER:-BORDER, BORDER:-BORDER]
+    found = contender.prepare(case, probability_of)()[inner]
+    classes = contender.prepare(case, classes_of)()[inner]
+    expected = untiled(case, contender.precision)[inner]
+    return {
+        "largest_difference": rounded(float(np.abs(found - expected).max())),
+        "changed_share": rounded(float((classes != (expected > 0.5)).mean())),
+    }
+
+
+def untiled(case: Case, precision: str) -> NDArray[np.float32]:
+    """Return the probabilities of class 1, (H, W), from one window over the whole image and its margin."""
+    predictor, geometry = Predictor(case.checkpoint, "cpu", precision), case.checkpoint.geometry
+    height, width = case.scaled.shape
+    with open_slide(case.image) as slide:
+        box = Box(0, 0, geometry.smallest_output_edge(height), geometry.smallest_output_edge(width))
+        pixels = read_mirrored(slide, box.expand(geometry.margin))
+        scaling = case.checkpoint.normalization.measure_array(tifffile.imread(case.image)[..., None])
+    window = np.repeat(scaling.apply(pixels), case.channels, axis=2)
+    whole: NDArray[np.float32] = predictor.probabilities(window[None])[0, 1, :height, :width]
+    return whole
+
+
+def measure(edge: int, compared: int, rounds: int, model: str | int, only: list[int] | None = None) -> dict[str, Any]:
+    """Run all ways in turn and return the figures as JSON values.
+
+    Args:
+        edge: of the image, px.
+        compared: edge of the image that is compared with its untiled answer, px.
+        model: shipped, or a file; a number is the width of a U-Net of random parameters.
+        only: numbers of the ways; None for all whose packages are here.
+    """
+    chosen = [number for number in only or range(len(CONTENDERS)) if _is_here(CONTENDERS[number])]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        path = folder / "model.safetensors"
+        checkpoint = random_unet(model, path) if isinstance(model, int) else load_checkpoint(find_model(model))
+        path = path if isinstance(model, int) else find_model(model)
+        images = {name: folder / f"{name}.tif" for name in ("image", "small", "compared")}
+        for name, length in (("image", edge), ("small", min(edge, WARM_UP_EDGE)), ("compared", compared)):
+            write_mosaic(images[name], length)
+        if any(CONTENDERS[number].package in ENGINES for number in chosen):
+            export_onnx(checkpoint, folder)
+        seconds: list[dict[str, float]] = []
+        memory: dict[int, list[tuple[int, int]]] = {number: [] for number in chosen}
+        for _ in range(rounds):
+            taken = {}
+            for number in chosen:
+                words = ("--time", number, folder, images["image"], images["small"], path)
+                child = run_child("benchmarks.peers", words)
+                told = json.loads(child.stdout)
+                taken[str(number)] = told["seconds"]
+                memory[number].append((child.peak_mib, max(0, child.peak_mib - round(told["before_mib"]))))
+            seconds.append(taken)
+        rows = []
+        for number in chosen:
+            words = ("--compare", number, folder, images["compared"], path)
+            truth = json.loads(run_child("benchmarks.peers", words).stdout)
+            rows.append(_row(number, seconds, memory[number]) | truth)
+    return {
+        "bench": "peers",
+        "machine": machine("torch", "monai", "onnxruntime", "openvino"),
+        "case": {
+            "edge": edge,
+            "compared_edge": compared,
+            "rounds": rounds,
+            "model": f"U-Net of {checkpoint.config['widths'][0]} channels, {_origin(model)}",
+            "model_sha256": checkpoint.sha256,
+            "window_padded": WINDOW,
+        },
+        "rows": rows,
+    }
+
+
+def _row(number: int, seconds: list[dict[str, float]], memory: list[tuple[int, int]]) -> dict[str, Any]:
+    """Return the figures of one way; times over ours, file to file, of the same network."""
+    contender = CONTENDERS[number]
+    row: dict[str, Any] = {"way": contender.name, "network": contender.network, "precision": contender.precision}
+    for name, precision in (("time_over_ours", "bf16"), ("time_over_ours_same_precision", contender.precision)):
+        ours = str(_ours(contender.network, precision))
+        if all(ours in taken for taken in seconds):
+            row[name] = ratios(seconds, str(number), ours)
+    return row | {
+        "peak_mib": spread([peak for peak, _ in memory]),
+        "added_mib": spread([added for _, added in memory]),
+    }
+
+
+def _ours(network: str, precision: str) -> int:
+    same = [("unettile, file to file", network, precision) == (c.name, c.network, c.precision) for c in CONTENDERS]
+    return same.index(True)
+
+
+def _origin(model: str | int) -> str:
+    return "random parameters" if isinstance(model, int) else f"the model {Path(model).name}"
+
+
+def _is_here(contender: Contender) -> bool:
+    return contender.package is None or found_version(contender.package) is not None
+
+
+def _resident_mib() -> int:
+    (size,) = re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+    return round(int(size) / 2**10)
+
+
+def _child(given: argparse.Namespace) -> None:
+    set_threads()
+    keep_freed_memory()
+    work = time_one if given.time else compare_one
+    number, *paths = given.time or given.compare
+    finish(work(int(number), *map(Path, paths)), None)
+
+
+if __name__ == "__main__":
+    parser = make_parser(__doc__)
+    parser.add_argument("--edge", type=int, default=4096, help="of the image, px")
+    parser.add_argument("--compared", type=int, default=2048, help="edge of the image compared with its untiled answer")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="nuclei", help="a shipped model, or a checkpoint")
+    parser.add_argument("--width", type=int, help="a U-Net of so many channels and random parameters instead")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of the ways, as in contenders.py")
+    parser.add_argument("--time", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--compare", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.time or given.compare:
+        _child(given)
+        sys.exit()
+    finish(measure(given.edge, given.compared, given.rounds, given.width or given.model, given.only), given.output)
