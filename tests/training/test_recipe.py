@@ -72,6 +72,8 @@ def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Pat
     assert recipe_from_dict(recipe.to_dict()) == recipe
     with pytest.raises(InputError, match="set one_logit to false"):
         read_recipe(str(tmp_path / "a.toml"), ("network.preset=bn",))
+    two = read_recipe("nuclei", ("network.name=fcn8s", "one_logit=true", "labels.depth=false"))
+    assert two.network_config()["classes"] == 2, "the preset has 21, the labels two"
 
 
 def test_another_network_leaves_the_config_of_the_recipes_own_behind() -> None:

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.networks.cases import CASES, Case
 from tests.training.runs import RECIPE, make_job, run
 from unettile.errors import Incomplete, InputError, Interrupted
-from unettile.training.parts import LossPart, OptimizerPart
+from unettile.geometry import Geometry
+from unettile.networks import build_network
+from unettile.training.parts import ImagePart, LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
 from unettile.training.result import TrainResult
 from unettile.training.state import TrainingFolder
@@ -32,6 +36,14 @@ RICH = replace(
 
 class Killed(BaseException):
     """Ends a run without a word, as SIGKILL does."""
+
+
+def edge_of(name: str, config: dict[str, Any]) -> int:
+    """Return the edge (px) of a small crop that the network trains on: what comes out of it."""
+    network = build_network(name, config | {"classes": 2})
+    geometry, lost = network.geometry, network.lost
+    assert isinstance(geometry, Geometry)
+    return geometry.smallest_output_edge(33) if lost else max(64, geometry.stride)
 
 
 def same_rows(one: TrainResult, other: TrainResult) -> bool:
@@ -65,6 +77,28 @@ def test_a_run_that_was_killed_again_and_again_equals_an_uninterrupted_one(data:
         with pytest.raises(Killed):
             run(replace(make_job(data, RICH, "killed"), resume=True), kill)
     resumed, _ = run(replace(make_job(data, RICH, "killed"), resume=True))
+    assert resumed.checkpoint.sha256 == whole.checkpoint.sha256 and same_rows(resumed, whole)
+
+
+# measuring how inexact a u2net is takes it ten times as long as the others, and u2netp is the same code
+EACH = [pytest.param(c, marks=[pytest.mark.slow] if key == "u2net" else [], id=key) for key, c in CASES.items()]
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_every_network_goes_on_where_it_was_stopped(data: Path, case: Case) -> None:
+    """Side outputs, batch norm's statistics and dropout of each kind are all in what a stop saves."""
+    name, config = case
+    two = {key: value for key, value in config.items() if key != "classes"}
+    recipe = replace(
+        RECIPE,
+        network=NetworkPart(name, config=two),
+        images=ImagePart(grey_to_rgb=True),
+        run=replace(RECIPE.run, epochs=1, steps_per_epoch=3, output_edge=edge_of(name, two)),
+    )
+    whole, _ = run(make_job(data, recipe, "whole"))
+    with pytest.raises(Interrupted):
+        run(make_job(data, recipe, "stopped"), lambda step: signal.SIGTERM if step == 2 else None)
+    resumed, _ = run(replace(make_job(data, recipe, "stopped"), resume=True))
     assert resumed.checkpoint.sha256 == whole.checkpoint.sha256 and same_rows(resumed, whole)
 
 

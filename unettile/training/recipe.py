@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Normalization
 from unettile.networks import config_values, parse_config
+from unettile.networks.config import Config
 from unettile.objects.rules import ObjectRules
 from unettile.training.parts import (
     ABOVE,
@@ -56,11 +57,15 @@ class NetworkPart:
                 raise InputError(f"recipe: network.{key} = {getattr(self, key)!r} has the wrong type; need a text")
         if "classes" in self.config:
             raise InputError("recipe: network.classes is unknown: labels.names says how many classes there are")
-        parse_config(self.name, self.config)
+        self.parsed()
 
     @property
     def in_channels(self) -> int:
-        return parse_config(self.name, self.config).in_channels
+        return self.parsed().in_channels
+
+    def parsed(self) -> Config:
+        """Return the network's config for two classes, which every network can tell apart; the labels may have more."""
+        return parse_config(self.name, self.config | {"classes": 2})
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> NetworkPart:
@@ -165,7 +170,7 @@ class Recipe:
         Raises:
             InputError: a network that cannot tell so many classes apart, or has no output for a depth.
         """
-        if self.labels.depth and getattr(parse_config(self.network.name, self.network.config), "one_logit", False):
+        if self.labels.depth and getattr(self.network.parsed(), "one_logit", False):
             raise InputError(
                 "recipe: labels.depth needs an output of its own, and network.one_logit leaves one for all: set "
                 "labels.depth=false, or network.one_logit=false"
