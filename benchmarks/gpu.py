@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.profiler_util import DeviceType
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cases import mosaic, random_unet, write_mosaic
@@ -103,10 +103,12 @@ def measure_one(predictor: Predictor, folder: Path, edge: int, rounds: int, ways
         plan = make_plan(slide, predictor, options)
         kind = window_kind(plan)
     needed, product = flops_per_pixel(predictor.checkpoint), product_rate(predictor.device, DTYPES[predictor.precision])
-    alone = {}
+    alone: dict[str, float | None] = {}
     for way in ways:
-        seconds = window_seconds(make_lane(predictor, kind, way), device)
-        alone[way] = kind.write_edge**2 / seconds
+        try:
+            alone[way] = kind.write_edge**2 / window_seconds(make_lane(predictor, kind, way), device)
+        except RuntimeError:  # torch.compile needs a compiler, which not every machine has
+            alone[way] = None
     segment_image(image, mask, predictor, options, overwrite=True)
     ceilings, rates = [], []
     for _ in range(rounds):
@@ -124,7 +126,9 @@ def measure_one(predictor: Predictor, folder: Path, edge: int, rounds: int, ways
         "matrix_tflop_per_s": spread([ceiling * needed / 1e12 for ceiling in ceilings]),
         "mpx_per_s": spread([rate / 1e6 for rate in rates]),
         "of_ceiling": spread([rate / ceiling for rate, ceiling in zip(rates, ceilings, strict=True)]),
-        "network_alone_of_ceiling": {way: rounded(rate / statistics.median(ceilings)) for way, rate in alone.items()},
+        "network_alone_of_ceiling": {
+            way: rate and rounded(rate / statistics.median(ceilings)) for way, rate in alone.items()
+        },
         "gpu_busy": None if busy is None else rounded(busy),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def clean_gpu() -> Iterator[None]:
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
     torch.cuda.synchronize()
+    gc.collect()  # a predictor and its lanes know each other
     torch.cuda.empty_cache()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -87,6 +88,8 @@ def _or_free(make: Callable[[], Lane]) -> Lane:
 
 
 def _free() -> None:
+    """Give back what is kept for later, and what an error that is over still holds in a circle."""
+    gc.collect()
     if torch.cuda.is_available():
         with suppress(RuntimeError):  # torch before 2.12 refuses it for ever after a capture that failed
             torch.cuda.empty_cache()
