@@ -62,11 +62,12 @@ def test_a_stopped_run_goes_on(data: Path, precision: str) -> None:
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=0.02)
 
 
-@pytest.mark.parametrize("case", ["unet, 3×3 head", "unet strided", "fcn8s", "resnet34-unet", "unet++", "u2netp"])
+@pytest.mark.parametrize("case", ["unet small", "unet strided", "fcn16s", "resnet34-unet", "unet++", "u2netp"])
 def test_every_network_takes_a_step(data: Path, case: str) -> None:
     name, config = CASES[case]
+    config = {key: value for key, value in config.items() if key != "classes"}  # the labels say how many
     recipe = Recipe(
-        network=NetworkPart(name=name, config=config | {"in_channels": 1, "classes": 2}),
+        network=NetworkPart(name=name, config=config | {"in_channels": 1}),
         loss=LossPart(cross_entropy=1.0, dice=0.5, focal=0.5),
         run=RunPart(epochs=1, steps_per_epoch=2, batch=2, output_edge=160),
     )
