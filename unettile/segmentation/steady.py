@@ -60,8 +60,14 @@ class OneDnnConv(nn.Module):
         return result
 
 
-class HalvingMax(nn.Module):
-    """The maximum of 2 × 2 pixels each; torch's pooling takes twice as long, since it notes where each maximum was."""
+class HalvingMax(nn.MaxPool2d):
+    """The maximum of 2 × 2 pixels each; torch's pooling takes twice as long, since it notes where each maximum was.
+
+    A pooling still, to networks that look for theirs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = (edge // 2 * 2 for edge in x.shape[2:])
