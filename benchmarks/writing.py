@@ -31,6 +31,7 @@ from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.output import write_output
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.watch import Watch
 
 ENDINGS = (".tif", ".ome.tif", ".ome.zarr")
 BLOCK_EDGE = 3072
@@ -50,6 +51,7 @@ def make_run(path: Path, edge: int) -> RunDirectory:
         device="cpu",
         scaling=Scaling((0.0,), (1.0,)),
         write=("classes",),
+        stored=("classes",),
         class_names=("background", "nucleus", "border"),
         palette=((0, 0, 0), (255, 220, 51), (178, 89, 255)),
         pixel_size_um=(0.25, 0.25),
@@ -71,7 +73,7 @@ def read_back(run: RunDirectory) -> None:
 
 def write(run: RunDirectory, output: Path) -> None:
     with BlockReader(run) as blocks:
-        write_output(blocks, output)
+        write_output(blocks, output, Watch())
 
 
 def write_with_tifffile(run: RunDirectory, output: Path) -> None:
