@@ -68,7 +68,7 @@ def convolution_rates(checkpoint: Checkpoint, device: torch.device, dtype: torch
     shapes = checkpoint.build_shapes()
     network = checkpoint.build().to(device=device, dtype=dtype)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
+    convolutions = {name: layer for name, layer in shapes.named_modules() if isinstance(layer, nn.Conv2d)}
     layers = dict((steady(network, dtype) if device.type == "cpu" else network).named_modules())
     for window in WINDOWS:
         seen = {}
@@ -76,16 +76,14 @@ def convolution_rates(checkpoint: Checkpoint, device: torch.device, dtype: torch
         def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
             return lambda layer, inputs, output: seen.update({name: (inputs[0].shape, output.shape)})  # noqa: B023
 
-        hooks = [layer.register_forward_hook(note(name)) for name, layer in shapes.named_modules() if name in names]
+        hooks = [layer.register_forward_hook(note(name)) for name, layer in convolutions.items()]
         shapes(torch.empty(1, checkpoint.in_channels, *window, device="meta"))
         for hook in hooks:
             hook.remove()
         for name, (given, made) in seen.items():
-            layer = layers[name]
-            weight = next(layer.parameters())
             x = torch.rand(given).to(device, dtype).contiguous(memory_format=torch.channels_last)
-            flops = 2 * made.numel() * weight[0].numel()
-            yield f"{name} on {given[3]} × {given[2]} px", _rate_of(layer, x, flops)
+            flops = 2 * made.numel() * convolutions[name].weight[0].numel()
+            yield f"{name} on {given[3]} × {given[2]} px", _rate_of(layers[name], x, flops)
 
 
 def _rate_of(layer: nn.Module, x: Tensor, flops: int) -> Rate:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from unettile.training.recipe import read_recipe
 
@@ -102,6 +103,16 @@ def test_the_ceiling_counts_no_margin(tmp_path: Path) -> None:
     up = sum((4 * w[level + 1] * w[level] / 4 + 27 * w[level] ** 2) / 4**level for level in range(4))
     checkpoint = load("cases").random_unet(2, tmp_path / "model.safetensors")
     assert load("ceiling").flops_per_pixel(checkpoint) == 2 * (down + up + 2 * w[0])
+
+
+def test_the_ceiling_counts_every_product_of_a_convolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = load("ceiling")
+    monkeypatch.setattr(bench, "timed", lambda work, device: 1.0)  # s, so that a rate is a count
+    checkpoint = load("cases").random_unet(2, tmp_path / "model.safetensors")
+    rates = bench.convolution_rates(checkpoint, torch.device("cpu"), torch.float32)
+    counts = {name: rate() for name, rate in rates}
+    assert counts["down.0.0 on 572 × 572 px"] == 2 * 570**2 * 9 * 1 * 2
+    assert counts["down.0.2 on 570 × 570 px"] == 2 * 568**2 * 9 * 2 * 2
 
 
 def test_a_tiny_case_of_startup_reports_ratios() -> None:
