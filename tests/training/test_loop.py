@@ -153,6 +153,14 @@ def test_training_ends_early_where_nothing_improves(data: Path) -> None:
     assert again.checkpoint.sha256 == result.checkpoint.sha256
 
 
+def test_a_run_that_leaves_the_numbers_is_refused_at_once(data: Path) -> None:
+    wild = replace(RECIPE.optimizer, name="sgd", learning_rate=1e30, clip_norm=0.0, warmup_steps=0)
+    for steps, what in ((2, "the loss is .* at step 2"), (1, "the validation loss is .* after epoch 1")):
+        recipe = replace(RECIPE, optimizer=wild, run=replace(RECIPE.run, epochs=1, steps_per_epoch=steps))
+        with pytest.raises(InputError, match=what):
+            run(make_job(data, recipe, f"wild{steps}"))
+
+
 def test_a_part_is_kept_to_test_on_at_the_end(data: Path) -> None:
     pairs = find_pairs(data / "images", data / "labels")
     training, validation, test = hold_out(pairs, 0.17, 0.34)

@@ -61,8 +61,11 @@ def test_curves_show_what_they_are_given() -> None:
     assert titles == ["a & b, epoch 1: 1", "a & b, epoch 3: 0.01"]
     numbers = [float(e.text or "nan") for e in root.iter() if e.tag == "text" and e.text != "epoch"]
     assert {0.01, 0.1, 1.0} <= set(numbers)
-    single = ElementTree.fromstring(line_chart([1], [Line("a", "a", (0.5,))], Axis("loss", log=True), 1))
-    assert len([e for e in single.iter() if e.tag == "circle"]) == 1
+    for value in (0.5, 5e-15, 3e14):
+        single = ElementTree.fromstring(line_chart([1], [Line("a", "a", (value,))], Axis("loss", log=True), 1))
+        assert len([e for e in single.iter() if e.tag == "circle"]) == 1
+        numbers = [float(e.text or "nan") for e in single.iter() if e.get("text-anchor") == "end"]
+        assert len(numbers) > 1 and min(numbers) < value * 1.1 and max(numbers) > value * 0.9
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to render the page with")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
@@ -119,12 +120,19 @@ class FCN(nn.Module):
             x = layer(x)
             if isinstance(layer, nn.MaxPool2d):
                 pooled.append(x)  # (N, 64, H/2, W/2), (N, 128, H/4, W/4) … (N, 512, H/32, W/32)
-        x = self.dense(self.fc7(self.dense(self.fc6(x))))  # (N, 4096, H/32, W/32)
+        x = self.dense(self.fc7(self.dense(self._fc6(x))))  # (N, 4096, H/32, W/32)
         x = self.score(x)  # (N, K, H/32, W/32)
         for score, skip in ((self.score4, pooled[3]), (self.score3, pooled[2])):
             if score is not None:
                 x = self.twofold(x) + score(skip)  # (N, K, H/16, W/16), then (N, K, H/8, W/8)
         return class_logits(self.enlarge(x))  # (N, K, H, W)
+
+    def _fc6(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) >= self.fc6.kernel_size[0] // 2:
+            return self.fc6(x)  # type: ignore[no-any-return]
+        # on fewer rows than the padding, oneDNN's bfloat16 leaves dead memory in the gradient of taps that see nothing
+        with torch.autocast(x.device.type, enabled=False):
+            return self.fc6(x.to(self.fc6.weight.dtype))  # type: ignore[no-any-return]
 
 
 def vgg_features(in_channels: int, widths: tuple[int, ...]) -> nn.Sequential:

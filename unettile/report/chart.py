@@ -83,9 +83,10 @@ def _ends(values: Sequence[float], log: bool) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return round numbers between two ends, at most TICKS + 1."""
-    step = 10 ** math.floor(math.log10((high - low) / TICKS))
+    decade = math.floor(math.log10((high - low) / TICKS))
+    step: float = 10.0**decade
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= TICKS)
-    return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [round(k * step, -decade) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

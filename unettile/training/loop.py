@@ -194,6 +194,11 @@ class _Run:
             learning_rate=self.optimizer.param_groups[0]["lr"],
             seconds=self.meter.seconds,
         )
+        if not math.isfinite(row.validation_loss):
+            raise InputError(
+                f"the validation loss is {row.validation_loss} after epoch {row.epoch}, the training loss "
+                f"{row.training_loss:.4f}: lower optimizer.learning_rate, or train with --precision fp32"
+            )
         self.loss_sum, self.loss_count = 0.0, 0
         best = max((self._figure(earlier) for earlier in self.rows), default=-math.inf)
         self.rows.append(row)
