@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ WINDOWS = ((572, 572), (252, 1724))
 """Shapes that single convolutions are tried at: the usual window, and a piece of rows of a wide one."""
 
 WARM_UP_EDGE = 1024
+ENOUGH = 120.0  # s: after these no further round begins, for wide networks take minutes for one
 CALLS = 3  # of each product or convolution in a round; the fastest counts
 
 Rate = Callable[[], float]
@@ -109,8 +111,10 @@ def measure_one(checkpoint: Checkpoint, folder: Path, edge: int, rounds: int, de
             write_mosaic(path, length)
     needed = flops_per_pixel(checkpoint)
     segment_image(small, mask, predictor, SegmentOptions(), overwrite=True)
-    parts, arithmetic = [], []
-    for _ in range(rounds):
+    parts: list[float] = []
+    arithmetic = []
+    began = time.monotonic()
+    while len(parts) < rounds and (not parts or time.monotonic() - began < ENOUGH):
         measured = {name: best(rate) for name, rate in rates.items()}
         seconds = timed(lambda: segment_image(image, mask, predictor, SegmentOptions(), overwrite=True), device)
         measured = {name: max(rate, best(rates[name])) for name, rate in measured.items()}
@@ -120,6 +124,7 @@ def measure_one(checkpoint: Checkpoint, folder: Path, edge: int, rounds: int, de
         "width": checkpoint.config["widths"][0],
         "precision": predictor.precision,
         "edge": edge,
+        "rounds": len(parts),
         "mflop_per_pixel": rounded(needed / 1e6),
         "convolution": fastest,
         "gflop_per_s": {

@@ -1,36 +1,31 @@
 """The ways to segment a large image that peers.py compares, each as others run it, on the same parameters.
 
 Networks that pad their convolutions do so at the border of every window, which is what MONAI and nnU-Net expect; those
-that do not are what our tiling is made for. Both have the same parameters. All but `unettile, file to file` are given
-the image scaled and in memory, for nothing, and return the classes in memory.
+that do not are what our tiling is made for. Both have the same parameters. All but ours hold the whole image, scaled,
+and the whole answer in memory.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unettile.box import Box
 from unettile.checkpoint import Checkpoint
-from unettile.geometry import Geometry
 from unettile.images.mirror import reflect_indices
 from unettile.limits import count_threads
-from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
-from unettile.segmentation.segment import segment_image
-from unettile.tiling import BlockGrid, TileGrid
 
+OURS = "unettile"
 WINDOW = 576  # px, of padded networks: the multiple of their stride next to the paper's 572
 OUTPUT_EDGE = 388  # px, of networks that do not pad
 BATCHES = (1, 2, 4)  # that MONAI's best settings are chosen from
@@ -38,26 +33,11 @@ BATCHES = (1, 2, 4)  # that MONAI's best settings are chosen from
 Finish = Callable[[Tensor], NDArray[Any]]
 """Makes of logits (1, K, h, w) what is kept: classes (h, w) uint8, or probabilities of class 1 (h, w) float32."""
 
+Run = Callable[[NDArray[np.float32], Finish], NDArray[Any]]
+"""Segments an image (H, W), scaled as the network sees it."""
 
-@dataclass(frozen=True)
-class Case:
-    """What a way is given.
-
-    Args:
-        checkpoint: with its network padded or not, as the way has it.
-        image: file.
-        scaled: (H, W) float32, as the network sees it.
-        folder: for its files.
-    """
-
-    checkpoint: Checkpoint
-    image: Path
-    scaled: NDArray[np.float32]
-    folder: Path
-
-    @property
-    def channels(self) -> int:
-        return self.checkpoint.in_channels
+Prepare = Callable[[Checkpoint, Path], Run]
+"""Builds all that is built once, from a model and a folder in which `export_onnx` has put its network."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +46,18 @@ class Contender:
 
     Args:
         network: valid or padded.
-        prepare: builds all that is built once, and returns what segments.
+        prepare: None for ours, which reads and writes files itself.
         package: that it needs beside ours, if any.
+        as_it_comes: without our setting of the C library, which keeps freed memory for the next tensor; all others are
+            given it, though none sets it by itself.
     """
 
     name: str
     network: str
     precision: str
-    prepare: Callable[[Case, Finish], Callable[[], NDArray[Any]]]
+    prepare: Prepare | None = None
     package: str | None = None
+    as_it_comes: bool = False
 
 
 def classes_of(logits: Tensor) -> NDArray[np.uint8]:
@@ -104,73 +87,33 @@ def export_onnx(checkpoint: Checkpoint, folder: Path) -> None:
     program.save(str(onnx_file(folder)))
 
 
-def from_file_to_file(precision: str, case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
-    """`segment`, image file to mask file; its probabilities by its windows, in memory."""
-    predictor = Predictor(case.checkpoint, "cpu", precision)
-    if finish is probability_of:
-        return partial(_by_windows, case, lambda window: predictor.probabilities(window)[0, 1])
-
-    def run() -> NDArray[Any]:
-        segment_image(case.image, case.folder / "mask.tif", predictor, SegmentOptions(), overwrite=True)
-        mask: NDArray[np.uint8] = tifffile.imread(case.folder / "mask.tif", level=0)
-        return mask
-
-    return run
-
-
-def in_memory(precision: str, case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
-    """Our engine by rows, block by block, without files."""
-    predictor = Predictor(case.checkpoint, "cpu", precision)
-    if finish is probability_of:
-        return partial(_by_windows, case, lambda window: predictor.probabilities(window)[0, 1])
-
-    def run() -> NDArray[Any]:
-        geometry = case.checkpoint.geometry
-        shape = (case.scaled.shape[0], case.scaled.shape[1])
-        result = np.empty(shape, np.uint8)
-        for block in BlockGrid.for_tiles(TileGrid(shape, geometry, OUTPUT_EDGE)):
-            edges = [geometry.smallest_output_edge(length) for length in block.box.shape]
-            y0, x0 = block.box.y0, block.box.x0
-            window = _read(case, Box(y0, x0, y0 + edges[0], x0 + edges[1]).expand(geometry.margin))
-            by_rows = predictor.by_rows(("classes",), (window.shape[0], window.shape[1]))
-            if by_rows is None:
-                result[block.box.slices] = predictor.classes(window[None])[0, : block.box.height, : block.box.width]
-                continue
-            for first, rows in by_rows(lambda top, bottom, window=window: window[top:bottom]):  # type: ignore[misc]
-                place = result[y0 + first : min(block.box.y1, y0 + first + len(rows)), x0 : block.box.x1]
-                place[...] = rows[: len(place), : place.shape[1]]
-        return result
-
-    return run
-
-
-def plain_loop(case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
+def plain_loop(checkpoint: Checkpoint, folder: Path) -> Run:
     """The paper's tiling as its figure shows it: windows of 572, every 388 px, torch's default layout, float32."""
-    network = case.checkpoint.build()
+    network = checkpoint.build()
 
-    def compute(window: NDArray[np.float32]) -> NDArray[Any]:
+    def compute(window: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
         with torch.inference_mode():
             return finish(network(torch.from_numpy(window).permute(0, 3, 1, 2).contiguous()))
 
-    return partial(_by_windows, case, compute, step=OUTPUT_EDGE)
+    return partial(_by_windows, checkpoint, compute, OUTPUT_EDGE)
 
 
-def by_onnxruntime(case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
+def by_onnxruntime(checkpoint: Checkpoint, folder: Path) -> Run:
     """ONNX Runtime, driven by our tiling."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count_threads()
-    session = onnxruntime.InferenceSession(str(onnx_file(case.folder)), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(onnx_file(folder)), options, providers=["CPUExecutionProvider"])
 
-    def compute(window: NDArray[np.float32]) -> NDArray[Any]:
+    def compute(window: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
         logits = session.run(None, {"x": np.ascontiguousarray(window.transpose(0, 3, 1, 2))})[0]
         return finish(torch.from_numpy(logits))
 
-    return partial(_by_windows, case, compute)
+    return partial(_by_windows, checkpoint, compute, _step(checkpoint))
 
 
-def by_openvino(hint: str, case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
+def by_openvino(hint: str, checkpoint: Checkpoint, folder: Path) -> Run:
     """OpenVINO, driven by our tiling; `hint` is the precision that it computes in."""
     import openvino
 
@@ -180,123 +123,129 @@ def by_openvino(hint: str, case: Case, finish: Finish) -> Callable[[], NDArray[A
         "INFERENCE_NUM_THREADS": str(count_threads()),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = core.compile_model(str(onnx_file(case.folder)), "CPU", settings)
+    compiled = core.compile_model(str(onnx_file(folder)), "CPU", settings)
 
-    def compute(window: NDArray[np.float32]) -> NDArray[Any]:
+    def compute(window: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
         logits = compiled(np.ascontiguousarray(window.transpose(0, 3, 1, 2)))[0]
         return finish(torch.from_numpy(np.asarray(logits, np.float32)))
 
-    return partial(_by_windows, case, compute)
+    return partial(_by_windows, checkpoint, compute, _step(checkpoint))
 
 
-def by_monai(case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
+def by_monai(checkpoint: Checkpoint, folder: Path) -> Run:
     """MONAI's SlidingWindowInferer as it comes: overlap 0.25, windows averaged, one at a time."""
     from monai.inferers import SlidingWindowInferer
 
-    network, x = case.checkpoint.build(), _tensor(case)
-    inferer = SlidingWindowInferer((WINDOW, WINDOW))
-    return lambda: _inferred(inferer, network, x, finish)
+    return partial(_inferred, SlidingWindowInferer((WINDOW, WINDOW)), checkpoint.build(), checkpoint.in_channels)
 
 
-def by_monai_at_its_best(case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
-    """The same with channels-last memory, bfloat16 and the batch that is fastest on a part of the image."""
+def by_monai_at_its_best(checkpoint: Checkpoint, folder: Path) -> Run:
+    """The same with channels-last memory, bfloat16 and the batch that is fastest on four windows."""
     from monai.inferers import SlidingWindowInferer
 
-    network = case.checkpoint.build().to(torch.bfloat16)
+    network = checkpoint.build().to(torch.bfloat16)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def compute(windows: Tensor) -> Tensor:
         logits: Tensor = network(windows.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)).float()
         return logits
 
-    x = _tensor(case)
-    part, seconds = x[:, :, : 2 * WINDOW, : 2 * WINDOW], {}
-    for batch in BATCHES:
-        for _ in range(2):  # the second time counts
-            start = time.perf_counter()
-            _inferred(SlidingWindowInferer((WINDOW, WINDOW), batch), compute, part, finish)
-            seconds[batch] = time.perf_counter() - start
-    inferer = SlidingWindowInferer((WINDOW, WINDOW), min(seconds, key=lambda batch: seconds[batch]))
-    return lambda: _inferred(inferer, compute, x, finish)
+    trial = np.random.default_rng(0).random((2 * WINDOW, 2 * WINDOW), np.float32)
+    runs = [
+        partial(_inferred, SlidingWindowInferer((WINDOW, WINDOW), n), compute, checkpoint.in_channels) for n in BATCHES
+    ]
+
+    def seconds(run: Run) -> float:
+        run(trial, classes_of)  # the second time counts
+        start = time.perf_counter()
+        run(trial, classes_of)
+        return time.perf_counter() - start
+
+    return min(runs, key=seconds)
 
 
-def half_overlap(case: Case, finish: Finish) -> Callable[[], NDArray[Any]]:
+def half_overlap(checkpoint: Checkpoint, folder: Path) -> Run:
     """nnU-Net's scheme (Isensee et al. 2021), mirroring off: windows every half edge, averaged under a Gaussian."""
-    network, x = case.checkpoint.build(), _tensor(case)
+    network = checkpoint.build()
     coordinates = torch.arange(WINDOW) - (WINDOW - 1) / 2
     bell = torch.exp(-0.5 * (coordinates / (WINDOW / 8)) ** 2)  # its standard deviation is an eighth of the window
     weight = bell[:, None] * bell
 
-    def run() -> NDArray[Any]:
-        height, width = x.shape[2:]
-        total, weights = torch.zeros(1, len(case.checkpoint.classes), height, width), torch.zeros(height, width)
+    def run(scaled: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
+        x = _tensor(scaled, checkpoint.in_channels)
+        height, width = scaled.shape
+        total, weights = torch.zeros(1, len(checkpoint.classes), height, width), torch.zeros(height, width)
         with torch.inference_mode():
             for y in _starts(height):
                 for x0 in _starts(width):
                     place = np.s_[..., y : y + WINDOW, x0 : x0 + WINDOW]
                     total[place] += weight * network(x[place])
                     weights[place] += weight
-            return finish(total / weights)
+            total /= weights
+            return finish(total)
 
     return run
 
 
 CONTENDERS = (
-    Contender("unettile, file to file", "valid", "bf16", partial(from_file_to_file, "bf16")),
-    Contender("unettile, in memory", "valid", "bf16", partial(in_memory, "bf16")),
-    Contender("unettile, file to file", "valid", "fp32", partial(from_file_to_file, "fp32")),
-    Contender("plain PyTorch loop", "valid", "fp32", plain_loop),
+    Contender(OURS, "valid", "bf16"),
+    Contender(OURS, "valid", "fp32"),
+    Contender("plain PyTorch loop", "valid", "fp32", plain_loop, as_it_comes=True),
     Contender("ONNX Runtime, our tiling", "valid", "fp32", by_onnxruntime, "onnxruntime"),
     Contender("OpenVINO, our tiling", "valid", "fp32", partial(by_openvino, "f32"), "openvino"),
     Contender("OpenVINO, our tiling", "valid", "bf16", partial(by_openvino, "bf16"), "openvino"),
-    Contender("unettile, file to file", "padded", "bf16", partial(from_file_to_file, "bf16")),
-    Contender("unettile, file to file", "padded", "fp32", partial(from_file_to_file, "fp32")),
-    Contender("MONAI, default", "padded", "fp32", by_monai, "monai"),
+    Contender(OURS, "padded", "bf16"),
+    Contender(OURS, "padded", "fp32"),
+    Contender("MONAI, default", "padded", "fp32", by_monai, "monai", as_it_comes=True),
     Contender("MONAI, best settings", "padded", "bf16", by_monai_at_its_best, "monai"),
-    Contender("nnU-Net's scheme", "padded", "fp32", half_overlap),
+    Contender("nnU-Net's scheme", "padded", "fp32", half_overlap, as_it_comes=True),
 )
 
 
-def _read(case: Case, box: Box) -> NDArray[np.float32]:
-    """Return pixels that may lie past the image, mirrored, (h, w, C)."""
-    rows = reflect_indices(box.y0, box.y1, case.scaled.shape[0])
-    columns = reflect_indices(box.x0, box.x1, case.scaled.shape[1])
-    return np.repeat(case.scaled[np.ix_(rows, columns)][..., None], case.channels, axis=2)
-
-
-def _tiles(shape: tuple[int, int], geometry: Geometry, step: int) -> Iterator[Box]:
-    for y in range(0, shape[0], step):
-        for x in range(0, shape[1], step):
-            yield Box(y, x, y + step, x + step)
+def _step(checkpoint: Checkpoint) -> int:
+    return checkpoint.geometry.write_edge(OUTPUT_EDGE)
 
 
 def _by_windows(
-    case: Case, compute: Callable[[NDArray[np.float32]], NDArray[Any]], step: int | None = None
+    checkpoint: Checkpoint,
+    compute: Callable[[NDArray[np.float32], Finish], NDArray[Any]],
+    step: int,
+    scaled: NDArray[np.float32],
+    finish: Finish,
 ) -> NDArray[Any]:
-    """Return what `compute` makes of windows (1, H, W, C), laid every `step` px; by default as our tiling lays them."""
-    geometry = case.checkpoint.geometry
+    """Return what `compute` makes of windows (1, H, W, C), laid every `step` px, mirrored at the image's edges."""
+    geometry = checkpoint.geometry
     output = geometry.smallest_output_edge(geometry.write_edge(OUTPUT_EDGE))
-    shape = (case.scaled.shape[0], case.scaled.shape[1])
+    height, width = scaled.shape
     result: NDArray[Any] | None = None
-    for tile in _tiles(shape, geometry, step or geometry.write_edge(OUTPUT_EDGE)):
-        window = Box(tile.y0, tile.x0, tile.y0 + output, tile.x0 + output).expand(geometry.margin)
-        made = compute(_read(case, window)[None])
-        if result is None:
-            result = np.empty(shape, made.dtype)
-        box = tile.intersect(Box.of_shape(shape))
-        result[box.slices] = made[: box.height, : box.width]
+    for y in range(0, height, step):
+        for x in range(0, width, step):
+            window = Box(y, x, y + output, x + output).expand(geometry.margin)
+            rows, columns = reflect_indices(window.y0, window.y1, height), reflect_indices(window.x0, window.x1, width)
+            pixels = np.repeat(scaled[np.ix_(rows, columns)][..., None], checkpoint.in_channels, axis=2)
+            made = compute(pixels[None], finish)
+            if result is None:
+                result = np.empty((height, width), made.dtype)
+            box = Box(y, x, min(y + step, height), min(x + step, width))
+            result[box.slices] = made[: box.height, : box.width]
     assert result is not None
     return result
 
 
-def _tensor(case: Case) -> Tensor:
+def _tensor(scaled: NDArray[np.float32], channels: int) -> Tensor:
     """Return the image as a network takes it, (1, C, H, W); grey for colours is not copied."""
-    return torch.from_numpy(case.scaled)[None, None].expand(1, case.channels, -1, -1)
+    return torch.from_numpy(scaled)[None, None].expand(1, channels, -1, -1)
 
 
-def _inferred(inferer: Any, network: nn.Module | Callable[[Tensor], Tensor], x: Tensor, finish: Finish) -> NDArray[Any]:
+def _inferred(
+    inferer: Any,
+    network: nn.Module | Callable[[Tensor], Tensor],
+    channels: int,
+    scaled: NDArray[np.float32],
+    finish: Finish,
+) -> NDArray[Any]:
     with torch.inference_mode():
-        return finish(inferer(x, network))
+        return finish(inferer(_tensor(scaled, channels), network))
 
 
 def _starts(length: int) -> list[int]:

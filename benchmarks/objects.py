@@ -3,7 +3,7 @@
 The mask is a field of discs, about 2,500 in a Mpx as in a dense tissue, many of which touch. It is written once as a
 tiled TIFF, and every size is worked on in a process of its own, so that peaks do not mix.
 
-    python -m benchmarks.objects -o benchmarks/results/objects.json --edges 4096 8192 16384
+    python -m benchmarks.objects -o benchmarks/results/objects.json
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def measure(edges: list[int], place: Path | None = None) -> dict[str, object]:
 
 if __name__ == "__main__":
     parser = make_parser(__doc__)
-    parser.add_argument("--edges", type=int, nargs="+", default=[2048])
+    parser.add_argument("--edges", type=int, nargs="+", default=[4096, 8192])
     parser.add_argument("--folder", type=Path, help="where the mask and the results go; default: a temporary one")
     parser.add_argument("--work", nargs=2, type=Path, help="work on this mask into this folder, and show the figures")
     parser.add_argument("--split", action="store_true", help="with --work: split objects that touch")

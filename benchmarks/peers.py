@@ -1,12 +1,14 @@
 """Time, memory and truth beside other ways to segment a large image: same parameters, same image, same machine.
 
-Each way (benchmarks/contenders.py) runs in a process of its own, once a round, all in turn: it builds what it needs,
-warms up on a small image, and is timed on the image. The peak of memory is that process's; `added` is what it took
-beyond what it held when it had warmed up and the image was loaded.
+Every way goes from one file to another: it reads the image, scales it, segments it and writes the mask; ours as
+`segment` does, with the mask's pyramid, all others as a whole, and the largest resolution alone. Each way
+(benchmarks/contenders.py) runs in a process of its own, once a round, all in turn: it builds what it needs, warms up on
+a small image, and is timed on the image. A way that takes longer than 40 s runs in the first round alone. The peak
+of memory is that process's; `added` is what it took beyond what it held when it had warmed up.
 
 In a process more each way gives probabilities of a smaller image, which are compared with those of the untiled answer:
-one window over all of it, same network, same precision. Pixels within a margin of the image's border are left out,
-since ways differ in what they assume beyond it.
+one window over all of it, same network, same precision. Ours are those of a file, in 8 bits, and are compared with the
+untiled ones in 8 bits. Pixels near the image's border are left out, since ways differ in what they assume beyond it.
 
     python -m benchmarks.peers -o benchmarks/results/peers.json
 """
@@ -18,6 +20,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,66 +29,97 @@ import tifffile
 from numpy.typing import NDArray
 
 from benchmarks.cases import random_unet, write_mosaic
-from benchmarks.contenders import CONTENDERS, WINDOW, Case, Contender, classes_of, export_onnx, probability_of
+from benchmarks.contenders import CONTENDERS, OURS, WINDOW, Contender, classes_of, export_onnx, probability_of
 from benchmarks.measure import finish, found_version, machine, make_parser, ratios, rounded, run_child, spread, timed
 from unettile.box import Box
-from unettile.checkpoint import load_checkpoint
+from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.images.mirror import read_mirrored
 from unettile.images.slide import open_slide
+from unettile.limits import count_threads
 from unettile.models import find_model
+from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.predict import Predictor
+from unettile.segmentation.segment import segment_image
 
 WARM_UP_EDGE = 1024
+SLOW = 40.0  # s: a way that takes longer runs once
 ENGINES = ("onnxruntime", "openvino")
 BORDER = 192  # px, not compared: more than the margin of both networks
 
 
-def load_case(number: int, folder: Path, image: Path, model: Path) -> Case:
-    """Load model and image for one way."""
+def load_model(contender: Contender, model: Path) -> Checkpoint:
     checkpoint = load_checkpoint(model)
-    if CONTENDERS[number].network == "padded":
-        checkpoint = checkpoint.with_config({"padding": "same"})
+    return checkpoint.with_config({"padding": "same"}) if contender.network == "padded" else checkpoint
+
+
+def read_scaled(checkpoint: Checkpoint, image: Path) -> NDArray[np.float32]:
+    """Return the image as the network sees it, (H, W)."""
     pixels = tifffile.imread(image)[..., None]
-    scaled = checkpoint.normalization.measure_array(pixels).apply(pixels)[..., 0]
-    return Case(checkpoint, image, scaled, folder)
+    return checkpoint.normalization.measure_array(pixels).apply(pixels)[..., 0]
+
+
+def from_file_to_file(contender: Contender, checkpoint: Checkpoint, folder: Path) -> Callable[[Path], object]:
+    """Return what takes an image's file and writes its mask."""
+    mask = folder / "mask.tif"
+    if contender.prepare is None:
+        predictor = Predictor(checkpoint, "cpu", contender.precision)
+        return lambda image: segment_image(image, mask, predictor, SegmentOptions(), overwrite=True)
+    run = contender.prepare(checkpoint, folder)
+
+    def work(image: Path) -> None:
+        classes = run(read_scaled(checkpoint, image), classes_of)
+        tifffile.imwrite(mask, classes, tile=(512, 512), compression="zlib", maxworkers=count_threads())
+
+    return work
 
 
 def time_one(number: int, folder: Path, image: Path, small: Path, model: Path) -> dict[str, float]:
     """Time one way in this process."""
     contender = CONTENDERS[number]
-    contender.prepare(load_case(number, folder, small, model), classes_of)()
-    case = load_case(number, folder, image, model)
+    work = from_file_to_file(contender, load_model(contender, model), folder)
+    work(small)
     before = _resident_mib()
-    run = contender.prepare(case, classes_of)
-    return {"seconds": timed(run), "before_mib": before}
+    return {"seconds": timed(lambda: work(image)), "before_mib": before}
 
 
 def compare_one(number: int, folder: Path, image: Path, model: Path) -> dict[str, float]:
     """Compare one way with the untiled answer, in this process."""
     contender = CONTENDERS[number]
-    case = load_case(number, folder, image, model)
+    checkpoint = load_model(contender, model)
     inner = np.s_[BORDER:-BORDER, BORDER:-BORDER]
-    found = contender.prepare(case, probability_of)()[inner]
-    classes = contender.prepare(case, classes_of)()[inner]
-    expected = untiled(case, contender.precision)[inner]
+    window, predictor = whole_window(checkpoint, image), Predictor(checkpoint, "cpu", contender.precision)
+    height, width = tifffile.imread(image).shape
+    expected = predictor.probabilities(window)[0, 1, :height, :width][inner]
+    if contender.prepare is None:
+        classes, levels = (written(kind, predictor, image, folder) for kind in ("classes", "probabilities"))
+        untiled = predictor.levels(window)[0, 1, :height, :width]
+        difference = np.abs(levels[1].astype(np.int16) - untiled)[inner].max() / 255
+    else:
+        run, scaled = contender.prepare(checkpoint, folder), read_scaled(checkpoint, image)
+        classes, found = run(scaled, classes_of), run(scaled, probability_of)
+        difference = np.abs(found[inner] - expected).max()
     return {
-        "largest_difference": rounded(float(np.abs(found - expected).max())),
-        "changed_share": rounded(float((classes != (expected > 0.5)).mean())),
+        "largest_difference": rounded(float(difference)),
+        "changed_share": rounded(float((classes[inner] != (expected > 0.5)).mean())),
     }
 
 
-def untiled(case: Case, precision: str) -> NDArray[np.float32]:
-    """Return the probabilities of class 1, (H, W), from one window over the whole image and its margin."""
-    predictor, geometry = Predictor(case.checkpoint, "cpu", precision), case.checkpoint.geometry
-    height, width = case.scaled.shape
-    with open_slide(case.image) as slide:
-        box = Box(0, 0, geometry.smallest_output_edge(height), geometry.smallest_output_edge(width))
+def written(kind: str, predictor: Predictor, image: Path, folder: Path) -> NDArray[np.uint8]:
+    """Return what `segment --write` of this kind puts into its file."""
+    segment_image(image, folder / f"{kind}.tif", predictor, SegmentOptions(write=(kind,)), overwrite=True)
+    pixels: NDArray[np.uint8] = tifffile.imread(folder / f"{kind}.tif", level=0)
+    return pixels
+
+
+def whole_window(checkpoint: Checkpoint, image: Path) -> NDArray[np.float32]:
+    """Return the one window over an image and its margin, (1, H, W, C)."""
+    geometry = checkpoint.geometry
+    with open_slide(image) as slide:
+        box = Box(0, 0, *(geometry.smallest_output_edge(length) for length in slide.shape[:2]))
         pixels = read_mirrored(slide, box.expand(geometry.margin))
-        scaling = case.checkpoint.normalization.measure_array(tifffile.imread(case.image)[..., None])
-    window = np.repeat(scaling.apply(pixels), case.channels, axis=2)
-    whole: NDArray[np.float32] = predictor.probabilities(window[None])[0, 1, :height, :width]
-    return whole
+    scaling = checkpoint.normalization.measure_array(tifffile.imread(image)[..., None])
+    return np.repeat(scaling.apply(pixels), checkpoint.in_channels, axis=2)[None]
 
 
 def measure(edge: int, compared: int, rounds: int, model: str | int, only: list[int] | None = None) -> dict[str, Any]:
@@ -113,6 +147,8 @@ def measure(edge: int, compared: int, rounds: int, model: str | int, only: list[
         for _ in range(rounds):
             taken = {}
             for number in chosen:
+                if seconds and seconds[0][str(number)] > SLOW:
+                    continue
                 words = ("--time", number, folder, images["image"], images["small"], path)
                 child = run_child("benchmarks.peers", words)
                 told = json.loads(child.stdout)
@@ -140,22 +176,23 @@ def measure(edge: int, compared: int, rounds: int, model: str | int, only: list[
 
 
 def _row(number: int, seconds: list[dict[str, float]], memory: list[tuple[int, int]]) -> dict[str, Any]:
-    """Return the figures of one way; times over ours, file to file, of the same network."""
+    """Return the figures of one way; times over ours of the same network."""
     contender = CONTENDERS[number]
     row: dict[str, Any] = {"way": contender.name, "network": contender.network, "precision": contender.precision}
     for name, precision in (("time_over_ours", "bf16"), ("time_over_ours_same_precision", contender.precision)):
         ours = str(_ours(contender.network, precision))
-        if all(ours in taken for taken in seconds):
-            row[name] = ratios(seconds, str(number), ours)
+        both = [taken for taken in seconds if taken.keys() >= {str(number), ours}]
+        if both:
+            row[name] = ratios(both, str(number), ours)
     return row | {
+        "rounds": len(memory),
         "peak_mib": spread([peak for peak, _ in memory]),
         "added_mib": spread([added for _, added in memory]),
     }
 
 
 def _ours(network: str, precision: str) -> int:
-    same = [("unettile, file to file", network, precision) == (c.name, c.network, c.precision) for c in CONTENDERS]
-    return same.index(True)
+    return [(OURS, network, precision) == (c.name, c.network, c.precision) for c in CONTENDERS].index(True)
 
 
 def _origin(model: str | int) -> str:
@@ -172,18 +209,19 @@ def _resident_mib() -> int:
 
 
 def _child(given: argparse.Namespace) -> None:
-    set_threads()
-    keep_freed_memory()
     work = time_one if given.time else compare_one
     number, *paths = given.time or given.compare
+    set_threads()
+    if given.compare or not CONTENDERS[int(number)].as_it_comes:
+        keep_freed_memory()
     finish(work(int(number), *map(Path, paths)), None)
 
 
 if __name__ == "__main__":
     parser = make_parser(__doc__)
-    parser.add_argument("--edge", type=int, default=4096, help="of the image, px")
+    parser.add_argument("--edge", type=int, default=8192, help="of the image, px")
     parser.add_argument("--compared", type=int, default=2048, help="edge of the image compared with its untiled answer")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--model", default="nuclei", help="a shipped model, or a checkpoint")
     parser.add_argument("--width", type=int, help="a U-Net of so many channels and random parameters instead")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the ways, as in contenders.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,26 @@ from unettile.training.recipe import read_recipe
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
+DOCS = BENCHMARKS.parent / "docs"
+
+
 def load(name: str) -> Any:
     return importlib.import_module(f"benchmarks.{name}")
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    """Return what makes a table, and a plot, of a result and gives it back."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    tables, plots = importlib.import_module("benchmark_tables").TABLES, importlib.import_module("benchmark_plots").PLOTS
+
+    def show(result: Any) -> Any:
+        name = result["bench"]
+        assert "| --- |" in tables[name](result)
+        assert name not in plots or plots[name](result).startswith("<svg")
+        return result
+
+    return show
 
 
 SHARED = ("measure.py", "cases.py", "contenders.py")
@@ -27,25 +46,33 @@ def test_every_bench_is_listed(path: Path) -> None:
     assert f"`{path.name}`" in (BENCHMARKS / "README.md").read_text("utf-8")
 
 
-def test_a_tiny_case_of_tiling_reports_ratios() -> None:
-    result = load("tiling").measure(300, 1, "fp32")
+def test_all_takes_what_is_asked_for_and_fits() -> None:
+    bench = load("all")
+    minutes = {one.name: one.minutes for one in bench.BENCHES}
+    assert minutes.keys() == {path.stem for path in BENCHES} - {"all", "gpu"}
+    assert [one.name for one in bench.choose(("peers", "startup"), minutes["peers"])] == ["peers"]
+    assert sum(one.minutes for one in bench.choose((), 40)) <= 40
+
+
+def test_a_tiny_case_of_tiling_reports_ratios(shown: Callable[[Any], Any]) -> None:
+    result = shown(load("tiling").measure(300, 1, "fp32"))
     assert result["machine"]["threads"] >= 1 and result["machine"]["torch"]
     for name in ("file_over_network", "file_over_plain"):
         ratio = result[name]
         assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
 
 
-def test_a_tiny_case_of_writing_reports_ratios_and_peaks() -> None:
-    result = load("writing").measure(700, 1, (".ome.tif",))
+def test_a_tiny_case_of_writing_reports_ratios_and_peaks(shown: Callable[[Any], Any]) -> None:
+    result = shown(load("writing").measure(700, 1, (".ome.tif",)))
     assert set(result["read_over"]) == {".ome.tif", "tifffile"}
     assert all(ratio["median"] > 0 for ratio in result["read_over"].values())
     assert len(result["peak_mib"]) == 2 and min(result["peak_mib"].values()) > 50
 
 
-def test_a_tiny_case_of_training_reports_ratios() -> None:
+def test_a_tiny_case_of_training_reports_ratios(shown: Callable[[Any], Any]) -> None:
     bench = load("training")
     narrow = ("network.widths=[2, 3, 4, 5, 6]", "run.batch=2", "run.output_edge=20")
-    result = bench.measure(read_recipe("nuclei", narrow), bench.SAMPLE / "images", bench.SAMPLE / "labels", 1, 1)
+    result = shown(bench.measure(read_recipe("nuclei", narrow), bench.SAMPLE / "images", bench.SAMPLE / "labels", 1, 1))
     for name in ("loader_over_network", "cpu_network_over_all"):
         assert 0 < result[name]["lowest"] <= result[name]["highest"]
     assert 0 < result["cpu_network_over_all"]["median"] < 1
@@ -58,10 +85,10 @@ def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
     assert result["objects"] > 100 and len(result["mpx_per_s"]) == 5
 
 
-def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
+def test_a_tiny_case_of_weights_reports_ratios_and_errors(shown: Callable[[Any], Any]) -> None:
     bench = load("weights")
     bench.is_here = lambda name: name not in ("edt", "monai")  # they need not be here
-    result = bench.measure((64,), 1, None)
+    result = shown(bench.measure((64,), 1, None))
     assert result["machine"]["threads"] >= 1 and result["machine"]["numba"]
     rows = {row["way"]: row for row in result["rows"] if row["threads"] == 1}
     assert rows.keys() == {"unettile", "crops", "scipy", "stack", "brute force"}
@@ -71,20 +98,20 @@ def test_a_tiny_case_of_weights_reports_ratios_and_errors() -> None:
         assert row["largest_error"] < 1e-6, way
 
 
-def test_a_tiny_case_of_memory_reports_its_figures() -> None:
-    result = load("memory").measure([600], 1, 1)
+def test_a_tiny_case_of_memory_reports_its_figures(shown: Callable[[Any], Any]) -> None:
+    result = shown(load("memory").measure([600], 1, 1))
     assert result["slides"]["600"]["peak_mib"] > 100 and result["without_over_with_recall"]["median"] > 0
 
 
-def test_a_tiny_case_of_the_ceiling_reports_parts_of_it() -> None:
-    (row,) = load("ceiling").measure([2], ["fp32"], 300, 1)["rows"]
+def test_a_tiny_case_of_the_ceiling_reports_parts_of_it(shown: Callable[[Any], Any]) -> None:
+    (row,) = shown(load("ceiling").measure([2], ["fp32"], 300, 1))["rows"]
     assert 0 < row["of_ceiling"]["lowest"] <= row["of_ceiling"]["highest"] < 1
     assert set(row["gflop_per_s"]) == {"convolution", "matrix product"}
 
 
-def test_a_tiny_case_of_the_gpu_reports_parts_of_its_ceiling() -> None:
+def test_a_tiny_case_of_the_gpu_reports_parts_of_its_ceiling(shown: Callable[[Any], Any]) -> None:
     """On the CPU, which is not to be called busy."""
-    (row,) = load("gpu").measure([2], ["fp32"], 200, 1, "cpu", ("kernels",))["rows"]
+    (row,) = shown(load("gpu").measure([2], ["fp32"], 200, 1, "cpu", ("kernels",)))["rows"]
     assert 0 < row["of_ceiling"]["lowest"] < 1 and 0 < row["network_alone_of_ceiling"]["kernels"] < 1
     assert row["gpu_busy"] is None
 
@@ -115,12 +142,14 @@ def test_the_ceiling_counts_every_product_of_a_convolution(tmp_path: Path, monke
     assert counts["down.0.2 on 570 × 570 px"] == 2 * 568**2 * 9 * 2 * 2
 
 
-def test_a_tiny_case_of_startup_reports_ratios() -> None:
-    result = load("startup").measure(200, 1)["over_import_torch"]
+def test_a_tiny_case_of_startup_reports_ratios(shown: Callable[[Any], Any]) -> None:
+    result = shown(load("startup").measure(200, 1))["over_import_torch"]
     assert 0 < result["--help"]["median"] < result["segment"]["median"]
 
 
-def test_a_tiny_case_of_scaling_reports_ratios_and_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tiny_case_of_scaling_reports_ratios_and_peaks(
+    monkeypatch: pytest.MonkeyPatch, shown: Callable[[Any], Any]
+) -> None:
     bench = load("scaling")
     asked: list[tuple[object, ...]] = []
 
@@ -131,7 +160,7 @@ def test_a_tiny_case_of_scaling_reports_ratios_and_peaks(monkeypatch: pytest.Mon
         return (5.0 if "--shard" in options else int(image.stem) ** 2 / 1e3), 300
 
     monkeypatch.setattr(bench, "segment", segment)  # whole processes are what test_memory measures
-    result = bench.measure([100, 200], 100, [2], 1)
+    result = shown(bench.measure([100, 200], 100, [2], 1))
     assert [row["time_per_pixel_over_first"]["median"] for row in result["sizes"]] == [1, 1]
     assert result["shards"] == [
         {
@@ -151,16 +180,17 @@ def test_peers_are_compared_with_the_untiled_answer(tmp_path: Path) -> None:
     ways = {(one.name, one.network, one.precision): number for number, one in enumerate(bench.CONTENDERS)}
     files = (tmp_path, tmp_path / "image.tif", tmp_path / "model.safetensors")
     for network in ("valid", "padded"):
-        ours = bench.compare_one(ways["unettile, file to file", network, "fp32"], *files)
+        ours = bench.compare_one(ways["unettile", network, "fp32"], *files)
         assert ours == {"largest_difference": 0, "changed_share": 0}
-    assert bench.compare_one(ways["unettile, in memory", "valid", "bf16"], *files)["changed_share"] == 0
     for way in (("plain PyTorch loop", "valid", "fp32"), ("nnU-Net's scheme", "padded", "fp32")):
         assert bench.compare_one(ways[way], *files)["largest_difference"] > 1e-5
 
 
-def test_a_tiny_case_of_peers_reports_time_and_memory() -> None:
+def test_a_tiny_case_of_peers_reports_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = load("peers")
+    monkeypatch.setattr(bench, "SLOW", 0)  # so all are, and run once
     chosen = [number for number, one in enumerate(bench.CONTENDERS) if one.package is None and one.network == "padded"]
-    (ours, other) = bench.measure(600, 600, 1, 2, chosen[-2:])["rows"]
+    (ours, other) = bench.measure(600, 600, 2, 2, chosen[-2:])["rows"]
     assert ours["time_over_ours_same_precision"]["median"] == 1 and ours["largest_difference"] == 0
+    assert ours["rounds"] == other["rounds"] == 1
     assert other["time_over_ours_same_precision"]["median"] > 0 and other["peak_mib"]["median"] > 100
