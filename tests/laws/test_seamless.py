@@ -15,6 +15,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+import unettile.segmentation.columns
 import unettile.tiling
 from tests.segmentation.conftest import NARROW, make_checkpoint, make_pixels
 from unettile.box import Box
@@ -135,11 +136,16 @@ def test_threads_change_no_pixel(tmp_path: Path, precision: str, threads: int) -
     assert all(np.array_equal(mask, masks[0]) for mask in masks[1:])
 
 
-def test_blocks_change_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
+@pytest.mark.parametrize("output_edge", [100, 196])
+def test_blocks_and_columns_change_no_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predictor: Predictor, output_edge: int
+) -> None:
     masks = []
-    for edge in (192, 384, 3072):
+    options = SegmentOptions(("probabilities",), output_edge)
+    for edge, width in ((192, 192), (192, 384), (192, 9216), (384, 384), (3072, 3072)):
         monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", edge)
-        masks.append(segmented(predictor, make_pixels(401, 523), tmp_path, SegmentOptions(("probabilities",), 196)))
+        monkeypatch.setattr(unettile.segmentation.columns, "COLUMN_WIDTH", width)
+        masks.append(segmented(predictor, make_pixels(401, 523), tmp_path, options))
     assert all(np.array_equal(mask, masks[0]) for mask in masks[1:])
 
 
@@ -148,8 +154,10 @@ def test_blocks_change_no_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_shards_give_the_bytes_of_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predictor: Predictor, count: int, write: str
 ) -> None:
+    """Also where a shard begins or ends in the middle of a column of two blocks."""
     monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 192)
-    image, options = tmp_path / "image.tif", SegmentOptions((write,), 196)
+    monkeypatch.setattr(unettile.segmentation.columns, "COLUMN_WIDTH", 384)
+    image, options = tmp_path / "image.tif", SegmentOptions((write,), 100)
     segmented(predictor, make_pixels(389, 401), tmp_path, options)
     for index in reversed(range(count)):  # 11 shards of 9 blocks: some have none
         segment_shard(image, tmp_path / "run", Shard(index, count), predictor, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from torch import Tensor
 
-import unettile.segmentation.work
+import unettile.segmentation.columns
+import unettile.segmentation.rows
+import unettile.segmentation.stripwork
+import unettile.segmentation.windows
+import unettile.tiling
 from tests.segmentation.conftest import make_pixels
 from unettile.box import Box
 from unettile.errors import Incomplete, Interrupted
+from unettile.images.slide import Slide
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES, Recall
+from unettile.segmentation.rows import Descent
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import run_directory_for, segment_image
 from unettile.segmentation.stitch import stitch_run
@@ -74,7 +82,7 @@ def test_a_second_signal_or_a_defect_costs_the_window_in_work(
 def test_parts_are_stored_while_a_block_is_in_work(
     tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unettile.segmentation.work, "PART_S", 0.0)
+    monkeypatch.setattr(unettile.segmentation.stripwork, "PART_S", 0.0)
     out, seen = tmp_path / "mask.tif", []
     parts = run_directory_for(out) / "parts"
     watch = Watch(lambda done, total: seen.append(len(list(parts.glob("*")))))
@@ -119,26 +127,69 @@ def test_out_of_time(tmp_path: Path, image: Path, predictor: Predictor, whole: b
     Watch(deadline=time.monotonic() + 60).check(ahead=6)
 
 
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two columns of two blocks each, three blocks high, in pieces of few rows."""
+    monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 204)
+    monkeypatch.setattr(unettile.segmentation.columns, "COLUMN_WIDTH", 408)
+    monkeypatch.setattr(unettile.segmentation.rows, "PIECES", (16, 16))
+
+
+@pytest.mark.parametrize("write", [("classes",), ("probabilities",)])
+@pytest.mark.parametrize("masked", [False, True])
 def test_by_rows_and_by_tiles_give_the_same_file(
-    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, columns: None, write: Any, masked: bool
 ) -> None:
-    """Also if stopped after any piece of rows, where a row of tiles that was cut is computed again."""
-    monkeypatch.setattr("unettile.segmentation.rows.PIECE", 32)
+    """Also if stopped after any piece of rows, in the middle of a column, and where parts of it are masked out."""
+    pixels = make_pixels(450, 811)
+    pixels[200:, :240] = 7  # equal windows
+    image, mask = tmp_path / "image.tif", tmp_path / "within.tif"
+    tifffile.imwrite(image, pixels)
+    inside = np.zeros((450, 811), np.uint8)
+    inside[20:130, :] = inside[130:400, 250:590] = 1
+    tifffile.imwrite(mask, inside)
+    options = replace(OPTIONS, write=write, mask=mask if masked else None)
     narrow = Predictor(predictor.checkpoint, "cpu", "fp32")
-    segment_image(image, tmp_path / "rows.tif", narrow, OPTIONS)
+    assert narrow.by_rows(write, narrow.smallest_window + 32) is not None
+    segment_image(image, tmp_path / "rows.tif", narrow, options)
     stops = 0
-    for pieces in range(1, 12):
+    for pieces in range(1, 60):
         try:
-            segment_image(image, tmp_path / "stopped.tif", narrow, OPTIONS, stop_after(pieces))
+            segment_image(image, tmp_path / "stopped.tif", narrow, options, stop_after(pieces))
         except Interrupted:
             stops += 1
         else:
             break
     assert stops >= 3
     monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
-    segment_image(image, tmp_path / "tiles.tif", predictor, OPTIONS)
+    segment_image(image, tmp_path / "tiles.tif", predictor, options)
     by_tiles = (tmp_path / "tiles.tif").read_bytes()
     assert (tmp_path / "rows.tif").read_bytes() == by_tiles == (tmp_path / "stopped.tif").read_bytes()
+
+
+def test_a_column_is_computed_in_one_go(
+    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, columns: None
+) -> None:
+    """No row of a column is fed to the network twice, and none of the image read twice for it."""
+    narrow, fed, read = Predictor(predictor.checkpoint, "cpu", "fp32"), Counter[int](), Counter[int]()
+    feed, read_mirrored = Descent.feed, unettile.segmentation.windows.read_mirrored
+
+    def feeding(self: Descent, rows: Tensor) -> Tensor | None:
+        fed[rows.shape[3]] += rows.shape[2]
+        return feed(self, rows)
+
+    def reading(slide: Slide, box: Box) -> NDArray[Any]:
+        read[box.width] += box.height
+        return read_mirrored(slide, box)
+
+    monkeypatch.setattr(Descent, "feed", feeding)
+    monkeypatch.setattr(unettile.segmentation.windows, "read_mirrored", reading)
+    tifffile.imwrite(tmp_path / "image.tif", make_pixels(450, 511))
+    segment_image(tmp_path / "image.tif", tmp_path / "mask.tif", narrow, OPTIONS)
+    geometry = narrow.geometry
+    height, *widths = (geometry.input_edge(geometry.smallest_output_edge(edge)) for edge in (450, 204, 307))
+    assert fed == dict.fromkeys(widths, height)
+    assert set(read.values()) == {14 * 34 + 2 * geometry.margin}  # rounded up to whole tiles
 
 
 def mosaic() -> NDArray[np.uint8]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from unettile.limits import count_threads
-from unettile.segmentation.compute import BlockPixels, Computer, RowComputer, Scale, TileComputer
+from unettile.segmentation.compute import BlockPixels, Computer, Scale, TileComputer
 from unettile.segmentation.devicecompute import DeviceComputer
 from unettile.segmentation.lane import WindowKind
 from unettile.segmentation.plan import Plan
@@ -26,22 +25,18 @@ class Crew:
     """Who computes, and the threads beside.
 
     Args:
-        computers: the first that suits a block computes it.
+        computer: of all blocks; on a CPU, of those that had better not be computed by rows.
         stage: what is done to a block as soon as it is read, by the thread that read it.
-        mirrors: the computers mirror pixels at the image's edges by themselves.
+        mirrors: the computer mirrors pixels at the image's edges by itself.
         readers: threads that read, each a block ahead.
         writers: threads that write.
     """
 
-    computers: tuple[Computer, ...]
+    computer: Computer
     stage: Callable[[BlockPixels], BlockPixels] = lambda work: work
     mirrors: bool = False
     readers: int = 1
     writers: int = 1
-
-    def computer(self, work: BlockPixels) -> Computer:
-        """Return who computes a block."""
-        return next(computer for computer in self.computers if computer.suits(work, work.start))
 
 
 @dataclass(frozen=True)
@@ -67,11 +62,10 @@ def make_crew(
     """
     if not predictor.has_lanes:
         recall = Recall(plan.planes * plan.tiles.write_edge**2, recall_bytes)
-        rows = RowComputer(plan, scale, partial(predictor.by_rows, plan.stored), recall)
-        return Crew((rows, TileComputer(plan, scale, predictor.writing(plan.stored), batch, recall)))
+        return Crew(TileComputer(plan, scale, predictor.writing(plan.stored), batch, recall))
     lanes = predictor.lanes(window_kind(plan), plan.scaling, batch)
     device = DeviceComputer(plan, lanes, Stager(predictor.device), calls.ahead, calls.advise)
-    return Crew((device,), device.stage, mirrors=True, readers=reading_threads(), writers=writing_threads())
+    return Crew(device, device.stage, mirrors=True, readers=reading_threads(), writers=writing_threads())
 
 
 def window_kind(plan: Plan) -> WindowKind:

@@ -91,9 +91,6 @@ class DeviceComputer:
         except torch.OutOfMemoryError:
             return work  # `fill` finds room for them
 
-    def suits(self, work: BlockPixels, start: int = 0) -> bool:
-        return True
-
     def fill(self, work: BlockPixels, result: NDArray[np.uint8], start: int = 0) -> Iterator[int]:
         """Fill in the tiles of a block from number `start`; yield after each how many are done.
 

@@ -12,11 +12,12 @@ from unettile.images.normalize import WHOLE_PIXELS
 from unettile.limits import memory_limit
 from unettile.networks.cost import measure_cost
 from unettile.segmentation.blockreader import CACHE_BYTES
+from unettile.segmentation.columns import column_width, window_width
 from unettile.segmentation.crew import reading_threads, writing_threads
+from unettile.segmentation.footprint import footprint
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES
-from unettile.segmentation.rows import PIECE
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured
 _CUDA_LIBRARIES = 2 * 2**30  # bytes of the machine's memory: CUDA, cuDNN and their tables; not measured yet
@@ -25,7 +26,8 @@ LABELLING = 300 * 2**20
 
 _SAMPLE_BYTES = 24  # a sampled number, while percentiles are taken: itself, as float64, and sorted
 _SCRATCH = 1.3  # times the feature maps: what oneDNN, cuDNN and the allocator take beside them
-_PIECES_AT_ONCE = 5  # of rows, of all maps that live at once; more rows of the skip connections wait; measured
+_SCRATCH_BY_ROWS = 1.5  # the same, where pieces of many sizes leave gaps between them; measured
+_COPIES = 8  # bytes of a parameter in the checkpoint, and while it is brought into the order of the kernels
 LANES = 2
 """Windows at once on a GPU: one is computed while what was made of the other is fetched."""
 
@@ -96,8 +98,8 @@ def free_device_memory(device: torch.device) -> int:
 def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     """Return the bytes that are needed of the machine's memory, and of a GPU's.
 
-    One after the other: the sample for the scaling; two blocks with their margins, what is kept of the image and of
-    equal windows, a batch and the network's feature maps; then what is kept of the blocks while the file is written.
+    One after the other: the sample for the scaling; blocks or strips with their margins, what is kept of the image and
+    of equal windows, a batch and the network's feature maps; then what is kept of the blocks while the file is written.
     What one step frees the next one uses, but pieces of it lie scattered.
     """
     edge = plan.geometry.input_edge(plan.output_edge)
@@ -111,12 +113,15 @@ def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     maps = _SCRATCH * item / 4 * batch * cost.peak_bytes
     on_gpu = predictor.has_lanes
     rows, columns = (min(plan.block_edge, length) + 2 * plan.geometry.margin for length in plan.shape)
-    if predictor.has_rows:  # as wide as a block, but no higher than the rows that are in work
-        in_work = _PIECES_AT_ONCE * PIECE + 2 * plan.geometry.margin
-        maps = max(maps, item / 4 * min(in_work, rows) * columns * cost.peak_bytes / window**2)
+    read, strips = rows, 0  # px, of an image's rows at once
+    if width := column_width(plan, predictor):  # as wide as a column, but no higher than the rows that are in work
+        columns, read, strips = window_width(plan, width), min(rows, edge), 1
+        by_rows = predictor.by_rows(plan.stored, columns)
+        assert by_rows is not None
+        maps = max(maps, _SCRATCH_BY_ROWS * footprint(by_rows.stream))
     network = int(parameters * item + maps)
     readers, writers = (reading_threads(), writing_threads()) if on_gpu else (1, 1)
-    blocks = rows * columns * ((1 + readers) * pixel + (2 + writers) * plan.planes)
+    blocks = columns * (read * (1 + readers + strips) * pixel + rows * (2 + writers) * plan.planes)
     windows = 3 * 4 * batch * channels * edge**2
     kept = readers * min(KEPT_BYTES, area * pixel) + min(RECALL_BYTES, area * (pixel + plan.planes))
     if on_gpu:  # blocks wait there, and pass through pinned memory
@@ -127,4 +132,4 @@ def _needs(plan: Plan, predictor: Predictor, batch: int) -> tuple[int, int]:
     writing = kept + min(CACHE_BYTES + 2 * PIECE_BYTES, plan.planes * area) + (0 if on_gpu else network)
     writing += LABELLING if plan.objects is not None else 0
     libraries = LIBRARIES + (_CUDA_LIBRARIES if on_gpu else 0)
-    return int(libraries + parameters * 4 + max(measuring, computing, writing)), network if on_gpu else 0
+    return int(libraries + parameters * _COPIES + max(measuring, computing, writing)), network if on_gpu else 0

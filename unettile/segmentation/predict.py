@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
 
 import numpy as np
 import torch
@@ -19,16 +18,11 @@ from unettile.images.normalize import Scaling
 from unettile.segmentation.devicescale import DeviceScale
 from unettile.segmentation.lane import Lane, WindowKind
 from unettile.segmentation.lanes import Lanes
+from unettile.segmentation.rowpredict import RowPredictor
 from unettile.segmentation.rows import RowStream
 from unettile.segmentation.softmax import first_largest, softmax, to_levels
 from unettile.segmentation.steady import SMALLEST_OUTPUT_EDGE, steady
 from unettile.segmentation.tape import NotByRows, shapes_of
-
-ReadRows = Callable[[int, int], NDArray[np.float32]]
-"""Gives the rows y0 … y1 of a scaled window, (n, W, C) float32."""
-
-ByRows = Callable[[ReadRows], Iterator[tuple[int, NDArray[np.uint8]]]]
-"""Yields the first row and the rows of what is written, (n, w) or (K, n, w)."""
 
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -63,7 +57,7 @@ class Predictor:
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
         self.smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
         self._lanes: tuple[WindowKind, DeviceScale, Lanes] | None = None
-        self._streams: dict[tuple[int, int], RowStream | None] = {}
+        self._streams: dict[int, RowStream | None] = {}
 
     def classes(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the class of each pixel, (N, h, w): the largest logit, of equal ones the first."""
@@ -137,21 +131,25 @@ class Predictor:
     @property
     def has_rows(self) -> bool:
         """Whether windows may be computed from top to bottom."""
-        return self._shapes is not None and self.device.type == "cpu" and self.geometry.exact
+        return self._shapes is not None and not self.has_lanes and self.geometry.exact
 
-    def by_rows(self, kinds: tuple[str, ...], shape: tuple[int, int]) -> ByRows | None:
-        """Return what computes a window of a legal shape (H, W), px, from top to bottom, to the same bits as `writing`.
+    def by_rows(self, kinds: tuple[str, ...], width: int) -> RowPredictor | None:
+        """Return what computes windows of a legal width, px, from top to bottom, to the same bits as `writing`.
 
-        None on a GPU, for small windows, for programs, and for networks that do what cannot be done by rows.
+        None on a GPU, for narrow windows, for programs, and for networks that do what cannot be done by rows.
         """
-        if not self.has_rows or self._shapes is None or min(shape) < self.smallest_window:
+        if not self.has_rows or self._shapes is None or width < self.smallest_window:
             return None
-        if shape not in self._streams:
-            self._streams[shape] = None
+        if width not in self._streams:
+            self._streams[width] = None
             with suppress(NotByRows):
-                self._streams[shape] = RowStream(self._shapes, self._network, (self.checkpoint.in_channels, *shape))
-        stream = self._streams[shape]
-        return None if stream is None else partial(self._run_rows, stream, self._finish(kinds), shape)
+                self._streams[width] = RowStream(self._shapes, self._network, self.checkpoint.in_channels, width)
+        stream, finish = self._streams[width], self._finish(kinds)
+        if stream is None:
+            return None
+        return RowPredictor(
+            stream, self.geometry.margin, self._dtype, lambda logits: finish(self._finite(logits.float().contiguous()))
+        )
 
     def _finish(self, kinds: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
         """Return what makes planes of logits (N, K, h, w), after whose classes may come a depth."""
@@ -160,22 +158,6 @@ class Predictor:
         if len(steps) == 1 and kinds != ("probabilities",):
             return lambda logits: steps[0](logits, classes)[:, 0]
         return lambda logits: torch.cat([step(logits, classes) for step in steps], dim=1)
-
-    def _run_rows(
-        self, stream: RowStream, finish: Callable[[Tensor], Tensor], shape: tuple[int, int], read: ReadRows
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        def window(y0: int, y1: int) -> Tensor:
-            rows = torch.from_numpy(read(y0, y1))[None].permute(0, 3, 1, 2)
-            return rows.to(self._dtype).contiguous(memory_format=torch.channels_last)
-
-        height, width = (edge - 2 * self.geometry.margin for edge in shape)
-        cut = (stream.output_height - height) // 2  # a network that pads puts its margin out, too
-        with torch.inference_mode():
-            for start, logits in stream.run(window):
-                first, last = max(start, cut), min(start + logits.shape[2], cut + height)
-                if first < last:
-                    kept = logits[:, :, first - start : last - start, cut : cut + width].float().contiguous()
-                    yield first - cut, finish(self._finite(kept))[0].numpy()
 
     def planes(self, window: Tensor, write: tuple[str, ...], edge: int) -> tuple[Tensor, Tensor]:
         """Return what is written of one scaled window (H, W, C) on the device, without waiting for it.

@@ -1,159 +1,135 @@
-"""Computing a large window from top to bottom, so that no feature is computed twice and none is kept for long.
+"""Computing a window from top to bottom, so that no feature is computed twice and none is kept for long.
 
     window rows:   | 0 … 127 | 128 … 255 | …              each piece runs down through the network as far as it can:
     level 0        | conv conv |                          a step waits for the rows below that it needs, and keeps
     level 1          | pool conv conv |                   the few rows above that it will need again; the skip
     level 2              | pool conv conv | up |          connections wait for what comes up to them.
 
-The margin of a window then costs work at its sides, top and bottom alone, however tall it is, and feature maps are as
-tall as a piece. Every feature is the same sum as in one pass over the whole window: the result is equal to it, bit by
-bit (see `unettile.segmentation.steady` for why that can be).
+The margin of a window then costs work at its sides and at its top alone, however tall it is, and feature maps are as
+tall as a piece. A window has no end: as long as rows are fed, rows come out. Every feature is the same sum as in one
+pass over a whole window: the result is equal to it, bit by bit (see `unettile.segmentation.steady` for why that can
+be).
 
-Passes: 1. `record` notes the steps (tape.py); 2. `_stages` groups steps that need no store between them; 3. `RowStream`
-feeds pieces in and carries each stage on as far as its inputs allow.
+Passes: 1. `record` notes the steps (tape.py); 2. `stages_of` groups steps that need no store between them (stages.py);
+3. a `Descent` takes pieces in and carries each stage on as far as its inputs allow.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unettile.segmentation.stages import Stage, stages_of
 from unettile.segmentation.steady import HalvingMax, OneDnnConv
-from unettile.segmentation.tape import Step, Tape, record
+from unettile.segmentation.tape import Step, record
 
-PIECE = 128
-"""Rows of the window that are fed at once: enough for kernels to be busy, few enough for the processor's cache."""
+PIECES = 32, 128
+"""The fewest and the most rows of a window that are fed at once: kernels want enough to do."""
 
-
-@dataclass(frozen=True)
-class Stage:
-    """Steps in a row, of which only the first has several inputs and only the last several consumers.
-
-    Args:
-        inputs: numbers of the feature maps that it reads.
-        join: cat or add, for several inputs.
-        steps: what is done then, one after the other; may be empty after a join.
-        output: number of the feature map that it makes.
-        multiple: its rows come in multiples of this, so that whoever halves them finds whole pairs.
-        piece: rows that it waits for, so that kernels find enough to do.
-    """
-
-    inputs: tuple[int, ...]
-    join: str | None
-    steps: tuple[Step, ...]
-    output: int
-    multiple: int
-    piece: int
+LARGEST_MAP = 2**26
+"""Bytes that the rows of a feature map take, unless a piece is to have fewer rows than the fewest."""
 
 
 class RowStream:
-    """A network, ready to compute windows of one shape by rows.
+    """A network, ready to compute windows of one width by rows.
 
     Args:
         shapes: of the network (see `unettile.segmentation.tape.shapes_of`), to learn its steps from.
         network: with layers that round alike; computes.
-        shape: of the windows, (C, H, W).
-        piece: rows of the window that are fed at once; None for `PIECE`.
+        channels, width: of the windows, px.
+        piece: rows of the window that are meant to be fed at once; None for as many as suit its width.
 
     Raises:
         NotByRows: the network cannot be computed by rows.
     """
 
     def __init__(
-        self, shapes: nn.Module, network: nn.Module, shape: tuple[int, int, int], piece: int | None = None
+        self, shapes: nn.Module, network: nn.Module, channels: int, width: int, piece: int | None = None
     ) -> None:
-        self._tape = record(shapes, shape)
-        self._layers = dict(network.named_modules())
-        self._piece = piece or PIECE
-        self._stages = _stages(self._tape, self._piece)
+        tape = record(shapes, (channels, width, width))
+        item = next((parameter.element_size() for parameter in shapes.parameters()), 4)
+        self.row_bytes = [item * count * edge for count, edge in zip(tape.channels, tape.heights, strict=True)]
+        # of the largest feature map, for each row of the window
+        self.most_bytes = max(size * edge // width for size, edge in zip(self.row_bytes, tape.heights, strict=True))
+        fewest, most = PIECES
+        self.piece = piece or max(fewest, min(most, LARGEST_MAP // max(1, self.most_bytes) // 16 * 16))
+        self.lost = width - tape.heights[-1]
+        self.layers = dict(network.named_modules())
+        self.stages = stages_of(tape, self.piece)
+        self.heights = tape.heights
+        self.maps = len(tape.heights)
 
-    @property
-    def output_height(self) -> int:
-        return self._tape.heights[-1]
 
-    def run(self, read: Callable[[int, int], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Yield the first row and the rows (1, K, n, w) of the output, from top to bottom.
+class Descent:
+    """A window in work: what is kept of it between two pieces of rows."""
+
+    def __init__(self, stream: RowStream) -> None:
+        self._stream = stream
+        self._queues = {(number, stage.output): Rows() for stage in stream.stages for number in stage.inputs}
+        self._done = [0] * stream.maps
+
+    def feed(self, rows: Tensor) -> Tensor | None:
+        """Return the rows (1, K, n, w) of the output that are decided now, after those returned before; None for none.
 
         Args:
-            read: gives rows of the window, (1, C, n, W), channels last.
+            rows: of the window, (1, C, n, W), channels last, after those fed before.
         """
-        heights = self._tape.heights
-        queues = {(number, stage.output): Rows() for stage in self._stages for number in stage.inputs}
-        done = [0] * len(heights)
-        last = len(heights) - 1
-        for y0 in range(0, heights[0], self._piece):
-            y1 = min(heights[0], y0 + self._piece)
-            done[0] = y1
-            _push(queues, 0, y0, read(y0, y1))
-            for stage in self._stages:
-                start = done[stage.output]
-                stop = self._reachable(stage, [done[number] for number in stage.inputs])
-                if stop - start < (1 if stop == heights[stage.output] else stage.piece) or stop == start:
-                    continue
-                rows = self._compute(stage, [queues[number, stage.output] for number in stage.inputs], start, stop)
-                done[stage.output] = stop
-                if stage.output == last:
-                    yield start, rows
-                else:
-                    _push(queues, stage.output, start, rows)
+        result = None
+        self._push(0, rows)
+        for stage in self._stream.stages:
+            start = self._done[stage.output]
+            stop = stage.reachable(min(self._done[number] for number in stage.inputs))
+            if stop > start:
+                made = self._compute(stage, start, stop)
+                self._push(stage.output, made)
+                if stage.output == self._stream.maps - 1:
+                    result = made
+        return result
 
-    def _reachable(self, stage: Stage, available: list[int]) -> int:
-        """Return up to which row a stage can be computed, 0 if it had better wait for more."""
-        heights = self._tape.heights
-        rows = min(available)
-        whole = all(count == heights[number] for count, number in zip(available, stage.inputs, strict=True))
-        if whole:
-            return heights[stage.output]
-        for step in stage.steps:
-            rows = min(step.rows.ready(rows), heights[step.output])
-        return rows // stage.multiple * stage.multiple
+    @property
+    def waiting(self) -> list[Rows]:
+        """The rows that are kept, for each stage and each of its inputs."""
+        return list(self._queues.values())
 
-    def _compute(self, stage: Stage, sources: list[Rows], start: int, stop: int) -> Tensor:
+    def _push(self, number: int, rows: Tensor) -> None:
+        for (source, _), queue in self._queues.items():
+            if source == number:
+                queue.push(self._done[number], rows)
+        self._done[number] += rows.shape[2]
+
+    def _compute(self, stage: Stage, start: int, stop: int) -> Tensor:
         """Compute the rows start … stop of a stage's output."""
-        heights = self._tape.heights
-        spans = [(start, stop)]  # of the output, then of what each step before it must give
-        for step in reversed(stage.steps):
-            first, last = step.rows.first(spans[0][0]), step.rows.last(spans[0][1] - 1) + 1
-            spans.insert(0, (max(0, first), min(heights[step.inputs[0]], last)))
+        sources = [self._queues[number, stage.output] for number in stage.inputs]
+        spans = stage.spans(start, stop)
         rows = _gather(sources, stage.join, *spans[0])
+        own = stage.join is not None
         for step, have, want in zip(stage.steps, spans[:-1], spans[1:], strict=True):
-            own = step is not stage.steps[0] or stage.join is not None
             rows = self._apply(step, rows, have, want, own=own)
-        following = self._next_needed(stage, stop)
+            own = own or step.rows.fill is not None or step.rows.up > 1
+        following = stage.first_needed(stop)
         for source in sources:
             source.drop(following)
         return rows
 
-    def _next_needed(self, stage: Stage, row: int) -> int:
-        for step in reversed(stage.steps):
-            row = max(0, step.rows.first(row))
-        return row
-
     def _apply(self, step: Step, x: Tensor, have: tuple[int, int], want: tuple[int, int], *, own: bool) -> Tensor:
         """Apply a step to the input rows `have`; return the output rows `want`. `own`: nobody else reads the input."""
         rows = step.rows
+        if step.layer is None:
+            assert step.apply is not None
+            return step.apply(x)
+        layer = self._stream.layers[step.layer]
         if rows.up > 1:
-            assert step.layer is not None
-            y: Tensor = self._layers[step.layer](x)
+            y: Tensor = layer(x)
             offset = have[0] * rows.up
             return y[:, :, want[0] - offset : want[1] - offset]
         if rows.fill is not None:
             above = max(0, -rows.first(want[0]))
-            below = max(0, rows.last(want[1] - 1) + 1 - have[1])
-            if above or below:
-                x = F.pad(x, (0, 0, above, below), value=rows.fill).contiguous(memory_format=torch.channels_last)
-            assert step.layer is not None
-            return _without_row_padding(self._layers[step.layer], x)
-        if step.layer is None:
-            assert step.apply is not None
-            return step.apply(x)
-        layer = self._layers[step.layer]
+            if above:
+                x = F.pad(x, (0, 0, above, 0), value=rows.fill).contiguous(memory_format=torch.channels_last)
+            return _without_row_padding(layer, x)
         if isinstance(layer, nn.ReLU) and not own:
             return F.relu(x)  # rows that others read, too, are not overwritten
         if isinstance(layer, nn.LeakyReLU) and not own:
@@ -225,56 +201,6 @@ def _without_row_padding(layer: nn.Module, x: Tensor) -> Tensor:
         padding = (0, _pair(layer.padding)[1])
         result = F.conv2d(x, layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups)
     return result
-
-
-def _stages(tape: Tape, piece: int) -> tuple[Stage, ...]:
-    """Group the steps: a stage ends where several read its output, where feature maps join, and after what shrinks."""
-    readers = [0] * len(tape.heights)
-    for step in tape.steps:
-        for number in step.inputs:
-            readers[number] += 1
-    groups: list[tuple[tuple[int, ...], str | None, list[Step]]] = []
-    ending: dict[int, int] = {}  # feature map that a group ends with, and the group
-    for step in tape.steps:
-        before = ending.get(step.inputs[0]) if step.join is None and readers[step.inputs[0]] == 1 else None
-        if before is not None and _continues(groups[before][2], step):
-            groups[before][2].append(step)
-            ending[step.output] = before
-        else:
-            ending[step.output] = len(groups)
-            groups.append((step.inputs, step.join, [] if step.join else [step]))
-    multiples = _multiples(tape)
-    outputs = {group: number for number, group in ending.items()}  # the last one noted is the group's output
-    stages = []
-    for index, (inputs, join, steps) in enumerate(groups):
-        output = outputs[index]
-        least = piece * tape.heights[output] // tape.heights[0] // 2
-        stages.append(Stage(inputs, join, tuple(steps), output, multiples[output], least))
-    return tuple(stages)
-
-
-def _continues(steps: list[Step], step: Step) -> bool:
-    """Whether a step goes on with a group: not if rows would be read again that were made smaller, and so are cheap."""
-    return not (
-        steps and all(not one.rows.overlaps for one in steps) and step.rows.overlaps and steps[-1].rows.down > 1
-    )
-
-
-def _multiples(tape: Tape) -> list[int]:
-    """Return of how many rows each feature map's pieces should be multiples, for the steps that read them."""
-    multiples = [1] * len(tape.heights)
-    for step in reversed(tape.steps):
-        need = multiples[step.output] * step.rows.down
-        need = -(-need // step.rows.up)
-        for number in step.inputs:
-            multiples[number] = math.lcm(multiples[number], need)
-    return multiples
-
-
-def _push(queues: dict[tuple[int, int], Rows], number: int, start: int, rows: Tensor) -> None:
-    for (source, _), queue in queues.items():
-        if source == number:
-            queue.push(start, rows)
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -19,10 +19,10 @@ from unettile.segmentation.planning import open_image
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.preparing import prepare
 from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.watch import Tally, Watch
 from unettile.segmentation.windows import WindowReader
 from unettile.segmentation.within import open_within
-from unettile.segmentation.work import Tally, Work
+from unettile.segmentation.work import Work
 from unettile.tiling import Shard
 
 

@@ -92,10 +92,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Tape:
-    """The steps of a network in order, and the height of every feature map for the window they were noted for."""
+    """The steps of a network in order, with the heights and channels of all feature maps for the window in question."""
 
     steps: tuple[Step, ...]
     heights: tuple[int, ...]
+    channels: tuple[int, ...]
 
 
 def shapes_of(network: nn.Module) -> nn.Module:
@@ -123,7 +124,7 @@ def record(network: nn.Module, shape: tuple[int, int, int]) -> Tape:
         recorder.remove_hooks()
     if recorder.number(output) != len(recorder.heights) - 1:
         raise NotByRows("its output is not what it computed last")
-    return Tape(tuple(recorder.steps), tuple(recorder.heights))
+    return Tape(tuple(recorder.steps), tuple(recorder.heights), tuple(recorder.channels))
 
 
 class _Recorder(TorchFunctionMode):
@@ -132,7 +133,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, network: nn.Module, window: Tensor) -> None:
         super().__init__()
         self.steps: list[Step] = []
-        self.heights = [int(window.shape[2])]
+        self.heights, self.channels = [int(window.shape[2])], [int(window.shape[1])]
         self._numbers = {id(window): 0}
         self._alive: list[Tensor] = [window]  # an id is of use only as long as its object lives
         self._inside = 0
@@ -215,6 +216,7 @@ class _Recorder(TorchFunctionMode):
         self._numbers[id(result)] = len(self.heights)
         self._alive.append(result)
         self.heights.append(int(result.shape[2]))
+        self.channels.append(int(result.shape[1]))
 
 
 def _shape_of(tensor: Tensor) -> Tensor:

@@ -13,10 +13,22 @@ from unettile.segmentation.profile import Profile
 OnProgress = Callable[[int, int], None]
 """Takes pixels done and pixels in all."""
 
+PART_S = 30.0
+"""Seconds after which the finished tiles of blocks in work are stored: a kill costs those, and the tiles in work."""
+
 
 @contextmanager
 def _untold(name: str) -> Iterator[OnProgress]:
     yield lambda done, total: None
+
+
+@dataclass
+class Tally:
+    """What was done: blocks computed, blocks that were there, and the pixels of the former."""
+
+    computed: int = 0
+    resumed: int = 0
+    pixels: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
     thread:                                  | write block 1   | write block 2   | write block 3
 
 Memory is that of two blocks and of one batch of windows, whatever the image's size. For a GPU more threads read and
-write, each a block.
+write, each a block. What is computed by rows is not done in blocks, but in strips (see stripwork.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
@@ -25,27 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.segmentation.compute import BlockPixels
+from unettile.segmentation.columns import column_width
+from unettile.segmentation.compute import BlockPixels, TileComputer, background, clear_outside
 from unettile.segmentation.crew import Calls, make_crew
 from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES
+from unettile.segmentation.rowcompute import RowComputer
 from unettile.segmentation.rundir import RunDirectory
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.stripwork import StripWork
+from unettile.segmentation.watch import PART_S, Tally, Watch
 from unettile.segmentation.windows import WindowReader
 from unettile.segmentation.within import Within
 from unettile.tiling import Block
-
-PART_S = 30.0
-"""Seconds after which the finished tiles of a block in work are stored: the most that a kill costs a slow network."""
-
-
-@dataclass
-class Tally:
-    """What was done: blocks computed, blocks that were there, and the pixels of the former."""
-
-    computed: int = 0
-    resumed: int = 0
-    pixels: int = 0
 
 
 class Work:
@@ -77,6 +68,13 @@ class Work:
         self._within: Within | None = None
         self._step_s = 0.0  # the longest batch so far
         self.tally = Tally()
+        self._by_rows: StripWork | None = None
+        if width := column_width(run.plan, predictor):
+            assert isinstance(self._crew.computer, TileComputer)
+            across = run.plan.blocks.edge // run.plan.tiles.write_edge  # tiles of a block that a strip has
+            tiles = replace(self._crew.computer, batch=min(batch, across))
+            rows = RowComputer(run.plan, self._scale, partial(predictor.by_rows, run.plan.stored), tiles.recall)
+            self._by_rows = StripWork(run, reader, rows, tiles, width, self.tally)
 
     def do(self, indices: range, watch: Watch, within: Within | None = None) -> None:
         """Compute the blocks that are not finished.
@@ -89,6 +87,8 @@ class Work:
             InputError: the image cannot be read, or the run directory not be written.
         """
         self._watch, self._within = watch, within
+        if self._by_rows is not None:
+            return self._by_rows.do(indices, watch, within)
         blocks = [self._run.plan.blocks[index] for index in indices]
         total = sum(block.box.area for block in blocks)
         done = 0
@@ -185,11 +185,11 @@ class Work:
 
     def _compute(self, work: BlockPixels, watch: Watch, before: int, total: int) -> NDArray[np.uint8]:
         """Return the pixels of a block, (h, w) or (K, h, w), from what an earlier process stored of it onwards."""
-        result, kept = work.part or (work.background(self._run.plan), 0)
+        result, kept = work.part or (background(self._run.plan, work.block.box), 0)
         done = kept
         stored = start = time.monotonic()
         try:
-            for done in self._crew.computer(work).fill(work, result, kept):
+            for done in self._crew.computer.fill(work, result, kept):
                 now = time.monotonic()
                 self._step_s, start = max(self._step_s, now - start), now
                 watch.on_progress(before + work.block.box.area * done // len(work.tiles), total)
@@ -204,5 +204,5 @@ class Work:
                 with suppress(Exception):
                     self._run.write_part(work.block, result, done)
             raise
-        work.clear_outside(self._run.plan, result)
+        clear_outside(self._run.plan, work.block.box, work.inside, result)
         return result
