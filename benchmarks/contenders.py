@@ -93,7 +93,7 @@ def plain_loop(checkpoint: Checkpoint, folder: Path) -> Run:
 
     def compute(window: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
         with torch.inference_mode():
-            return finish(network(torch.from_numpy(window).permute(0, 3, 1, 2).contiguous()))
+            return finish(network(torch.from_numpy(window)))
 
     return partial(_by_windows, checkpoint, compute, OUTPUT_EDGE)
 
@@ -107,7 +107,7 @@ def by_onnxruntime(checkpoint: Checkpoint, folder: Path) -> Run:
     session = onnxruntime.InferenceSession(str(onnx_file(folder)), options, providers=["CPUExecutionProvider"])
 
     def compute(window: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
-        logits = session.run(None, {"x": np.ascontiguousarray(window.transpose(0, 3, 1, 2))})[0]
+        logits = session.run(None, {"x": window})[0]
         return finish(torch.from_numpy(logits))
 
     return partial(_by_windows, checkpoint, compute, _step(checkpoint))
@@ -126,7 +126,7 @@ def by_openvino(hint: str, checkpoint: Checkpoint, folder: Path) -> Run:
     compiled = core.compile_model(str(onnx_file(folder)), "CPU", settings)
 
     def compute(window: NDArray[np.float32], finish: Finish) -> NDArray[Any]:
-        logits = compiled(np.ascontiguousarray(window.transpose(0, 3, 1, 2)))[0]
+        logits = compiled(window)[0]
         return finish(torch.from_numpy(np.asarray(logits, np.float32)))
 
     return partial(_by_windows, checkpoint, compute, _step(checkpoint))
@@ -213,7 +213,7 @@ def _by_windows(
     scaled: NDArray[np.float32],
     finish: Finish,
 ) -> NDArray[Any]:
-    """Return what `compute` makes of windows (1, H, W, C), laid every `step` px, mirrored at the image's edges."""
+    """Return what `compute` makes of windows (1, C, H, W), laid every `step` px, mirrored at the image's edges."""
     geometry = checkpoint.geometry
     output = geometry.smallest_output_edge(geometry.write_edge(OUTPUT_EDGE))
     height, width = scaled.shape
@@ -222,8 +222,8 @@ def _by_windows(
         for x in range(0, width, step):
             window = Box(y, x, y + output, x + output).expand(geometry.margin)
             rows, columns = reflect_indices(window.y0, window.y1, height), reflect_indices(window.x0, window.x1, width)
-            pixels = np.repeat(scaled[np.ix_(rows, columns)][..., None], checkpoint.in_channels, axis=2)
-            made = compute(pixels[None], finish)
+            pixels = np.repeat(scaled[np.ix_(rows, columns)][None, None], checkpoint.in_channels, axis=1)
+            made = compute(pixels, finish)
             if result is None:
                 result = np.empty((height, width), made.dtype)
             box = Box(y, x, min(y + step, height), min(x + step, width))

@@ -220,8 +220,8 @@ def _child(given: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--edge", type=int, default=8192, help="of the image, px")
-    parser.add_argument("--compared", type=int, default=2048, help="edge of the image compared with its untiled answer")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--compared", type=int, default=1536, help="edge of the image compared with its untiled answer")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--model", default="nuclei", help="a shipped model, or a checkpoint")
     parser.add_argument("--width", type=int, help="a U-Net of so many channels and random parameters instead")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the ways, as in contenders.py")

@@ -97,9 +97,11 @@ def _row(count: int, found: list[tuple[float, float]]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = make_parser(__doc__)
-    parser.add_argument("--edges", type=int, nargs="+", default=[2048, 4096, 8192, 16384], help="of the images, px")
+    parser.add_argument(
+        "--edges", type=int, nargs="+", default=[2048, 4096, 8192, 16384, 32768], help="of the images, px"
+    )
     parser.add_argument("--at", type=int, default=8192, help="edge at which threads and shards are compared, px")
     parser.add_argument("--shards", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     finish(measure(given.edges, given.at, given.shards, given.rounds), given.output)

@@ -266,8 +266,8 @@ def is_here(name: str) -> bool:
 
 if __name__ == "__main__":
     parser = make_parser(__doc__)
-    parser.add_argument("--edges", type=int, nargs="+", default=[128, 512, 2048, 8192], help="of the maps, px")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--edges", type=int, nargs="+", default=[256, 512, 2048, 8192], help="of the maps, px")
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     nuclei = Path(os.environ.get("UNETTILE_DATA", "../shared/data")) / "dsb2018_train" / "labels"
     result = measure(tuple(given.edges), given.rounds, nuclei if nuclei.is_dir() else None)
