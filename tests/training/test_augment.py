@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from unettile.images.normalize import Scaling
-from unettile.training.augment import Warp, draw_warp, reflect, resample, resample_labels, resample_map, vary_values
+from unettile.training.augment import (
+    Warp,
+    draw_plain_warp,
+    draw_warp,
+    reflect,
+    resample,
+    resample_labels,
+    resample_map,
+    vary_values,
+)
 from unettile.training.parts import AugmentPart
 
 SAME = Scaling((0.0, 0.0), (1.0, 1.0))
@@ -32,6 +41,21 @@ def test_rotation_keeps_lengths_and_flip_changes_handedness() -> None:
         down = np.array([warp.y[1, 0] - warp.y[0, 0], warp.x[1, 0] - warp.x[0, 0]])
         right = np.array([warp.y[0, 1] - warp.y[0, 0], warp.x[0, 1] - warp.x[0, 0]])
         np.testing.assert_allclose([down @ down, right @ right, down @ right], [1, 1, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("edge", [8, 9])
+def test_a_plain_warp_takes_every_pixel_once_in_each_of_eight_orientations(edge: int) -> None:
+    seen = set()
+    for seed in range(100):
+        warp = draw_plain_warp(np.random.default_rng(seed), AugmentPart(), edge, (25.3, 30.8))
+        places = list(zip(warp.y.ravel().tolist(), warp.x.ravel().tolist(), strict=True))
+        wanted = {(y, x) for y in range(int(warp.y.min()), int(warp.y.max()) + 1) for x in range(int(warp.x.min()), int(warp.x.max()) + 1)}
+        assert len(wanted) == edge**2 and {(y, x) for y, x in places} == wanted
+        assert warp.y.min() <= 25.3 <= warp.y.max() and warp.x.min() <= 30.8 <= warp.x.max()
+        seen.add(tuple(places))
+    assert len(seen) == 8
+    still = draw_plain_warp(np.random.default_rng(0), STILL, edge, (25.3, 30.8))
+    assert np.array_equal(still.x[0], np.arange(edge) + still.x[0, 0]) and np.all(np.diff(still.y, axis=0) == 1)
 
 
 def test_elastic_displacements_have_the_asked_spread_and_are_smooth() -> None:

@@ -22,7 +22,7 @@ from unettile.images.palette import read_palette
 from unettile.metrics.objects import connected_components
 from unettile.training import reader
 from unettile.training.pairs import Pair
-from unettile.training.parts import ImagePart, LabelPart, SamplePart
+from unettile.training.parts import AugmentPart, ImagePart, LabelPart, SamplePart
 from unettile.training.recipe import NetworkPart, Recipe
 from unettile.training.samples import Samples
 from unettile.training.survey import survey
@@ -190,6 +190,18 @@ def test_an_image_held_in_memory_and_one_read_by_region_give_the_same_samples(
         assert isinstance(one, tuple) and isinstance(other, tuple)
         for a, b in zip(one, other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_plain_samples_hold_the_pixels_of_the_file(data: Path) -> None:
+    job = make_job(data, replace(RECIPE, augment=AugmentPart(plain=1.0)))
+    (source, *_) = survey(job.training[:1], job.recipe)
+    found = Samples([source], job.recipe, 20, None)[0]
+    assert isinstance(found, tuple)
+    scaled = source.scaling.apply(imagecodecs.png_decode(source.pair.image.read_bytes())[..., None])
+    levels = np.unique(scaled)
+    nearest = levels[np.abs(found[0].ravel()[:, None] - levels).argmin(axis=1)]
+    np.testing.assert_allclose(found[0].ravel(), nearest, atol=1e-6)  # nothing between two levels of the file
+    assert len(np.unique(nearest)) > 20
 
 
 def test_an_image_that_breaks_during_training_is_refused_in_one_line(

@@ -60,6 +60,20 @@ def draw_warp(rng: np.random.Generator, part: AugmentPart, edge: int, centre: tu
     )
 
 
+def draw_plain_warp(rng: np.random.Generator, part: AugmentPart, edge: int, centre: tuple[float, float]) -> Warp:
+    """Draw a flip and a turn by right angles about the place next to (y, x) at which pixels fall on pixels."""
+    turns = int(rng.integers(4)) if part.rotate else 0
+    mirror = part.flip and rng.random() < 0.5
+    y0, x0 = (np.floor(place) - (edge - 1) // 2 for place in centre)
+    y, x = np.meshgrid(
+        np.arange(edge, dtype=np.float32) + np.float32(y0),
+        np.arange(edge, dtype=np.float32) + np.float32(x0),
+        indexing="ij",
+    )
+    y, x = (np.rot90(coordinates[:, ::-1] if mirror else coordinates, turns) for coordinates in (y, x))
+    return Warp(np.ascontiguousarray(y), np.ascontiguousarray(x))
+
+
 @lru_cache(maxsize=8)
 def _bicubic(edge: int, points: int) -> NDArray[np.float32]:
     """Return the weights (edge, points) by which bicubic interpolation mixes values on a line of points."""

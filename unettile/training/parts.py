@@ -78,7 +78,8 @@ class AugmentPart:
     `zoom` is the range of magnification; `elastic_std` the standard deviation (px) of displacements on a coarse grid
     of `elastic_grid` points a side; `contrast`, `brightness` and `gamma` are half-widths around no change;
     `color`, `noise` (of the range) and `blur` (σ, px) are strengths; `invert`, `grey` and `dim` are probabilities:
-    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell.
+    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell. `plain` is the share of the
+    samples whose pixels stay what they are in the file: these are mirrored and turned by right angles alone.
     """
 
     flip: bool = True
@@ -95,6 +96,7 @@ class AugmentPart:
     invert: float = 0.0
     grey: float = 0.0
     dim: float = 0.0
+    plain: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ CHOICES = {
 AT_LEAST = {
     "labels.gap": 0, "labels.border": 0, "labels.ignore": -1,
     "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
-    "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.blur": 0,
+    "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.plain": 0, "augment.blur": 0,
     "loss.cross_entropy": 0, "loss.dice": 0, "loss.focal": 0, "loss.focal_gamma": 0, "loss.side_outputs": 0,
     "loss.depth": 0,
     "loss.w0": 0,
@@ -185,6 +187,13 @@ AT_LEAST = {
     "run.epochs": 1, "run.steps_per_epoch": 0, "run.batch": 1, "run.accumulate": 1, "run.ema": 0, "run.patience": 0,
     "run.seed": 0,
 }  # fmt: skip
-AT_MOST = {"samples.area": 1, "samples.kinds": 1, "augment.invert": 1, "augment.grey": 1, "augment.dim": 1}
+AT_MOST = {
+    "samples.area": 1,
+    "samples.kinds": 1,
+    "augment.invert": 1,
+    "augment.grey": 1,
+    "augment.dim": 1,
+    "augment.plain": 1,
+}
 ABOVE = {"loss.sigma": 0, "optimizer.learning_rate": 0, "optimizer.factor": 0}
 BELOW = {"optimizer.momentum": 1, "optimizer.factor": 1, "run.ema": 1, "split.validation": 1, "split.test": 1}

@@ -13,7 +13,16 @@ from torch.utils.data import Dataset
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
-from unettile.training.augment import Warp, draw_warp, reflect, resample, resample_labels, resample_map, vary_values
+from unettile.training.augment import (
+    Warp,
+    draw_plain_warp,
+    draw_warp,
+    reflect,
+    resample,
+    resample_labels,
+    resample_map,
+    vary_values,
+)
 from unettile.training.depths import normalized_depth
 from unettile.training.draw import Draw
 from unettile.training.pairs import Pair
@@ -57,10 +66,12 @@ class Samples(Dataset[Sample | InputError]):
         rng = np.random.default_rng((self._recipe.run.seed, index))
         source, centre = self._draw(rng)
         edge = self._recipe.run.output_edge + 2 * max(self._lost, self._near)
-        warp = draw_warp(rng, self._recipe.augment, edge, centre)
+        augment = self._recipe.augment
+        plain = augment.plain > 0 and rng.random() < augment.plain
+        warp = (draw_plain_warp if plain else draw_warp)(rng, augment, edge, centre)
         try:
             opened = self._reader.get(source.pair)
-            image = self._window(rng, opened, source.scaling, warp)
+            image = self._window(None if plain else rng, opened, source.scaling, warp)
             return (image, *self._truth(opened, warp))
         except InputError as error:
             return error
@@ -69,15 +80,19 @@ class Samples(Dataset[Sample | InputError]):
         """Close the files that this process has open."""
         self._reader.close()
 
-    def _window(self, rng: np.random.Generator, opened: OpenPair, scaling: Scaling, warp: Warp) -> NDArray[np.float32]:
+    def _window(
+        self, rng: np.random.Generator | None, opened: OpenPair, scaling: Scaling, warp: Warp
+    ) -> NDArray[np.float32]:
+        """Return the window that the network sees, its values varied if there is an `rng`."""
         recipe = self._recipe
         box, y, x = _touched(warp.centre(recipe.run.output_edge + 2 * self._lost), opened.shape)
         image = resample(opened.image.read(box), y, x, scaling)
-        if recipe.images.signed:
-            image = image * np.float32(0.5) + np.float32(0.5)
-        image = vary_values(rng, recipe.augment, image)
-        if recipe.images.signed:
-            image = image * np.float32(2) - np.float32(1)
+        if rng is not None:
+            if recipe.images.signed:
+                image = image * np.float32(0.5) + np.float32(0.5)
+            image = vary_values(rng, recipe.augment, image)
+            if recipe.images.signed:
+                image = image * np.float32(2) - np.float32(1)
         return to_channels(image, recipe, opened.pair)
 
     def _truth(
