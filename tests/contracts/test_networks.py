@@ -17,6 +17,7 @@ from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_che
 from unettile.geometry import Geometry
 from unettile.images.normalize import Normalization
 from unettile.networks import NETWORKS, build_network, config_values, parse_config
+from unettile.networks.background import shift_background
 from unettile.networks.reach import receptive_field
 from unettile.probing import measure_geometry
 from unettile.segmentation.predict import Predictor
@@ -99,6 +100,15 @@ def test_outputs_have_their_shape_and_windows_that_do_not_fit_are_refused(case: 
         network(windows[..., 1:])
     with pytest.raises(ValueError, match="need images"):
         network(windows[:, :0])
+
+
+def test_the_logit_of_the_background_can_be_shifted_alone(case: Case) -> None:
+    network, config = make_network(case).eval(), parse_config(*case)
+    window = np.random.default_rng(0).random((config.in_channels, *[edge_of(config.geometry, 64)] * 2), np.float32)
+    before = forward(network, window)
+    shift_background(network, config.in_channels, -0.75)
+    change = forward(network, window) - before
+    np.testing.assert_allclose(change[0] - change[1:], -0.75, atol=1e-4)
 
 
 def test_shifting_by_less_than_the_stride_changes_the_answer(case: Case) -> None:

@@ -49,7 +49,11 @@ def test_a_plain_warp_takes_every_pixel_once_in_each_of_eight_orientations(edge:
     for seed in range(100):
         warp = draw_plain_warp(np.random.default_rng(seed), AugmentPart(), edge, (25.3, 30.8))
         places = list(zip(warp.y.ravel().tolist(), warp.x.ravel().tolist(), strict=True))
-        wanted = {(y, x) for y in range(int(warp.y.min()), int(warp.y.max()) + 1) for x in range(int(warp.x.min()), int(warp.x.max()) + 1)}
+        wanted = {
+            (y, x)
+            for y in range(int(warp.y.min()), int(warp.y.max()) + 1)
+            for x in range(int(warp.x.min()), int(warp.x.max()) + 1)
+        }
         assert len(wanted) == edge**2 and {(y, x) for y, x in places} == wanted
         assert warp.y.min() <= 25.3 <= warp.y.max() and warp.x.min() <= 30.8 <= warp.x.max()
         seen.add(tuple(places))

@@ -15,12 +15,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unettile.checkpoint import load_checkpoint, save_checkpoint
+from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
+from unettile.networks.background import shift_background
 from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
+from unettile.training.calibration import SHIFTS, best_shift
 from unettile.training.card import make_checkpoint
 from unettile.training.cost import Meter
 from unettile.training.job import TrainJob
@@ -211,7 +213,8 @@ class _Run:
         self.meter.go_on()
 
     def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
-        return score_together(Judge(network.eval(), self.geometry, self.recipe), network, sources, self.fabric)
+        (scores,) = score_together(Judge(network.eval(), self.geometry, self.recipe), network, sources, self.fabric)
+        return scores
 
     def _figure(self, row: LogRow) -> float:
         """Return the figure that chooses the best epoch; larger is better."""
@@ -245,6 +248,8 @@ class _Run:
         network = build_network(checkpoint.network, checkpoint.config)
         network.load_state_dict(checkpoint.parameters)
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if self.recipe.run.calibrate:
+            best, checkpoint = self._calibrate(network, best)
         validation = self._scores(network, self.validation)
         test = self._scores(network, self.test) if self.test else None
         if self.fabric.is_global_zero:
@@ -265,6 +270,16 @@ class _Run:
             folder=self.folder.path,
             first=self.fabric.is_global_zero,
         )
+
+    def _calibrate(self, network: nn.Module, best: LogRow) -> tuple[LogRow, Checkpoint]:
+        """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
+        judge = Judge(network, self.geometry, self.recipe)
+        tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
+        rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
+        chosen = best_shift([self._figure(row) for row in rows])
+        shift_background(network, self.recipe.in_channels, SHIFTS[chosen])
+        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen])
+        return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""

@@ -144,7 +144,8 @@ class RunPart:
 
     `steps_per_epoch` = 0 takes as many as it needs to draw a sample for each training image. `accumulate` splits a
     batch into so many passes. `ema` > 0 validates and keeps the moving average of the parameters with this decay.
-    `patience` > 0 stops after so many epochs without a better one.
+    `patience` > 0 stops after so many epochs without a better one. At the end `calibrate` shifts the background's logit
+    to where the validation images score best, for all pixels alike: border weights make background likelier than it is.
     """
 
     epochs: int = 50
@@ -155,6 +156,7 @@ class RunPart:
     ema: float = 0.0
     select: str = "iou"
     patience: int = 0
+    calibrate: bool = False
     seed: int = 0
 
 

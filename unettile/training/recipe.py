@@ -123,6 +123,8 @@ class Recipe:
                 f"recipe: run.batch = {self.run.batch} cannot be split into run.accumulate = {self.run.accumulate} "
                 "passes; use a multiple"
             )
+        if self.run.calibrate and self.run.select == "loss":
+            raise InputError('recipe: run.calibrate goes by a score of masks; need run.select = "iou" or "ap" with it')
         if any(not weight > 0 for weight in self.samples.weights.values()):
             raise InputError(f"recipe: samples.weights = {self.samples.weights}; need figures above 0")
 

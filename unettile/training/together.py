@@ -28,16 +28,22 @@ def on_any(own: bool, fabric: Fabric) -> bool:
     return bool(highest)
 
 
-def score_together(judge: Judge, network: nn.Module, sources: Sequence[Source], fabric: Fabric) -> Scores:
-    """Score images that the processes share among them; all get the scores of all, in the order of the images."""
+def score_together(
+    judge: Judge, network: nn.Module, sources: Sequence[Source], fabric: Fabric, shifts: Sequence[float] = (0.0,)
+) -> list[Scores]:
+    """Score images that the processes share among them; all get the scores of all, in the order of the images.
+
+    Returns:
+        One for each number that is added to the logit of class 0.
+    """
     world, rank = fabric.world_size, fabric.global_rank
     if world > 1:  # each process kept its own statistics of batch norm: the first one's count
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
     with fabric.autocast():
-        own = [judge.score(source) for source in sources[rank::world]]
-    if world == 1:
-        return Scores.of(own)
-    shares: list[list[ImageScore]] = [[] for _ in range(world)]
-    torch.distributed.all_gather_object(shares, own)
-    return Scores.of([shares[index % world][index // world] for index in range(len(sources))])
+        own = [judge.score(source, shifts) for source in sources[rank::world]]
+    shares: list[list[list[ImageScore]]] = [own] * world
+    if world > 1:
+        torch.distributed.all_gather_object(shares, own)
+    images = [shares[index % world][index // world] for index in range(len(sources))]
+    return [Scores.of([image[number] for image in images]) for number in range(len(shifts))]

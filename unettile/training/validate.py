@@ -116,14 +116,21 @@ class Judge:
         assert isinstance(network.lost, int)
         self._lost = network.lost
 
-    def score(self, source: Source) -> ImageScore:
-        """Return the scores of one image."""
-        part = self._recipe.labels
-        with OpenPair(source.pair, part) as opened:
+    def score(self, source: Source, shifts: Sequence[float] = (0.0,)) -> list[ImageScore]:
+        """Return the scores of one image, once for each number that is added to the logit of class 0."""
+        with OpenPair(source.pair, self._recipe.labels) as opened:
             box = middle(source.shape)
             logits = self._logits(source, opened, box)
             labels = opened.ids(box)
-        target = target_of(labels, part, str(source.pair.labels))
+        scores = []
+        for shift in shifts:
+            shifted = logits.clone()
+            shifted[:, 0] += shift
+            scores.append(self._compare(source, shifted, labels))
+        return scores
+
+    def _compare(self, source: Source, logits: Tensor, labels: NDArray[np.integer]) -> ImageScore:
+        target = target_of(labels, self._recipe.labels, str(source.pair.labels))
         counted = np.ones(labels.shape, np.bool_) if target.counted is None else target.counted
         share = torch.from_numpy(counted.astype(np.float32) * (counted.size / max(1, int(counted.sum()))))[None]
         loss = weighted_cross_entropy(
