@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,15 @@ def test_sigkill_at_random_moments_changes_nothing(data: Path) -> None:
         options = ["--recipe", str(data / "recipe.toml"), "--resume", "--overwrite", "--validation", "0.34"]
         return [sys.executable, "-m", "unettile", "train", *files, *options, "--precision", "fp32"]
 
+    began = time.monotonic()
     assert subprocess.run(command("whole"), capture_output=True).returncode == 0
+    seconds = time.monotonic() - began
     rng, kills = np.random.default_rng(0), 0
-    for _ in range(40):
+    for attempt in range(40):
+        patience = seconds * float(rng.uniform(0.1, 0.5)) * 1.1**attempt  # in the end enough, however busy the machine
         with subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, process_group=0) as process:
             try:
-                code = process.wait(timeout=float(rng.uniform(4, 12)))
+                code = process.wait(timeout=patience)
                 assert code == 0
                 break
             except subprocess.TimeoutExpired:
