@@ -25,11 +25,11 @@ from benchmarks.cases import random_unet, write_mosaic
 from benchmarks.measure import finish, machine, make_parser, rounded, spread, timed
 from unettile.checkpoint import Checkpoint
 from unettile.devices import keep_freed_memory, set_threads
+from unettile.inference.predict import Predictor
+from unettile.inference.steady import steady
 from unettile.networks.cost import measure_cost
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
-from unettile.segmentation.steady import steady
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MATRIX = {"cpu": 2048, "cuda": 8192}

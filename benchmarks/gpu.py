@@ -29,14 +29,14 @@ from unettile.box import Box
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.images.normalize import Scaling
 from unettile.images.slide import open_slide
+from unettile.inference.devicescale import DeviceScale
+from unettile.inference.lane import Lane, WindowKind
+from unettile.inference.predict import Predictor
+from unettile.inference.staging import Stager
 from unettile.segmentation.crew import window_kind
-from unettile.segmentation.devicescale import DeviceScale
-from unettile.segmentation.lane import Lane, WindowKind
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
-from unettile.segmentation.staging import Stager
 
 WAYS = ("kernels", "graph", "compiled")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -86,10 +86,10 @@ def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
     """Return how many times longer the blocks of an image take if equal windows are not computed once, in rounds."""
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
+    from unettile.inference.predict import Predictor
     from unettile.models import DEFAULT_MODEL, find_model
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.planning import make_plan, open_image
-    from unettile.segmentation.predict import Predictor
     from unettile.segmentation.recall import RECALL_BYTES
     from unettile.segmentation.rundir import RunDirectory
     from unettile.segmentation.watch import Watch

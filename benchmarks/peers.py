@@ -36,10 +36,10 @@ from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.images.mirror import read_mirrored
 from unettile.images.slide import open_slide
+from unettile.inference.predict import Predictor
 from unettile.limits import count_threads
 from unettile.models import find_model
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
 
 WARM_UP_EDGE = 1024

@@ -23,9 +23,9 @@ from benchmarks.cases import write_mosaic
 from benchmarks.measure import finish, machine, make_parser, ratios, rounds_of
 from unettile.checkpoint import load_checkpoint
 from unettile.devices import keep_freed_memory, set_threads
+from unettile.inference.predict import Predictor
 from unettile.models import DEFAULT_MODEL, find_model
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
 
 OUTPUT_EDGE = 388

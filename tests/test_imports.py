@@ -33,13 +33,19 @@ ORDER = (
     "devices",
     "models",
     "training",
+    "inference",
     "segmentation",
     "report",
     "commands",
     "cli",
     "__main__",
 )
-STRANGERS = {("training", "segmentation"), ("segmentation", "training"), ("segmentation", "metrics")}
+STRANGERS = {
+    ("training", "segmentation"),
+    ("segmentation", "training"),
+    ("inference", "training"),
+    ("segmentation", "metrics"),
+}
 TORCH = {"torch", "lightning", "lightning_fabric", "safetensors"}
 HEAVY = {
     "torch",

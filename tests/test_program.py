@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from unettile.errors import InputError, UsageError
 from unettile.geometry import Geometry
+from unettile.inference.predict import Predictor
 from unettile.program import load_model, load_program
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
 
 AUTO = torch.export.Dim.AUTO

@@ -16,11 +16,11 @@ from tests.networks.cases import CASES, Case
 from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_checkpoint
 from unettile.geometry import Geometry
 from unettile.images.normalize import Normalization
+from unettile.inference.predict import Predictor
 from unettile.networks import NETWORKS, build_network, config_values, parse_config
 from unettile.networks.background import shift_background
 from unettile.networks.reach import receptive_field
 from unettile.probing import measure_geometry
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import SegmentOptions, segment_image
 from unettile.training.losses import weighted_cross_entropy
 

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 
-from tests.segmentation.conftest import make_pixels
+from tests.narrow import make_pixels
 from tests.training.conftest import data
 
 __all__ = ["data"]

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.segmentation.conftest import make_checkpoint, make_pixels
+from tests.narrow import make_checkpoint, make_pixels
 from tests.segmentation.test_devicescale import SCALING
 from tests.segmentation.test_devicescale import make_pixels as make_typed
 from unettile.box import Box
 from unettile.images.normalize import Scaling
-from unettile.segmentation.devicescale import DeviceScale, carry
-from unettile.segmentation.lane import Lane, WindowKind
-from unettile.segmentation.lanes import Lanes
-from unettile.segmentation.predict import Predictor
-from unettile.segmentation.softmax import first_largest, softmax, to_levels
-from unettile.segmentation.staging import Stager
+from unettile.inference.devicescale import DeviceScale, carry
+from unettile.inference.lane import Lane, WindowKind
+from unettile.inference.lanes import Lanes
+from unettile.inference.predict import Predictor
+from unettile.inference.softmax import first_largest, softmax, to_levels
+from unettile.inference.staging import Stager
 
 pytestmark = pytest.mark.gpu
 

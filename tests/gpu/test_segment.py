@@ -12,13 +12,13 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from tests.segmentation.conftest import make_checkpoint, make_pixels
+from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import save_checkpoint
 from unettile.cli import main
 from unettile.errors import InputError, Interrupted
-from unettile.segmentation.lane import Lane
+from unettile.inference.lane import Lane
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
 from unettile.segmentation.verify import verify_sample

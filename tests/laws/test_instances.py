@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 import unettile.segmentation.instances
 import unettile.tiling
-from tests.segmentation.conftest import make_checkpoint, make_pixels
+from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import Checkpoint
 from unettile.errors import Interrupted
+from unettile.inference.predict import Predictor
 from unettile.objects.job import Products, Sources, find_objects
 from unettile.objects.labelling import OnProgress
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
 from unettile.segmentation.watch import Watch

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 import unettile.segmentation.columns
 import unettile.tiling
-from tests.segmentation.conftest import NARROW, make_checkpoint, make_pixels
+from tests.narrow import NARROW, make_checkpoint, make_pixels
 from unettile.box import Box
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.images.mirror import reflect_indices
+from unettile.inference.predict import Predictor
 from unettile.models import find_model
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
 from unettile.tiling import Shard

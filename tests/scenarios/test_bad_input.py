@@ -206,7 +206,7 @@ def test_what_failed_before_its_first_block_leaves_nothing(
     def fail(self: object, windows: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("unettile.segmentation.predict.Predictor._logits", fail)
+    monkeypatch.setattr("unettile.inference.predict.Predictor._logits", fail)
     done = cli("segment", image, "-m", model, "-o", tmp_path / "mask.tif", "--tile", 388)
     assert done.code == 3 and "--tile or --batch" in done.err, done.err
     assert list(tmp_path.iterdir()) == [image]

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from tests.scenarios.conftest import Cli, make_pixels
-from unettile.segmentation.predict import Predictor
+from unettile.inference.predict import Predictor
 
 SLOW = """
 import sys, time, unettile.atomic, unettile.tiling

@@ -9,11 +9,11 @@ import pytest
 
 import unettile.segmentation.columns
 from unettile.box import Box
+from unettile.inference.predict import Predictor
 from unettile.segmentation.columns import blocks_by_column, column_width, window_width
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import plan_image
-from unettile.segmentation.predict import Predictor
 from unettile.tiling import BlockGrid
 
 

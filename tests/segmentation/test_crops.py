@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from tests.segmentation.conftest import make_pixels
+from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.errors import Incomplete, InputError
 from unettile.segmentation.crops import CropName

@@ -16,11 +16,11 @@ import pytest
 import tifffile
 
 import unettile.tiling
-from tests.segmentation.conftest import make_pixels
+from tests.narrow import make_pixels
 from unettile.errors import Incomplete, InputError, Interrupted
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import plan_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image
 from unettile.segmentation.watch import Watch

@@ -17,20 +17,20 @@ import torch
 import unettile.segmentation.crew
 import unettile.segmentation.memory
 import unettile.segmentation.planning
-from tests.segmentation.conftest import make_checkpoint, make_pixels
+from tests.narrow import make_checkpoint, make_pixels
 from unettile.box import Box
 from unettile.errors import InputError, Interrupted
 from unettile.images.mirror import read_mirrored
 from unettile.images.slide import open_slide
+from unettile.inference.lane import Lane, Ticket, WindowKind
+from unettile.inference.lanes import Lanes
+from unettile.inference.predict import Predictor
+from unettile.inference.staging import Mark, Staged, Stager
 from unettile.segmentation.compute import BlockPixels
 from unettile.segmentation.devicecompute import DeviceComputer
-from unettile.segmentation.lane import Lane, Ticket, WindowKind
-from unettile.segmentation.lanes import Lanes
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import run_directory_for, segment_image
-from unettile.segmentation.staging import Mark, Staged, Stager
 from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 

@@ -14,17 +14,17 @@ import unettile.segmentation.memory
 import unettile.segmentation.windows
 import unettile.tiling
 from benchmarks.memory import segment, write_sparse_tiff
-from tests.segmentation.conftest import make_checkpoint
+from tests.narrow import make_checkpoint
 from unettile.box import Box
 from unettile.checkpoint import load_checkpoint
 from unettile.errors import InputError
 from unettile.images.mirror import read_mirrored
 from unettile.images.slide import Slide, open_slide
+from unettile.inference.predict import Predictor
 from unettile.models import find_model
 from unettile.segmentation.memory import estimate_memory, fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan, plan_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image
 from unettile.tiling import BlockGrid, TileGrid
 

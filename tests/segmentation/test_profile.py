@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from unettile.cli import run
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.profile import Profile
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.watch import Watch

@@ -12,12 +12,12 @@ import pytest
 import tifffile
 
 import unettile.tiling
-from tests.segmentation.conftest import make_checkpoint, make_pixels
+from tests.narrow import make_checkpoint, make_pixels
 from unettile.errors import Incomplete, InputError, Interrupted, UsageError
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import plan_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import shard_list, stitch_run

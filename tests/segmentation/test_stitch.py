@@ -11,13 +11,13 @@ import pytest
 import tifffile
 
 import unettile.tiling
-from tests.segmentation.conftest import make_pixels
+from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError
+from unettile.inference.predict import Predictor
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import MissingBlocks, stitch_run

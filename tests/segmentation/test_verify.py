@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.segmentation.conftest import make_checkpoint
+from tests.narrow import make_checkpoint
 from unettile.geometry import Geometry
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.verify import sample_tiles, verify_sample
 from unettile.tiling import TileGrid
 

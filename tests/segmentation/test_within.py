@@ -10,13 +10,13 @@ import tifffile
 from numpy.typing import NDArray
 
 import unettile.tiling
-from tests.segmentation.conftest import make_pixels
+from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.errors import InputError, Interrupted, UsageError
 from unettile.images.slide import open_slide
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import plan_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
 from unettile.segmentation.tissue import CELL, Background

@@ -14,20 +14,20 @@ import tifffile
 from numpy.typing import NDArray
 from torch import Tensor
 
+import unettile.inference.rows
 import unettile.segmentation.columns
-import unettile.segmentation.rows
 import unettile.segmentation.stripwork
 import unettile.segmentation.windows
 import unettile.tiling
-from tests.segmentation.conftest import make_pixels
+from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.errors import Incomplete, Interrupted
 from unettile.images.slide import Slide
+from unettile.inference.predict import Predictor
+from unettile.inference.rows import Descent
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan, open_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES, Recall
-from unettile.segmentation.rows import Descent
 from unettile.segmentation.rundir import RunDirectory
 from unettile.segmentation.segment import run_directory_for, segment_image
 from unettile.segmentation.stitch import stitch_run
@@ -132,7 +132,7 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two columns of two blocks each, three blocks high, in pieces of few rows."""
     monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 204)
     monkeypatch.setattr(unettile.segmentation.columns, "COLUMN_WIDTH", 408)
-    monkeypatch.setattr(unettile.segmentation.rows, "PIECES", (16, 16))
+    monkeypatch.setattr(unettile.inference.rows, "PIECES", (16, 16))
 
 
 @pytest.mark.parametrize("write", [("classes",), ("probabilities",)])

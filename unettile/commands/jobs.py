@@ -17,9 +17,9 @@ from unettile.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from unettile.inference.predict import Predictor
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.plan import Plan
-    from unettile.segmentation.predict import Predictor
     from unettile.segmentation.profile import Profile
     from unettile.segmentation.segment import SegmentResult
     from unettile.segmentation.watch import Watch

@@ -211,10 +211,10 @@ def segment(
     with loading():
         tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
         from unettile.devices import keep_freed_memory, set_threads
+        from unettile.inference.predict import Predictor
         from unettile.models import find_model
         from unettile.program import load_model
         from unettile.segmentation.options import SegmentOptions
-        from unettile.segmentation.predict import Predictor
         from unettile.segmentation.profile import Profile
 
     profile = Profile()

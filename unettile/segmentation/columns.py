@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from unettile.inference.predict import Predictor
+from unettile.inference.rows import PIECES
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.predict import Predictor
-from unettile.segmentation.rows import PIECES
 from unettile.tiling import Block, BlockGrid
 
 COLUMN_WIDTH = 9216

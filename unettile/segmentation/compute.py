@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.inference.staging import Staged
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.recall import Recall, Window
-from unettile.segmentation.staging import Staged
 from unettile.tiling import Block, Tile
 
 Scale = Callable[[NDArray[np.generic]], NDArray[np.float32]]

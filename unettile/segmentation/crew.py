@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unettile.inference.lane import WindowKind
+from unettile.inference.predict import Predictor
+from unettile.inference.staging import Stager
 from unettile.limits import count_threads
 from unettile.segmentation.compute import BlockPixels, Computer, Scale, TileComputer
 from unettile.segmentation.devicecompute import DeviceComputer
-from unettile.segmentation.lane import WindowKind
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES, Recall
-from unettile.segmentation.staging import Stager
 
 MOST_READERS = 16  # each has the file open, and a block in memory
 MOST_WRITERS = 4

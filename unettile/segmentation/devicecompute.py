@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.inference.lane import Ticket
+from unettile.inference.lanes import Lanes
+from unettile.inference.predict import overflow
+from unettile.inference.staging import Staged, Stager
 from unettile.segmentation.compute import BlockPixels
-from unettile.segmentation.lane import Ticket
-from unettile.segmentation.lanes import Lanes
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.predict import overflow
-from unettile.segmentation.staging import Staged, Stager
 from unettile.tiling import Tile
 
 _COLOURS = 4  # of plain windows whose answers are remembered

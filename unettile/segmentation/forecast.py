@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.images.slide import Slide
+from unettile.inference.predict import Predictor
 from unettile.segmentation.memory import estimate_memory, fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan, planes_of
 from unettile.segmentation.planning import make_plan, open_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.verify import sample_tiles
 from unettile.segmentation.windows import WindowReader
 from unettile.tiling import Shard, Tile

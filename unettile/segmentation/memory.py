@@ -9,14 +9,14 @@ from unettile.errors import InputError
 from unettile.images.cache import KEPT_BYTES
 from unettile.images.canvas import PIECE_BYTES
 from unettile.images.normalize import WHOLE_PIXELS
+from unettile.inference.footprint import footprint
+from unettile.inference.predict import Predictor
 from unettile.limits import memory_limit
 from unettile.networks.cost import measure_cost
 from unettile.segmentation.blockreader import CACHE_BYTES
 from unettile.segmentation.columns import column_width, window_width
 from unettile.segmentation.crew import reading_threads, writing_threads
-from unettile.segmentation.footprint import footprint
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES
 
 LIBRARIES = 400 * 2**20  # bytes: Python, torch and the rest, measured

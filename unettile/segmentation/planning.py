@@ -9,11 +9,11 @@ import numpy as np
 
 from unettile.errors import UsageError
 from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.inference.predict import Predictor
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.memory import LANES, device_memory, item_bytes, lane_bytes
 from unettile.segmentation.options import WRITES, SegmentOptions
 from unettile.segmentation.plan import Plan, check_channels, planes_of
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.within import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 

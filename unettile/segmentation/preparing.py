@@ -14,13 +14,13 @@ import torch
 
 from unettile.errors import InputError
 from unettile.images.slide import Slide
+from unettile.inference.predict import Predictor
 from unettile.segmentation.crew import window_kind
 from unettile.segmentation.devicecompute import fewer_lanes, out_of_memory
 from unettile.segmentation.memory import fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, smaller_edge, with_edge
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.rundir import begun_edge
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.inference.rowpredict import RowDescent, RowPredictor
 from unettile.segmentation.compute import Scale
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.recall import Recall
-from unettile.segmentation.rowpredict import RowDescent, RowPredictor
 from unettile.segmentation.strips import NOWHERE, Strip
 
 LEAST_TILES = 4

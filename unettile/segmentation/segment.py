@@ -10,13 +10,13 @@ from pathlib import Path
 
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
+from unettile.inference.predict import Predictor
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan, pixel_size_advice
 from unettile.segmentation.planning import open_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.preparing import prepare
 from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
 from unettile.segmentation.watch import Tally, Watch

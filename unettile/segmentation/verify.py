@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan, open_image
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.windows import WindowReader
 from unettile.tiling import Tile, TileGrid
 

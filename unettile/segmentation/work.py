@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.inference.predict import Predictor
 from unettile.segmentation.columns import column_width
 from unettile.segmentation.compute import BlockPixels, TileComputer, background, clear_outside
 from unettile.segmentation.crew import Calls, make_crew
-from unettile.segmentation.predict import Predictor
 from unettile.segmentation.recall import RECALL_BYTES
 from unettile.segmentation.rowcompute import RowComputer
 from unettile.segmentation.rundir import RunDirectory

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from unettile.images.normalize import Scaling
-from unettile.segmentation.devicescale import DeviceScale, carrier_of, carry
+from unettile.inference.devicescale import DeviceScale, carrier_of, carry
 
 CPU = torch.device("cpu")
 SCALING = Scaling((3.7, 20.0, -5.0), (150.3, 20.0, 7.1))  # the second channel is constant

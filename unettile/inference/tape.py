@@ -2,7 +2,7 @@
 
 A network is run once on shapes alone. Its layers and the functions between them are noted, each with the rows of its
 input that a row of its output depends on. That is all that computing a window from top to bottom needs
-(`unettile.segmentation.rows`).
+(`unettile.inference.rows`).
 """
 
 from __future__ import annotations

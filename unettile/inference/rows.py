@@ -7,7 +7,7 @@
 
 The margin of a window then costs work at its sides and at its top alone, however tall it is, and feature maps are as
 tall as a piece. A window has no end: as long as rows are fed, rows come out. Every feature is the same sum as in one
-pass over a whole window: the result is equal to it, bit by bit (see `unettile.segmentation.steady` for why that can
+pass over a whole window: the result is equal to it, bit by bit (see `unettile.inference.steady` for why that can
 be).
 
 Passes: 1. `record` notes the steps (tape.py); 2. `stages_of` groups steps that need no store between them (stages.py);
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unettile.segmentation.stages import Stage, stages_of
-from unettile.segmentation.steady import HalvingMax, OneDnnConv
-from unettile.segmentation.tape import Step, record
+from unettile.inference.stages import Stage, stages_of
+from unettile.inference.steady import HalvingMax, OneDnnConv
+from unettile.inference.tape import Step, record
 
 PIECES = 32, 128
 """The fewest and the most rows of a window that are fed at once: kernels want enough to do."""
@@ -37,7 +37,7 @@ class RowStream:
     """A network, ready to compute windows of one width by rows.
 
     Args:
-        shapes: of the network (see `unettile.segmentation.tape.shapes_of`), to learn its steps from.
+        shapes: of the network (see `unettile.inference.tape.shapes_of`), to learn its steps from.
         network: with layers that round alike; computes.
         channels, width: of the windows, px.
         piece: rows of the window that are meant to be fed at once; None for as many as suit its width.

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from unettile.box import Box
 from unettile.images.mirror import reflect_indices
-from unettile.segmentation.devicescale import carrier_of
-from unettile.segmentation.staging import Mark, Staged, Stream, bring_back, send
+from unettile.inference.devicescale import carrier_of
+from unettile.inference.staging import Mark, Staged, Stream, bring_back, send
 
 _MEMORY_WORDS = ("out of memory", "ALLOC_FAILED", "unable to find an engine", "find a valid cuDNN algorithm")
 """cuDNN tries one kernel after the other, and says that there is none if none got the memory that it works in."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from unettile.segmentation.rows import RowStream
-from unettile.segmentation.stages import Stage
+from unettile.inference.rows import RowStream
+from unettile.inference.stages import Stage
 
 _MORE = 8  # pieces after the first rows have come out: by then all is as it stays
 

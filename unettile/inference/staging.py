@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unettile.segmentation.devicescale import carry
+from unettile.inference.devicescale import carry
 
 
 class Stream:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from unettile.segmentation.tape import Step, Tape
+from unettile.inference.tape import Step, Tape
 
 SHORT = 48
 """Rows of a piece of a feature map, below which computing the few at its seam again costs more than storing them."""

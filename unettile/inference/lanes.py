@@ -10,8 +10,8 @@ from itertools import count
 import torch
 
 from unettile.box import Box
-from unettile.segmentation.lane import Lane, Ticket
-from unettile.segmentation.staging import Staged
+from unettile.inference.lane import Lane, Ticket
+from unettile.inference.staging import Staged
 
 DEPTH = 2
 """Windows that wait in a lane, so that it has work while what it made is fetched."""

@@ -15,14 +15,14 @@ from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Scaling
-from unettile.segmentation.devicescale import DeviceScale
-from unettile.segmentation.lane import Lane, WindowKind
-from unettile.segmentation.lanes import Lanes
-from unettile.segmentation.rowpredict import RowPredictor
-from unettile.segmentation.rows import RowStream
-from unettile.segmentation.softmax import first_largest, softmax, to_levels
-from unettile.segmentation.steady import SMALLEST_OUTPUT_EDGE, steady
-from unettile.segmentation.tape import NotByRows, shapes_of
+from unettile.inference.devicescale import DeviceScale
+from unettile.inference.lane import Lane, WindowKind
+from unettile.inference.lanes import Lanes
+from unettile.inference.rowpredict import RowPredictor
+from unettile.inference.rows import RowStream
+from unettile.inference.softmax import first_largest, softmax, to_levels
+from unettile.inference.steady import SMALLEST_OUTPUT_EDGE, steady
+from unettile.inference.tape import NotByRows, shapes_of
 
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

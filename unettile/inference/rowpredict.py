@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unettile.segmentation.rows import Descent, RowStream
+from unettile.inference.rows import Descent, RowStream
 
 Finish = Callable[[Tensor], Tensor]
 """Turns logits (N, K, h, w) into what is written, (N, h, w) or (N, K, h, w) uint8."""

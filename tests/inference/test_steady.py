@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unettile.segmentation.steady import HalvingMax, OneDnnConv, PhasedConvTranspose, SteadyBilinear, steady
+from unettile.inference.steady import HalvingMax, OneDnnConv, PhasedConvTranspose, SteadyBilinear, steady
 
 SIZES = (48, 96, 197, 320, 340, 379)
 LAYERS = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.segmentation.conftest import make_checkpoint
+from tests.narrow import make_checkpoint
 from unettile.errors import InputError
-from unettile.segmentation.predict import Predictor
-from unettile.segmentation.softmax import first_largest, softmax, to_levels
+from unettile.inference.predict import Predictor
+from unettile.inference.softmax import first_largest, softmax, to_levels
 
 WINDOWS = np.random.default_rng(0).random((3, 380, 380, 1), np.float32)
 

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tests.segmentation.conftest import make_checkpoint
+from tests.narrow import make_checkpoint
+from unettile.inference.footprint import footprint
+from unettile.inference.predict import Predictor
+from unettile.inference.rows import Descent, RowStream
+from unettile.inference.steady import steady
+from unettile.inference.tape import NotByRows, RowMap, record, rows_of, shapes_of
 from unettile.networks import build_network
 from unettile.networks.folding import fold_batch_norm
-from unettile.segmentation.footprint import footprint
-from unettile.segmentation.predict import Predictor
-from unettile.segmentation.rows import Descent, RowStream
-from unettile.segmentation.steady import steady
-from unettile.segmentation.tape import NotByRows, RowMap, record, rows_of, shapes_of
 
 CONFIGS = {
     "valid": {"widths": [4, 6, 8, 10, 12]},
