@@ -21,6 +21,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,22 @@ BORDER = 192  # px, not compared: more than the margin of both networks
 
 
 def load_model(contender: Contender, model: Path) -> Checkpoint:
-    checkpoint = load_checkpoint(model)
+    checkpoint = without_depth(load_checkpoint(model))
     return checkpoint.with_config({"padding": "same"}) if contender.network == "padded" else checkpoint
+
+
+def without_depth(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a U-Net without the output for depth, which a mask of classes does not need: peers know no such thing."""
+    if not checkpoint.depth:
+        return checkpoint
+    classes = len(checkpoint.classes)
+    head = {name: checkpoint.parameters[name][:classes] for name in ("head.weight", "head.bias")}
+    return replace(
+        checkpoint,
+        depth=False,
+        config=checkpoint.config | {"classes": classes},
+        parameters=checkpoint.parameters | head,
+    )
 
 
 def read_scaled(checkpoint: Checkpoint, image: Path) -> NDArray[np.float32]:
@@ -135,7 +150,9 @@ def measure(edge: int, compared: int, rounds: int, model: str | int, only: list[
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         path = folder / "model.safetensors"
-        checkpoint = random_unet(model, path) if isinstance(model, int) else load_checkpoint(find_model(model))
+        checkpoint = (
+            random_unet(model, path) if isinstance(model, int) else without_depth(load_checkpoint(find_model(model)))
+        )
         path = path if isinstance(model, int) else find_model(model)
         images = {name: folder / f"{name}.tif" for name in ("image", "small", "compared")}
         for name, length in (("image", edge), ("small", min(edge, WARM_UP_EDGE)), ("compared", compared)):

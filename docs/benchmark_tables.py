@@ -18,11 +18,12 @@ def ceiling(result: Result) -> str:
             spread(row["of_ceiling"]),
             f"{row['mflop_per_pixel']:g}",
             " / ".join(f"{row['gflop_per_s'][name]:,.0f}" for name in ("convolution", "matrix product")),
+            row["rounds"],
         )
         for row in result["rows"]
     ]
-    head = "channels|precision|image, px|of the ceiling|MFLOP a pixel|GFLOP/s, convolution / matrix product"
-    return said(where(result), table(head, rows), "![part of the ceiling](benchmarks-ceiling.svg)")
+    head = "channels|precision|image, px|of the ceiling|MFLOP a pixel|GFLOP/s, convolution / matrix product|rounds"
+    return said(where(result | {"case": {}}), table(head, rows), "![part of the ceiling](benchmarks-ceiling.svg)")
 
 
 def gpu(result: Result) -> str:
@@ -249,7 +250,7 @@ def spread(ratio: Ratio | None) -> str:
 def short(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 or value == 0 else f"{value:#.2g}" if value < 1 else f"{value:.3g}"
 
 
 def between(values: Sequence[float]) -> str:
