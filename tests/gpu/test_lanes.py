@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tests.narrow import make_checkpoint, make_pixels
-from tests.segmentation.test_devicescale import SCALING
-from tests.segmentation.test_devicescale import make_pixels as make_typed
+from tests.inference.test_devicescale import SCALING
+from tests.inference.test_devicescale import make_pixels as make_typed
 from unettile.box import Box
 from unettile.images.normalize import Scaling
 from unettile.inference.devicescale import DeviceScale, carry
