@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.narrow import make_checkpoint, make_pixels
 from tests.inference.test_devicescale import SCALING
 from tests.inference.test_devicescale import make_pixels as make_typed
+from tests.narrow import make_checkpoint, make_pixels
 from unettile.box import Box
 from unettile.images.normalize import Scaling
 from unettile.inference.devicescale import DeviceScale, carry

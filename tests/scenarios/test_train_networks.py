@@ -20,13 +20,16 @@ def crop_of(name: str, preset: str) -> tuple[int, int]:
     """Return the edge of the crops (px, what comes out of the network) that it trains on, and how many are a batch.
 
     Taps of wide kernels that lie past a small crop see only its padding and stay random, which shows on a whole image:
-    those of fc6 need 128 px, the dilated ones of U²-Net 288, what its paper takes.
+    those of fc6 need 128 px, the dilated ones of U²-Net 288, what its paper takes. Of small crops more are a batch:
+    the loss of two of them says little.
     """
     if name.startswith("u2net"):
         return 288, 1
     if name.startswith("fcn"):
         return 128, 2
-    return (20 if preset in ("paper", "upsample", "narrow") and name == "unet" else 64), 2
+    if name == "unet" and preset in ("paper", "upsample", "narrow"):
+        return 20, 2
+    return 64, 8
 
 
 @pytest.mark.slow

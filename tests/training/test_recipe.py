@@ -32,8 +32,8 @@ def test_set_changes_one_key() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("run.epoch=3", "did you mean epochs"),
-        ("runs.epochs=3", r"unknown table \[runs\]; did you mean run"),
+        ("run.epoch=3", "did you mean 'epochs'"),
+        ("runs.epochs=3", r"unknown table \[runs\]; did you mean 'run'"),
         ("run.epochs=many", "wrong type"),
         ("network.width=[2, 3]", "did you mean 'widths'"),
         ("network.preset=smal", "did you mean 'small'"),

@@ -57,7 +57,7 @@ def config_values(config: Config) -> dict[str, Any]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the nearest known one, or all of them."""
     known = list(known)
-    found = get_close_matches(name, known, n=1)
+    found = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else f"; known are {', '.join(known)}"
 
 

@@ -7,14 +7,13 @@ import math
 import operator
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Normalization
 from unettile.networks import config_values, parse_config
-from unettile.networks.config import Config
+from unettile.networks.config import Config, did_you_mean
 from unettile.objects.rules import ObjectRules
 from unettile.training.parts import (
     ABOVE,
@@ -222,7 +221,7 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     known = get_type_hints(Recipe)
     for name, table in values.items():
         if name not in known:
-            raise InputError(f"recipe: unknown table [{name}]{_nearest(name, tuple(known))}")
+            raise InputError(f"recipe: unknown table [{name}]{did_you_mean(name, known)}")
         if not isinstance(table, dict):
             raise InputError(f"recipe: {name} must be a table of keys")
         parts[name] = NetworkPart.from_table(table) if name == "network" else _part(known[name], name, table)
@@ -234,7 +233,7 @@ def _part(kind: Any, part: str, table: dict[str, Any]) -> Any:
     values = {}
     for key, value in table.items():
         if key not in hints:
-            raise InputError(f"recipe: unknown key {part}.{key}{_nearest(key, tuple(hints))}")
+            raise InputError(f"recipe: unknown key {part}.{key}{did_you_mean(key, hints)}")
         values[key] = _convert(f"{part}.{key}", value, hints[key])
     try:
         return kind(**values)
@@ -277,11 +276,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    found = get_close_matches(name, known, n=1)
-    return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(known)}"
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
