@@ -32,7 +32,7 @@ class Spill:
     """
 
     def __init__(self, grid: BlockGrid, directory: Path) -> None:
-        self._grid = grid
+        self.grid = grid
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115, it lives as long as this object
         self._places: dict[tuple[int, int], tuple[int, int, np.dtype[Any], int]] = {}
         self._kept: OrderedDict[tuple[int, int], NDArray[np.uint32]] = OrderedDict()
@@ -54,10 +54,10 @@ class Spill:
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the labels of a part of the image, (h, w)."""
         out = np.empty(box.shape, np.uint32)
-        edge = self._grid.edge
+        edge = self.grid.edge
         for row in range(box.y0 // edge, -(-box.y1 // edge)):
             for column in range(box.x0 // edge, -(-box.x1 // edge)):
-                block = self._grid[row * self._grid.columns + column]
+                block = self.grid[row * self.grid.columns + column]
                 wanted = box.intersect(block.box).relative_to(block.box)
                 for strip in range(wanted.y0 // STRIP_ROWS, -(-wanted.y1 // STRIP_ROWS)):
                     top = strip * STRIP_ROWS
@@ -74,7 +74,7 @@ class Spill:
         place, length, dtype, offset = self._places[key]
         self._file.seek(place)
         flat = np.frombuffer(imagecodecs.zstd_decode(self._file.read(length)), dtype)
-        labels = flat.reshape(-1, self._grid[index].box.width).astype(np.uint32)
+        labels = flat.reshape(-1, self.grid[index].box.width).astype(np.uint32)
         labels += (labels > 0) * np.uint32(offset)
         self._kept[key] = labels
         self._kept_bytes += labels.nbytes

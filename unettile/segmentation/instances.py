@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.objects.foreground import ClassMap
+from unettile.objects.byrules import label_by_rules
 from unettile.objects.found import Found
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, label_objects
+from unettile.objects.labelling import BLOCK_EDGE, Objects
 from unettile.objects.record import Record
 from unettile.objects.spill import Spill
 from unettile.segmentation.blockreader import BlockReader
@@ -66,13 +66,10 @@ def find_instances(blocks: BlockReader, directory: Path, on_progress: Callable[[
     """
     plan = blocks.plan
     assert plan.objects is not None
-    foreground, labelling = plan.objects.foreground(plan.class_names), plan.objects.labelling()
-    mask = RunPixels(blocks, "classes" if foreground.threshold is None else "probabilities")
-    own = labelling.splitting is not None and plan.objects.own_depth and "depth" in plan.stored
-    cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, RunPixels(blocks, "depth") if own else None)
-    grid = BlockGrid(plan.shape, BLOCK_EDGE)
-    with Spill(grid, directory) as spill:
-        yield label_objects(cutter, labelling, grid, spill, on_progress)
+    mask = RunPixels(blocks, "probabilities" if plan.objects.threshold else "classes")
+    depth = RunPixels(blocks, "depth") if "depth" in plan.stored else None
+    with Spill(BlockGrid(plan.shape, BLOCK_EDGE), directory) as spill:
+        yield label_by_rules(mask, depth, plan.objects, plan.class_names, spill, on_progress)
 
 
 def sum_up(objects: Objects, class_names: tuple[str, ...]) -> Found:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from unettile.box import Box
 from unettile.geometry import Geometry
 from unettile.images.mirror import read_mirrored
-from unettile.metrics.objects import ObjectCounts, average_precision, connected_components, match_counts
+from unettile.metrics.objects import ObjectCounts, average_precision, match_counts
 from unettile.metrics.pixels import confusion_matrix, iou
+from unettile.objects.byrules import label_array
 from unettile.training.losses import weighted_cross_entropy
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
@@ -36,7 +37,7 @@ class ImageScore:
         loss: mean cross entropy over its pixels.
         confusion: (K, K) pixels, rows are the true class.
         foreground: of instances, (2, 2) pixels: class 1 against all others, rows are the truth before gaps were carved.
-        objects: of instances, connected parts of class 1 against the instances at IoU 0.5.
+        objects: of instances, what the recipe's rules make of the prediction, against the instances at IoU 0.5.
     """
 
     name: str
@@ -120,16 +121,17 @@ class Judge:
         """Return the scores of one image, once for each number that is added to the logit of class 0."""
         with OpenPair(source.pair, self._recipe.labels) as opened:
             box = middle(source.shape)
-            logits = self._logits(source, opened, box)
+            outputs = self._outputs(source, opened, box)
             labels = opened.ids(box)
         scores = []
         for shift in shifts:
-            shifted = logits.clone()
+            shifted = outputs.clone()
             shifted[:, 0] += shift
             scores.append(self._compare(source, shifted, labels))
         return scores
 
-    def _compare(self, source: Source, logits: Tensor, labels: NDArray[np.integer]) -> ImageScore:
+    def _compare(self, source: Source, outputs: Tensor, labels: NDArray[np.integer]) -> ImageScore:
+        logits = outputs[:, : self._recipe.classes]
         target = target_of(labels, self._recipe.labels, str(source.pair.labels))
         counted = np.ones(labels.shape, np.bool_) if target.counted is None else target.counted
         share = torch.from_numpy(counted.astype(np.float32) * (counted.size / max(1, int(counted.sum()))))[None]
@@ -143,18 +145,29 @@ class Judge:
             found = (predicted == 1) & counted
             true = np.where(counted, labels, 0)
             foreground = confusion_matrix(found[counted].astype(np.uint8), (true[counted] > 0).astype(np.uint8), 2)
-            objects = match_counts(connected_components(found), true, (0.5,))
+            objects = match_counts(self._objects(outputs, counted), true, (0.5,))
         return ImageScore(source.pair.name, float(loss), confusion, foreground, objects)
 
     def predict(self, source: Source) -> Predicted:
         """Return the probabilities of one image."""
         with OpenPair(source.pair, self._recipe.labels) as opened:
             box = middle(source.shape)
-            logits = self._logits(source, opened, box)
+            logits = self._outputs(source, opened, box)[:, : self._recipe.classes]
         return Predicted(box, logits.softmax(dim=1)[0].cpu().numpy())
 
-    def _logits(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
-        """Return (1, K, h, w) float32 of the K ≥ 2 classes: of a part, its margin mirrored at the image's edges."""
+    def _objects(self, outputs: Tensor, counted: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """Return the ids (h, w) of the objects that the recipe's rules make of outputs, as `segment` would."""
+        rules, names = self._recipe.objects, self._recipe.labels.names
+        logits, depth = outputs[0, : self._recipe.classes], outputs[0, self._recipe.classes :].sigmoid()
+        mask = (logits.softmax(dim=0) * 255).round() if rules.threshold else logits.argmax(dim=0, keepdim=True)
+        depths = _planes_last((depth * 255).round()) if len(depth) else None
+        return label_array(_planes_last(mask) * counted[:, :, None], depths, rules, names)
+
+    def _outputs(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
+        """Return (1, K, h, w) float32 of the K ≥ 2 classes, and a depth if the labels have one.
+
+        They are those of a part of the image, its margin mirrored at the image's edges.
+        """
         geometry = self._geometry
         ends = [geometry.smallest_output_edge(length) + geometry.margin for length in box.shape]
         window = Box(box.y0 - geometry.margin, box.x0 - geometry.margin, box.y0 + ends[0], box.x0 + ends[1])
@@ -162,9 +175,9 @@ class Judge:
         channels = to_channels(np.ascontiguousarray(values.transpose(2, 0, 1)), self._recipe, source.pair)
         batch = torch.from_numpy(channels)[None].to(self._device)
         with torch.inference_mode():
-            logits = self._network(batch.contiguous(memory_format=torch.channels_last))
+            outputs = self._network(batch.contiguous(memory_format=torch.channels_last))
             cut = geometry.margin - self._lost  # what padding at the window's border reaches is not scored
-            scored: Tensor = logits[:, : self._recipe.classes, cut : cut + box.height, cut : cut + box.width].float()
+            scored: Tensor = outputs[:, :, cut : cut + box.height, cut : cut + box.width].float()
             return scored
 
 
@@ -173,6 +186,12 @@ def middle(shape: tuple[int, int]) -> Box:
     height, width = (min(edge, LARGEST) for edge in shape)
     y0, x0 = (shape[0] - height) // 2, (shape[1] - width) // 2
     return Box(y0, x0, y0 + height, x0 + width)
+
+
+def _planes_last(planes: Tensor) -> NDArray[np.uint8]:
+    """Return (C, h, w) as (h, w, C)."""
+    pixels: NDArray[np.uint8] = planes.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return pixels
 
 
 def _mean(values: NDArray[np.float64]) -> float:

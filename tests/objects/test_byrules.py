@@ -1,0 +1,47 @@
+"""A model's rules on arrays make the objects that they make of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.objects.test_job import field, silent
+from unettile.objects.byrules import label_array
+from unettile.objects.job import Products, Sources, find_objects
+from unettile.objects.rules import ObjectRules
+
+NAMES = ("background", "nucleus")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ObjectRules(),
+        ObjectRules(min_size=20, fill_holes=30, close_gaps=2),
+        ObjectRules(split=True, min_size=10),
+        ObjectRules(split=True, own_depth=False, neck=0.95),
+        ObjectRules(threshold=0.3, split=True, rise=5),
+    ],
+)
+def test_arrays_and_files_give_the_same_objects(tmp_path: Path, rules: ObjectRules) -> None:
+    levels = np.clip(field((150, 170)) * 255, 0, 255).astype(np.uint8)
+    depth = np.clip(field((150, 170), seed=1) * 255, 0, 255).astype(np.uint8)
+    mask = np.stack([255 - levels, levels], axis=2) if rules.threshold else (levels > 140).astype(np.uint8)[:, :, None]
+    ids = label_array(mask, depth[:, :, None], rules, NAMES)
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="minisblack", planarconfig="contig")
+    tifffile.imwrite(tmp_path / "depth.tif", depth)
+    sources = Sources(tmp_path / "mask.tif", depth=tmp_path / "depth.tif" if rules.split and rules.own_depth else None)
+    found = find_objects(
+        sources,
+        rules.foreground(NAMES),
+        rules.labelling(),
+        Products(tmp_path / "ids.tif"),
+        overwrite=False,
+        stage=silent,
+        block_edge=48,
+    )
+    assert found.count == ids.max() > 10
+    np.testing.assert_array_equal(ids, tifffile.imread(tmp_path / "ids.tif"))
