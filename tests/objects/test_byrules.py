@@ -31,7 +31,8 @@ def test_arrays_and_files_give_the_same_objects(tmp_path: Path, rules: ObjectRul
     depth = np.clip(field((150, 170), seed=1) * 255, 0, 255).astype(np.uint8)
     mask = np.stack([255 - levels, levels], axis=2) if rules.threshold else (levels > 140).astype(np.uint8)[:, :, None]
     ids = label_array(mask, depth[:, :, None], rules, NAMES)
-    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="minisblack", planarconfig="contig")
+    layout = {} if mask.shape[2] == 1 else {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "mask.tif", mask.squeeze(), **layout)
     tifffile.imwrite(tmp_path / "depth.tif", depth)
     sources = Sources(tmp_path / "mask.tif", depth=tmp_path / "depth.tif" if rules.split and rules.own_depth else None)
     found = find_objects(
