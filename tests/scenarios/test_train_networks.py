@@ -50,6 +50,7 @@ def test_fifty_steps_lower_the_loss(cli: Cli, tmp_path: Path, name: str, preset:
         "run.steps_per_epoch=25",
         f"run.batch={batch}",
         f"run.output_edge={edge}",
+        f"optimizer.learning_rate={3e-4 if name == 'unet' and preset == 'paper' else 1e-3}",
         "optimizer.warmup_steps=5",
         "optimizer.clip_norm=1",
     ]
