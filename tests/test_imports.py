@@ -13,6 +13,7 @@ PACKAGE = Path(unettile.__file__).parent
 
 ORDER = (
     "errors",
+    "changes",
     "limits",
     "box",
     "compiled",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unettile.changes import parse_changes
 from unettile.commands.console import Console, one_line
-from unettile.commands.options import Json, Overwrite, Trust, parse_changes
+from unettile.commands.options import Json, Overwrite, Trust
 from unettile.errors import InputError, UsageError
 
 if TYPE_CHECKING:

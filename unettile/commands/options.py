@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -124,27 +124,3 @@ def parse_duration(text: str) -> float:
         raise UsageError(f"--max-time {text!r} is not understood: need a time such as 2h, 55m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
-
-
-def parse_changes(changes: list[str], prefix: str = "") -> dict[str, Any]:
-    """Return the values of --set by their keys, as TOML has them; a bare word is a text, a key may have a prefix.
-
-    Raises:
-        UsageError: not KEY=VALUE.
-
-    >>> parse_changes(["min_size=30", "split=true"])
-    {'min_size': 30, 'split': True}
-    """
-    import tomllib
-
-    values = {}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {change!r} is not understood: need KEY=VALUE, such as prune=2 or min_size=30")
-        try:
-            value = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        values[key.strip().removeprefix(prefix)] = value
-    return values

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from unettile.changes import parse_changes
 from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, passed_over, plan_shard, plan_tasks
 from unettile.commands.console import Console
@@ -33,7 +34,6 @@ from unettile.commands.options import (
     Time,
     Trust,
     Write,
-    parse_changes,
     parse_channels,
     parse_duration,
 )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from unettile.changes import parse_change
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Normalization
 from unettile.networks import config_values, parse_config
@@ -279,16 +280,13 @@ def _toml(value: Any) -> str:
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    part, dot, name = key.strip().rpartition(".")
+    example = "TABLE.KEY=VALUE, such as run.epochs=20"
+    key, value = parse_change(change, example)
+    part, dot, name = key.rpartition(".")
     if not dot:
         part = "network"  # prune=2, encoder_parameters=FILE
-    if not (equals and part and name):
-        raise UsageError(f"--set {change!r} is not understood: need TABLE.KEY=VALUE, such as run.epochs=20")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a string
+    if not (part and name):
+        raise UsageError(f"--set {change!r} is not understood: need {example}")
     table = values.setdefault(part, {})
     if isinstance(table, dict):
         if part == "network" and name in ("name", "preset") and table.get(name) != value:
