@@ -63,6 +63,6 @@ def test_what_was_not_measured_is_said_and_whoever_is_ahead_is_named(maker: Any,
     }
     (tmp_path / "peers.json").write_text(json.dumps(result), "utf-8")
     made = maker.make(page, tmp_path)
-    assert "less time than ours in the same precision: hare (valid, fp32: 0.5)." in made[page]
-    assert "less memory than ours in the same precision: snail (valid, fp32: 0.5)." in made[page]
+    assert "less time than ours in the same precision: hare (valid, fp32: 0.50)." in made[page]
+    assert "less memory than ours in the same precision: snail (valid, fp32: 0.50)." in made[page]
     assert "snail (valid, fp32)" in made[tmp_path / "benchmarks-peers.svg"]
