@@ -45,6 +45,21 @@ def check_labels(array: ArrayLike, name: str) -> NDArray[Any]:
     return labels
 
 
+def renumber(labels: NDArray[Any]) -> tuple[int, NDArray[np.int64]]:
+    """Return the number of distinct ids, and labels numbered from 1 in the ids' order, 0 kept; run by run.
+
+    >>> renumber(np.array([[0, 70, 70], [9, 9, 0]]))
+    (3, array([[0, 2, 2],
+           [1, 1, 0]]))
+    """
+    flat = labels.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    ids, index = np.unique(flat[starts], return_inverse=True)
+    numbers = index.reshape(-1) + (ids[0] != 0)
+    lengths = np.diff(np.concatenate([starts, [flat.size]]))
+    return len(ids), np.repeat(numbers, lengths).reshape(labels.shape)
+
+
 def carve_gaps(labels: NDArray[Any], gap: int) -> NDArray[Any]:
     """Return a copy of `labels` in which background separates cells that touch.
 

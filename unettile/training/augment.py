@@ -84,10 +84,14 @@ def _bicubic(edge: int, points: int) -> NDArray[np.float32]:
 
 
 def reflect(coordinates: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Reflect coordinates about the centres of the first and last pixel, as often as needed, into 0 … length - 1."""
-    folded = np.empty(coordinates.shape, np.float32)
-    kernels.reflect(_plain(coordinates), length, folded)
-    return folded
+    """Fold coordinates (n, m) about the first and the last pixel of an axis, as often as it takes."""
+    if length == 1:
+        return np.zeros_like(coordinates)
+    period = np.float32(2 * (length - 1))
+    folded = np.abs(coordinates)
+    if folded.max() > period:
+        folded %= period
+    return np.minimum(folded, period - folded)
 
 
 def resample(

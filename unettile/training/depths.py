@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.labels import renumber
 from unettile.objects.depth import distance_depth
 
 MARGIN = 64
@@ -23,12 +24,10 @@ def normalized_depth(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     Returns:
         (H, W) float32 in 0 … 1; 0 on background.
     """
-    ids, compact = np.unique(labels, return_inverse=True)
-    if ids[0] != 0:
-        compact = compact + 1  # no background in the array
-    compact = compact.reshape(labels.shape).astype(np.uint32)
+    count, numbered = renumber(labels)
+    compact = numbered.astype(np.uint32)
     distance = distance_depth(compact, 2 * MARGIN)
-    largest = np.zeros(ids.size + 1, np.int32)
+    largest = np.zeros(count + 1, np.int32)
     np.maximum.at(largest, compact.ravel(), distance.ravel())
     depth: NDArray[np.float32] = (distance / np.maximum(largest, 1)[compact]).astype(np.float32)
     return depth

@@ -8,22 +8,6 @@ from unettile.compiled import compiled
 
 
 @compiled
-def reflect(coordinates, length, out):  # type: ignore[no-untyped-def]
-    """Fold coordinates (n, m) about 0 and length - 1 into `out`."""
-    last = np.float32(length - 1)
-    period = np.float32(2 * (length - 1))
-    for i in range(coordinates.shape[0]):
-        for j in range(coordinates.shape[1]):
-            value = abs(coordinates[i, j])  # folded at 0
-            if value > last:
-                value = period - value  # and at the end: enough for all but small images
-                if value < 0 and length > 1:
-                    value = coordinates[i, j] % period
-                    value = min(value, period - value)
-            out[i, j] = value if length > 1 else np.float32(0)
-
-
-@compiled
 def resample(image, y, x, low, gain, least, most, out):  # type: ignore[no-untyped-def]
     """Fill out (C, n, m) with bilinear samples of (image - low) · gain, clipped to least … most, of image (H, W, C)."""
     height, width, channels = image.shape

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import UsageError
+from unettile.labels import renumber
 from unettile.weightmap.border import Border
 from unettile.weightmap.kernel import CALM, Limits, Place, Scratch, Term, fill_block, new_scratch, rebase
 
@@ -211,7 +212,7 @@ class _Worker:
             whole, box = (self._labels, seen) if plain else (part.copy(), seen.relative_to(seen))
             if rebase(whole, box.y0, box.y1, box.x0, box.x1, ids, left):
                 return ids
-        count, numbered = _renumber(part)
+        count, numbered = renumber(part)
         if count > most:
             return None
         ids[:, left:right] = numbered
@@ -232,13 +233,3 @@ def _as_unsigned(labels: NDArray[Any]) -> NDArray[Any]:
     """Return labels, none of which is negative, as unsigned integers in the machine's byte order."""
     native = labels.astype(labels.dtype.newbyteorder("="), copy=False)
     return native.view(np.dtype(f"u{native.itemsize}"))
-
-
-def _renumber(labels: NDArray[Any]) -> tuple[int, NDArray[np.int64]]:
-    """Return the number of distinct ids, and labels numbered from 1 in the ids' order, 0 kept; run by run."""
-    flat = labels.ravel()
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    ids, index = np.unique(flat[starts], return_inverse=True)
-    numbers = index.reshape(-1) + (ids[0] != 0)
-    lengths = np.diff(np.concatenate([starts, [flat.size]]))
-    return len(ids), np.repeat(numbers, lengths).reshape(labels.shape)
