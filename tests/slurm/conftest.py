@@ -98,13 +98,16 @@ class Run:
 
 @pytest.fixture(scope="session")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nuclei in a strip of 36,864 × 384 px: twelve blocks of about a second each."""
+    """Nuclei in a column of 768 × 36,864 px: twelve blocks, one below the other, of about a second each.
+
+    Blocks side by side are computed together, and end together.
+    """
     path = tmp_path_factory.mktemp("slide") / "slide.tif"
-    sample = tifffile.imread(ROOT / "sample_data" / "nuclei.tif")[:384]
-    strip = np.concatenate(
-        [np.roll(sample, 7 * k, axis=0) for k in range(-(-BLOCKS * 3072 // sample.shape[1]))], axis=1
+    sample = tifffile.imread(ROOT / "sample_data" / "nuclei.tif")[:, :768]
+    column = np.concatenate(
+        [np.roll(sample, 7 * k, axis=1) for k in range(-(-BLOCKS * 3072 // sample.shape[0]))], axis=0
     )
-    tifffile.imwrite(path, strip[:, : BLOCKS * 3072], tile=(384, 512), compression="zlib")
+    tifffile.imwrite(path, column[: BLOCKS * 3072], tile=(512, 384), compression="zlib")
     return path
 
 
