@@ -34,6 +34,7 @@ def test_set_changes_one_key() -> None:
     [
         ("run.epoch=3", "did you mean 'epochs'"),
         ("runs.epochs=3", r"unknown table \[runs\]; did you mean 'run'"),
+        ("loss.w1=3", "did you mean 'w0'"),
         ("run.epochs=many", "wrong type"),
         ("network.width=[2, 3]", "did you mean 'widths'"),
         ("network.preset=smal", "did you mean 'small'"),

@@ -145,7 +145,7 @@ class Judge:
             found = (predicted == 1) & counted
             true = np.where(counted, labels, 0)
             foreground = confusion_matrix(found[counted].astype(np.uint8), (true[counted] > 0).astype(np.uint8), 2)
-            objects = match_counts(self._objects(outputs, counted), true, (0.5,))
+            objects = match_counts(self._objects(outputs, predicted, counted), true, (0.5,))
         return ImageScore(source.pair.name, float(loss), confusion, foreground, objects)
 
     def predict(self, source: Source) -> Predicted:
@@ -155,13 +155,13 @@ class Judge:
             logits = self._outputs(source, opened, box)[:, : self._recipe.classes]
         return Predicted(box, logits.softmax(dim=1)[0].cpu().numpy())
 
-    def _objects(self, outputs: Tensor, counted: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    def _objects(self, outputs: Tensor, classes: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArray[np.uint32]:
         """Return the ids (h, w) of the objects that the recipe's rules make of outputs, as `segment` would."""
-        rules, names = self._recipe.objects, self._recipe.labels.names
-        logits, depth = outputs[0, : self._recipe.classes], outputs[0, self._recipe.classes :].sigmoid()
-        mask = (logits.softmax(dim=0) * 255).round() if rules.threshold else logits.argmax(dim=0, keepdim=True)
-        depths = _planes_last((depth * 255).round()) if len(depth) else None
-        return label_array(_planes_last(mask) * counted[:, :, None], depths, rules, names)
+        rules, labels = self._recipe.objects, self._recipe.labels
+        logits, depth = outputs[0, : self._recipe.classes], outputs[0, self._recipe.classes :]
+        mask = _to_levels(logits.softmax(dim=0)) if rules.threshold else classes[:, :, None]
+        depths = _to_levels(depth.sigmoid()) if labels.depth else None
+        return label_array(mask * counted[:, :, None], depths, rules, labels.names)
 
     def _outputs(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
         """Return (1, K, h, w) float32 of the K ≥ 2 classes, and a depth if the labels have one.
@@ -188,10 +188,10 @@ def middle(shape: tuple[int, int]) -> Box:
     return Box(y0, x0, y0 + height, x0 + width)
 
 
-def _planes_last(planes: Tensor) -> NDArray[np.uint8]:
-    """Return (C, h, w) as (h, w, C)."""
-    pixels: NDArray[np.uint8] = planes.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return pixels
+def _to_levels(shares: Tensor) -> NDArray[np.uint8]:
+    """Return (C, h, w) of 0 … 1 as (h, w, C) of 0 … 255."""
+    levels: NDArray[np.uint8] = (shares * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return levels
 
 
 def _mean(values: NDArray[np.float64]) -> float:
