@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
+from unettile.training.diameters import object_areas, zoom_to
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
@@ -33,6 +34,7 @@ class Source:
         scaling: how its values are scaled.
         counts: pixels of each class among those looked at.
         places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced.
+        areas: px of each object, if labels are instances; at the size at which the pair is read.
     """
 
     pair: Pair
@@ -41,6 +43,7 @@ class Source:
     scaling: Scaling
     counts: tuple[int, ...]
     places: tuple[NDArray[np.int32], ...]
+    areas: NDArray[np.int64]
 
 
 def survey(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
@@ -65,6 +68,13 @@ def class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...
 
 
 def _look_at(pair: Pair, recipe: Recipe) -> Source:
+    areas = np.empty(0, np.int64)
+    if recipe.labels.kind == "instances":
+        with OpenPair(pair, recipe.labels) as opened:
+            areas = object_areas(_counted(opened.ids(box), recipe.labels.ignore) for box in _pieces(opened.shape))
+    if recipe.labels.diameter:
+        pair = replace(pair, zoom=zoom_to(recipe.labels.diameter, areas))
+        areas = np.maximum(1, (areas * pair.zoom**2).round()).astype(np.int64)
     with OpenPair(pair, recipe.labels) as opened:
         image = opened.image
         need = recipe.in_channels
@@ -76,7 +86,7 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
             )
         scaling = recipe.normalization.measure(image)
         counts, places = _look_at_labels(opened, recipe)
-        return Source(pair, opened.shape, image.channels, scaling, counts, places)
+        return Source(pair, opened.shape, image.channels, scaling, counts, places, areas)
 
 
 def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], tuple[NDArray[np.int32], ...]]:
@@ -103,6 +113,10 @@ def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], 
         keys = np.concatenate([part[0] for part in parts])
         places.append(np.concatenate([part[1] for part in parts])[np.argsort(keys)[:PLACES]])
     return tuple(int(count) for count in counts), tuple(places)
+
+
+def _counted(ids: NDArray[np.integer], ignore: int) -> NDArray[np.integer]:
+    return ids[ids != ignore] if ignore > 0 else ids
 
 
 def _pieces(shape: tuple[int, int]) -> Iterator[Box]:
