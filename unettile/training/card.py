@@ -12,6 +12,7 @@ from unettile.geometry import Geometry
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.palette import read_palette
 from unettile.metrics.pixels import iou
+from unettile.objectsize import ObjectSize
 from unettile.training.job import TrainJob
 from unettile.training.state import LogRow
 from unettile.training.validate import Scores
@@ -19,8 +20,14 @@ from unettile.training.validate import Scores
 PALETTES_READ = 16  # label images whose palettes are compared
 
 
-def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow) -> Checkpoint:
-    """Return the checkpoint of a network as it was scored after an epoch."""
+def make_checkpoint(
+    job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow, seen: ObjectSize | None
+) -> Checkpoint:
+    """Return the checkpoint of a network as it was scored after an epoch.
+
+    Args:
+        seen: how large the objects are that it was trained on.
+    """
     recipe = job.recipe
     names = recipe.labels.class_names
     return Checkpoint(
@@ -34,6 +41,7 @@ def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, score
         grey_to_rgb=recipe.images.grey_to_rgb,
         recipe=recipe.to_dict(),
         objects=recipe.objects,
+        objects_px=seen,
         card={
             **{key: text for key, text in asdict(recipe.card).items() if text},
             "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},

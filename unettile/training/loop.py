@@ -32,6 +32,7 @@ from unettile.training.losses import training_loss
 from unettile.training.result import TrainProgress, TrainResult
 from unettile.training.samples import Samples
 from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience, set_rate
+from unettile.training.seen import objects_seen
 from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.survey import Source, class_weights, survey
@@ -79,6 +80,7 @@ class _Run:
         self.training, self.validation = survey(job.training, recipe), survey(job.validation, recipe)
         self.test = survey(job.test, recipe)
         self._begin_folder()
+        self.seen = objects_seen(self.training, recipe)
         self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
         network = build_network(recipe.network.name, recipe.network_config())
@@ -154,7 +156,7 @@ class _Run:
         run, part = self.recipe.run, self.recipe.optimizer
         used = None if self.clock is None else self.clock.used
         self.rate = learning_rate(self.step, self.recipe, [row.validation_loss for row in self.rows], used)
-        set_rate(self.optimizer, self.rate)
+        set_rate(self.optimizer.param_groups, self.rate)
         # dropout follows from the step, so that a resumed run drops the same, and each process its own
         torch.manual_seed((run.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank)
         self.network.train()
@@ -214,7 +216,9 @@ class _Run:
         self.rows.append(row)
         if self.fabric.is_global_zero:
             if self._figure(row) > best or not self.folder.best.exists():
-                save_checkpoint(make_checkpoint(self.job, network, self.geometry, scores, row), self.folder.best)
+                save_checkpoint(
+                    make_checkpoint(self.job, network, self.geometry, scores, row, self.seen), self.folder.best
+                )
             self.folder.write_log(self.rows)
             self._save()
         self.fabric.barrier()
@@ -290,7 +294,7 @@ class _Run:
         rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
         chosen = best_shift([self._figure(row) for row in rows])
         shift_background(network, self.recipe.in_channels, SHIFTS[chosen])
-        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen])
+        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)
         return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})
 
     def _begin_folder(self) -> None:

@@ -20,9 +20,7 @@ from unettile.training.targets import read_ids
 from unettile.training.zoomed import ZoomedLabels, zoomed_image
 
 HELD_BYTES = 2**26  # an image that takes less once decoded is held whole
-CACHE_BYTES = (
-    3 * 2**30
-)  # of held images and labels in one process; what was used least lately is read again when needed
+CACHE_BYTES = 3 * 2**30  # of held images in one process; what was used least lately is read again when needed
 OPEN_PAIRS = 2  # of large images, each with the reader's own cache of tiles
 
 

@@ -6,7 +6,7 @@ A function of the log alone goes on after a stop as if nothing had been.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -33,9 +33,9 @@ def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = Tru
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of the next step; that of the encoder is its share of it."""
-    for group in optimizer.param_groups:
+def set_rate(groups: Iterable[dict[str, Any]], rate: float) -> None:
+    """Set the rate of the next step in the groups of an optimiser; that of the encoder is its share of it."""
+    for group in groups:
         group["lr"] = rate * group["share"]
 
 
