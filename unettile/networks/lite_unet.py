@@ -73,7 +73,7 @@ class LiteUNetConfig:
 
     in_channels: int = 3
     classes: int = 2
-    widths: tuple[int, ...] = (16, 32, 48, 96)
+    widths: tuple[int, ...] = (8, 24, 40, 80)
     one_logit: bool = False
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class LiteUNetConfig:
 
 PRESETS = {
     "lite0": LiteUNetConfig(),
-    "lite0-deep": LiteUNetConfig(widths=(16, 32, 48, 96, 160)),
+    "lite0-deep": LiteUNetConfig(widths=(8, 24, 40, 80, 160)),
 }
 
 
