@@ -17,7 +17,7 @@ from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
 from unettile.training.samples import Samples
 from unettile.training.seen import objects_seen
-from unettile.training.survey import survey
+from unettile.training.survey import settle_diameter, survey
 
 
 def sized(recipe: Recipe, diameter: float) -> Recipe:
@@ -66,6 +66,16 @@ def test_images_and_labels_are_brought_to_the_size_together(data: Path, diameter
 def test_no_diameter_leaves_the_images_alone(data: Path) -> None:
     pairs = find_pairs(data / "images", data / "labels")
     assert [source.pair for source in survey(pairs, RECIPE)] == list(pairs)
+
+
+def test_auto_is_the_median_of_the_images_within_what_a_network_sees(data: Path) -> None:
+    pairs = find_pairs(data / "images", data / "labels")
+    auto = replace(RECIPE, labels=replace(RECIPE.labels, diameter="auto"))
+    settled = settle_diameter(pairs, auto)
+    assert settled.labels.diameter == pytest.approx(21.2, abs=0.5)
+    enlarged = [replace(pair, zoom=2.0) for pair in pairs]
+    assert settle_diameter(enlarged, auto).labels.diameter == 32
+    assert settle_diameter(pairs, RECIPE) is RECIPE
 
 
 def test_what_the_network_saw_follows_from_size_zoom_and_odds(data: Path) -> None:

@@ -29,7 +29,7 @@ def train(
     ],
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
-    ] = "nuclei",
+    ] = "nuclei-valid",
     changes: Annotated[
         list[str] | None,
         typer.Option(

@@ -35,7 +35,7 @@ from unettile.training.schedule import learning_rate, make_optimizer, out_of_pat
 from unettile.training.seen import objects_seen
 from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
-from unettile.training.survey import Source, class_weights, survey
+from unettile.training.survey import Source, class_weights, settle_diameter, survey
 from unettile.training.together import mean_and_signal, on_any, score_together, shared_number
 from unettile.training.validate import Judge, Scores
 
@@ -73,7 +73,8 @@ class _Run:
     """One training run on one process of its world."""
 
     def __init__(self, job: TrainJob, fabric: Fabric) -> None:
-        recipe = job.recipe
+        recipe = settle_diameter(job.training, job.recipe)
+        job = replace(job, recipe=recipe)
         self.job, self.recipe, self.fabric = job, recipe, fabric
         self.folder = TrainingFolder.beside(job.output)
         self.meter = Meter()

@@ -31,7 +31,8 @@ class LabelPart:
     an odd width is one px more. Pixels of the value `ignore` do not count; -1 is none. `depth` adds one output to the
     network: how far inside its object a pixel lies, from 0 at its edge to 1 in its middle, by which touching ones part.
     `diameter` > 0 brings each image, to train or to validate on, to objects of so many px across first: the median of
-    its own objects, each counted by its area. 0 leaves images as they are.
+    its own objects, each counted by its area; `auto` takes the median over all images, if it is 16 to 32 px, or the
+    nearer of these. 0 leaves images as they are.
     """
 
     kind: str = "instances"
@@ -41,7 +42,7 @@ class LabelPart:
     border: int = 0
     ignore: int = -1
     depth: bool = False
-    diameter: float = 0.0
+    diameter: float | str = 0.0
 
     @property
     def are_objects(self) -> bool:
@@ -215,7 +216,7 @@ CHOICES = {
     "run.select": ("iou", "ap", "loss"),
 }
 AT_LEAST = {
-    "labels.gap": 0, "labels.border": 0, "labels.ignore": -1, "labels.diameter": 0,
+    "labels.gap": 0, "labels.border": 0, "labels.ignore": -1,
     "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
     "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.plain": 0, "augment.blur": 0,
     "augment.stain": 0, "augment.brown": 0, "augment.jpeg": 0,

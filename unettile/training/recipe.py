@@ -34,7 +34,7 @@ from unettile.training.parts import (
     SplitPart,
 )
 
-SHIPPED = ("nuclei", "adam", "paper")
+SHIPPED = ("nuclei", "nuclei-valid", "adam", "paper")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,10 @@ class Recipe:
             raise InputError('recipe: labels.border lies between objects; need labels.kind = "instances" with it')
         if part.depth and not part.are_objects:
             raise InputError('recipe: labels.depth is that of objects; need labels.kind = "instances" with it')
+        if isinstance(part.diameter, str) and part.diameter != "auto":
+            raise InputError(f'recipe: labels.diameter = {part.diameter!r} is no size; need px, or "auto"')
+        if isinstance(part.diameter, float) and part.diameter < 0:
+            raise InputError(f"recipe: labels.diameter = {part.diameter:g} is out of range; need at least 0")
         if part.diameter and part.kind != "instances":
             raise InputError('recipe: labels.diameter is that of objects; need labels.kind = "instances" with it')
         if part.ignore >= 0 and part.kind == "components":
@@ -266,6 +270,8 @@ def _has_factory(entry: Field[Any]) -> bool:
 def _convert(key: str, value: Any, kind: Any) -> Any:
     """Return `value` as the type of the key; whole numbers serve for fractions, nothing else does."""
     parts = get_args(kind)
+    if kind == float | str:
+        return value if isinstance(value, str) else _convert(key, value, float)
     if get_origin(kind) is tuple and isinstance(value, list | tuple):
         if parts[-1] is ... or len(value) == len(parts):
             return tuple(_convert(key, item, parts[0]) for item in value)
@@ -306,6 +312,9 @@ def _apply(values: dict[str, Any], change: str) -> None:
     example = "TABLE.KEY=VALUE, such as run.epochs=20"
     key, value = parse_change(change, example)
     part, dot, name = key.rpartition(".")
+    if not dot and name == "sources":  # sources={}: images and labels of one's own
+        values[name] = value
+        return
     if not dot:
         part = "network"  # prune=2, encoder_parameters=FILE
     if not (part and name):

@@ -36,9 +36,9 @@ def as_brown(rng: np.random.Generator, strength: float, image: NDArray[np.float3
     blue = np.maximum(0, blue - np.float32(rng.uniform(0.5, 1.0)) * max(np.float32(0), np.median(blue)))
     share = np.float32(1)
     if rng.random() < 0.5:  # of nuclei that are brown, from place to place
-        ramp = np.linspace(-1, 1, image.shape[1], dtype=np.float32)
+        down, right = (np.linspace(-1, 1, edge, dtype=np.float32) for edge in image.shape[1:])
         y, x, shift = rng.normal(0, 3, 3).astype(np.float32)
-        share = (1 / (1 + np.exp(-(y * ramp[:, None] + x * ramp[None, :] + shift)))).ravel()
+        share = (1 / (1 + np.exp(-(y * down[:, None] + x * right[None, :] + shift)))).ravel()
     densities = np.stack([blue * (1 - share) + np.float32(rng.uniform(0.05, 0.4)) * red, brown * 0, blue * share])
     vectors = np.maximum(0.0, STAINS + rng.normal(0, 0.15 * strength, (3, 3))) * rng.uniform(0.7, 2.0)
     return _mixed(densities, vectors, image.shape)
