@@ -27,9 +27,9 @@ from unettile.objects.job import Products, Sources, find_objects
 from unettile.objects.labelling import OnProgress
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 SHAPE = (211, 203)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 
 from torch import nn
@@ -19,8 +19,8 @@ from unettile.training.validate import Scores
 PALETTES_READ = 16  # label images whose palettes are compared
 
 
-def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow) -> Checkpoint:
-    """Return the checkpoint of a network as it was scored after an epoch."""
+def make_model(job: TrainJob, network: nn.Module, geometry: Geometry) -> Checkpoint:
+    """Return a network as `segment` would use it now, without a card; it shares the network's parameters."""
     recipe = job.recipe
     names = recipe.labels.class_names
     return Checkpoint(
@@ -34,6 +34,14 @@ def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, score
         grey_to_rgb=recipe.images.grey_to_rgb,
         recipe=recipe.to_dict(),
         objects=recipe.objects,
+    )
+
+
+def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow) -> Checkpoint:
+    """Return the checkpoint of a network as it was scored after an epoch."""
+    recipe = job.recipe
+    return replace(
+        make_model(job, network, geometry),
         card={
             **{key: text for key, text in asdict(recipe.card).items() if text},
             "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},
@@ -44,7 +52,7 @@ def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, score
                 "loss": row.validation_loss,
                 "classes": {
                     name: round(float(value), 6)
-                    for name, value in zip(names, iou(scores.confusion), strict=True)
+                    for name, value in zip(recipe.labels.class_names, iou(scores.confusion), strict=True)
                     if value == value  # JSON has no NaN, the IoU of a class that is nowhere
                 },
             },

@@ -23,7 +23,7 @@ from unettile.networks.background import shift_background
 from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
 from unettile.training.calibration import SHIFTS, best_shift
-from unettile.training.card import make_checkpoint
+from unettile.training.card import make_checkpoint, make_model
 from unettile.training.cost import Meter
 from unettile.training.job import TrainJob
 from unettile.training.loader import Share, make_loader
@@ -185,6 +185,11 @@ class _Run:
     def _end_epoch(self) -> None:
         self.meter.pause()
         network = self.network.module if self.average is None else self.average.network
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
+            raise InputError(
+                f"parameters are no finite numbers after step {self.step}: lower optimizer.learning_rate, or train with"
+                " --precision fp32"
+            )
         scores = self._scores(network, self.validation)
         row = LogRow(
             epoch=self.step // self.recipe.run.steps_per_epoch,
@@ -213,8 +218,11 @@ class _Run:
         self.meter.go_on()
 
     def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
-        (scores,) = score_together(Judge(network.eval(), self.geometry, self.recipe), network, sources, self.fabric)
+        (scores,) = score_together(self._judge(network), network, sources, self.fabric)
         return scores
+
+    def _judge(self, network: nn.Module) -> Judge:
+        return Judge(make_model(self.job, network, self.geometry), self.recipe, str(self.fabric.device))
 
     def _figure(self, row: LogRow) -> float:
         """Return the figure that chooses the best epoch; larger is better."""
@@ -265,7 +273,7 @@ class _Run:
             validation=validation,
             test=test,
             sources=self.validation,
-            judge=Judge(network, self.geometry, self.recipe),
+            judge=self._judge(network),
             cost=self.meter.cost(self.step, self.fabric),
             folder=self.folder.path,
             first=self.fabric.is_global_zero,
@@ -273,7 +281,7 @@ class _Run:
 
     def _calibrate(self, network: nn.Module, best: LogRow) -> tuple[LogRow, Checkpoint]:
         """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
-        judge = Judge(network, self.geometry, self.recipe)
+        judge = self._judge(network)
         tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
         rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
         chosen = best_shift([self._figure(row) for row in rows])
