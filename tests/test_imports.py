@@ -26,6 +26,7 @@ ORDER = (
     "images",
     "weighting",
     "metrics",
+    "objectsize",
     "objects",
     "evaluation",
     "networks",

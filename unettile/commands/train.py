@@ -29,7 +29,7 @@ def train(
     ],
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
-    ] = "nuclei",
+    ] = "nuclei-valid",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,7 +68,9 @@ def train(
     max_time: Annotated[
         str | None,
         typer.Option(
-            metavar="2h", help="Stop and save after so long (s, m or h); exit code 75.", rich_help_panel=COMPUTE
+            metavar="2h",
+            help="Plan the whole run into so long (s, m or h); with --epochs, stop and save then, with exit code 75.",
+            rich_help_panel=COMPUTE,
         ),
     ] = None,
     resume: Annotated[
@@ -95,7 +97,7 @@ def train(
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
     from unettile.models import find_model
     from unettile.report.page import write_report
-    from unettile.training.job import Folders, TrainJob, check_output, find_data
+    from unettile.training.job import Folders, TrainJob, check_output, find_data, find_sources
     from unettile.training.loop import train as run_training
     from unettile.training.recipe import read_recipe
 
@@ -111,7 +113,14 @@ def train(
     elif validation_images is not None or validation_labels is not None:
         raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
     check_output(output, overwrite=overwrite, resume=resume)
-    data = find_data(Folders(images, labels, weights), held_out, read.split.test)
+    if read.sources and (validation is not None or isinstance(held_out, Folders) or weights is not None):
+        raise UsageError("the recipe has [sources], which say what is held out: leave --validation… and --weights out")
+    data = (
+        find_sources(images, labels, read.sources)
+        if read.sources
+        else find_data(Folders(images, labels, weights), held_out, read.split.test)
+    )
+    by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)
     job = TrainJob(
         data.training,
         data.validation,
@@ -121,7 +130,8 @@ def train(
         device=chosen,
         precision=choose_precision(precision.value, chosen),
         workers=workers,
-        max_seconds=limit,
+        max_seconds=None if by_clock else limit,
+        clock_seconds=limit if by_clock else None,
         resume=resume,
         start=None if start is None else load_checkpoint(find_model(start)),
     )

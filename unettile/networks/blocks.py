@@ -74,6 +74,7 @@ def he_init(network: nn.Module) -> None:
             taps = math.prod(module.kernel_size)
             if isinstance(module, nn.ConvTranspose2d):
                 taps = max(1, taps // math.prod(module.stride))  # those that feed one output pixel
-            nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
+            inputs = module.in_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / (inputs * taps)))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -166,6 +166,7 @@ _ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     torch.relu: _same,
     torch.sigmoid: _same,
     F.relu: _relu,
+    F.relu6: _relu,
     F.hardtanh: _hardtanh,
     F.leaky_relu: _leaky_relu,
     torch.add: _same,

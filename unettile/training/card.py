@@ -12,6 +12,7 @@ from unettile.geometry import Geometry
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.palette import read_palette
 from unettile.metrics.pixels import iou
+from unettile.objectsize import ObjectSize
 from unettile.training.job import TrainJob
 from unettile.training.state import LogRow
 from unettile.training.validate import Scores
@@ -37,11 +38,18 @@ def make_model(job: TrainJob, network: nn.Module, geometry: Geometry) -> Checkpo
     )
 
 
-def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow) -> Checkpoint:
-    """Return the checkpoint of a network as it was scored after an epoch."""
+def make_checkpoint(
+    job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow, seen: ObjectSize | None
+) -> Checkpoint:
+    """Return the checkpoint of a network as it was scored after an epoch.
+
+    Args:
+        seen: how large the objects are that it was trained on.
+    """
     recipe = job.recipe
     return replace(
         make_model(job, network, geometry),
+        objects_px=seen,
         card={
             **{key: text for key, text in asdict(recipe.card).items() if text},
             "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},

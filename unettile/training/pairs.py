@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,27 @@ from unettile.images.slide import image_stem, list_images
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its label file of the same stem, and its weight map where one was computed before."""
+    """An image file, its label file of the same stem, and its weight map where one was computed before.
+
+    Args:
+        source: name of the recipe's source that it belongs to, or "".
+        zoom: by how much both are enlarged before anything else.
+    """
 
     image: Path
     labels: Path
     weights: Path | None = None
+    source: str = ""
+    zoom: float = 1.0
 
     @property
     def name(self) -> str:
         return image_stem(self.image)
+
+    @property
+    def full_name(self) -> str:
+        """The name, after that of its source if it has one."""
+        return f"{self.source}/{self.name}" if self.source else self.name
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
@@ -64,13 +76,17 @@ def hold_out(
                 f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
                 f"part, and some to train on; change {'--validation' if name == 'validation' else 'split.test'}"
             )
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
-    part = {pair: index >= validating for index, pair in enumerate(ranked[: validating + testing])}
+    part = {pair: index >= validating for index, pair in enumerate(ranked(pairs)[: validating + testing])}
     return (
         tuple(pair for pair in pairs if pair not in part),
         tuple(pair for pair in pairs if part.get(pair) is False),
         tuple(pair for pair in pairs if part.get(pair) is True),
     )
+
+
+def ranked(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return pairs by the SHA-256 of their names: an order as good as random, the same whatever else is there."""
+    return sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
 
 
 def _by_stem(directory: Path) -> dict[str, Path]:

@@ -28,6 +28,15 @@ def on_any(own: bool, fabric: Fabric) -> bool:
     return bool(highest)
 
 
+def shared_number(own: float, fabric: Fabric) -> float:
+    """Return the first process's number."""
+    if fabric.world_size == 1:
+        return own
+    shared = fabric.broadcast(own)
+    assert isinstance(shared, float)
+    return shared
+
+
 def score_together(
     judge: Judge, network: nn.Module, sources: Sequence[Source], fabric: Fabric, shifts: Sequence[float] = (0.0,)
 ) -> list[Scores]:
