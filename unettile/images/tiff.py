@@ -18,8 +18,9 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
-from unettile.images.pixelsize import PixelSize, page_names, tiff_facts
+from unettile.images.pixelsize import PixelSize
 from unettile.images.segments import Damaged, SegmentReader
+from unettile.images.tifffacts import page_names, tiff_facts
 from unettile.images.tiffimages import TiffImage, Unstitched, find_images, find_plane
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 

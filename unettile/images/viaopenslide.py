@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
-from unettile.images.pixelsize import PixelSize, believable
+from unettile.images.pixelsize import PixelSize, believable, number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
 INSTALL = "pip install 'unettile[openslide]'"
@@ -160,10 +160,7 @@ def knows(path: Path) -> bool:
 
 
 def _pixel_size(height: Any, width: Any) -> PixelSize | None:
-    try:
-        return believable(float(height), float(width))
-    except (TypeError, ValueError):
-        return None
+    return believable(number(height), number(width))
 
 
 def _levels(shapes: list[tuple[int, int]], size: PixelSize | None) -> list[Level]:
