@@ -106,7 +106,6 @@ def test_sizes_that_tiffs_state(
     [
         imagej("unit=pixel") | {"resolutionunit": "CENTIMETER"},
         imagej("images=1") | {"resolutionunit": "NONE"},
-        {"resolutionunit": 7},
         {"ome": True, "metadata": {"PhysicalSizeX": 0.25}, "resolutionunit": "NONE"},
         {"ome": True, "metadata": {f"PhysicalSize{axis}": 0.25 for axis in "XY"} | {"PhysicalSizeYUnit": "pixel"}},
         {"ome": True, "metadata": {f"PhysicalSize{axis}": 0.25 for axis in "XY"} | {"PhysicalSizeXUnit": "Mm"}},

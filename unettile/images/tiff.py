@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -87,8 +87,10 @@ class TiffSlide:
         cache = Cache()
         white = self._tif.is_philips and key.samplesperpixel == 3  # what it did not scan it does not store
         self._readers = [
-            SegmentReader(page, self._file, size, cache, plane.within, 255 if white else None) for page in plane.pages
+            SegmentReader(page, self._file, size, cache, within, 255 if white else None)
+            for page, within in zip(plane.pages, plane.within, strict=True)
         ]
+        self._sample = plane.sample
         self._readers[0].probe()
         self.shape = levels[level].shape
         self.pixel_size_um = levels[level].pixel_size_um
@@ -98,7 +100,7 @@ class TiffSlide:
         self._table = _colour_table(key) if key.photometric == _PALETTE and not as_stored else None
         self._top = _white(key, self._stored_dtype) if key.photometric == _MIN_IS_WHITE and not as_stored else None
         self._bilevel = 1 if as_stored else 255
-        stored = sum(reader.channels for reader in self._readers)
+        stored = sum(map(self._channels_of, self._readers))
         names = facts.channel_names or page_names(self._tif, plane.pages)
         self._selected = view.pick_channels(stored if self._table is None else self._table.channels, names)
         self.channel_names = tuple(names[n] if n < len(names) else "" for n in self._selected)
@@ -142,15 +144,24 @@ class TiffSlide:
         """Return the chosen channels as stored; of a palette image, the numbers."""
         wanted = self._selected if self._table is None else (0,)
         if len(self._readers) == 1:
-            return self._readers[0].read(box, wanted)
+            return self._readers[0].read(box, self._samples(wanted))
         out = np.empty((*box.shape, len(wanted)), self._stored_dtype)
         first = 0
         for reader in self._readers:
-            places = [place for place, channel in enumerate(wanted) if first <= channel < first + reader.channels]
+            count = self._channels_of(reader)
+            places = [place for place, channel in enumerate(wanted) if first <= channel < first + count]
             if places:
-                out[:, :, places] = reader.read(box, [wanted[place] - first for place in places])
-            first += reader.channels
+                out[:, :, places] = reader.read(box, self._samples([wanted[place] - first for place in places]))
+            first += count
         return out
+
+    def _channels_of(self, reader: SegmentReader) -> int:
+        """Return how many channels of the plane a page holds."""
+        return reader.channels if self._sample is None else 1
+
+    def _samples(self, channels: Sequence[int]) -> Sequence[int]:
+        """Return the samples of a page that its channels are."""
+        return channels if self._sample is None else [self._sample] * len(channels)
 
     def close(self) -> None:
         self._file.close()
