@@ -65,11 +65,18 @@ def tiff_facts(tif: Any, index: int, page: Any) -> Facts:
 
 
 def page_names(tif: Any, pages: Sequence[Any]) -> tuple[str, ...]:
-    """Return the names that a PerkinElmer QPTIFF gives the channels in the descriptions of their pages."""
-    if not tif.is_qpi or len(pages) < 2:
+    """Return the names of channels that are pages: PerkinElmer's, PageName tags, or the labels of an ImageJ stack."""
+    if len(pages) < 2:
         return ()
-    found = [re.search(r"<Name>([^<]*)</Name>", str(page.description or "")) for page in pages]
-    return tuple(match.group(1).strip() if match else "" for match in found)
+    if tif.is_qpi:
+        stated = [re.search(r"<Name>([^<]*)</Name>", str(page.description or "")) for page in pages]
+        return tuple(match.group(1).strip() if match else "" for match in stated)
+    # tifffile reads the later pages of a stack without their tags.
+    found = tuple(str(page.tags.valueof(285) or "").strip() if hasattr(page, "tags") else "" for page in pages)
+    if not any(found) and tif.is_imagej:
+        labels = list((tif.imagej_metadata or {}).get("Labels") or ())
+        found = tuple(str(labels[page.index]).strip() if page.index < len(labels) else "" for page in pages)
+    return found if any(found) else ()
 
 
 def _tags(page: Any, first: str) -> Facts:
