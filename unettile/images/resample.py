@@ -90,6 +90,8 @@ class ResampledSlide:
         self.path, self.reader, self.files = source.path, source.reader, source.files
         self.channels, self.channel_names, self.dtype = source.channels, source.channel_names, source.dtype
         self.origin_um, self.view = source.origin_um, source.view
+        if source.reader == "zarr" and source.origin_um is not None:  # OME-Zarr places centres of pixels
+            self.origin_um = (source.origin_um[0] + (mpp - y) / 2, source.origin_um[1] + (mpp - x) / 2)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the region (h, w, channels) in the source's type; of integers, means are rounded.

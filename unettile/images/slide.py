@@ -86,7 +86,10 @@ class Slide(Protocol):
 
     @property
     def origin_um(self) -> tuple[float, float] | None:
-        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown."""
+        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown.
+
+        Its centre in an OME-Zarr, where each resolution states its own; what a TIFF states is kept as it is.
+        """
         ...
 
     def read(self, box: Box) -> NDArray[Any]:
