@@ -17,6 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
+from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
@@ -50,6 +51,7 @@ class ZarrSlide:
     """
 
     reader = "zarr"
+    orientation = UPRIGHT
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = path

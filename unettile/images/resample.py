@@ -57,6 +57,8 @@ class Source(Protocol):
     @property
     def origin_um(self) -> tuple[float, float] | None: ...
     @property
+    def orientation(self) -> int: ...
+    @property
     def view(self) -> View: ...
     def read(self, box: Box) -> NDArray[Any]: ...
     def close(self) -> None: ...
@@ -88,6 +90,7 @@ class ResampledSlide:
         self.pixel_size_um: PixelSize | None = (mpp, mpp)
         self.downsample = source.downsample[0] * self._scale[0], source.downsample[1] * self._scale[1]
         self.path, self.reader, self.files = source.path, source.reader, source.files
+        self.orientation = source.orientation
         self.channels, self.channel_names, self.dtype = source.channels, source.channel_names, source.dtype
         self.origin_um, self.view = source.origin_um, source.view
         if source.reader == "zarr" and source.origin_um is not None:  # OME-Zarr places centres of pixels

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.omezarr import ZarrSlide, is_zarr
+from unettile.images.orientation import UPRIGHT
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.resample import ResampledSlide
@@ -92,6 +93,11 @@ class Slide(Protocol):
         """
         ...
 
+    @property
+    def orientation(self) -> int:
+        """By which the stored pixels are turned (Exif's and TIFF's 1 to 8); 1 where they are not."""
+        ...
+
     def read(self, box: Box) -> NDArray[Any]:
         """Return the region (h, w, channels) in the image's own type; `box` must be a part of the image."""
         ...
@@ -109,7 +115,7 @@ def open_slide(path: Path, view: View = FIRST) -> Slide:
     """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
-    and 255. Opacity stays a channel.
+    and 255. Opacity stays a channel. Pixels lie where a viewer shows them: an orientation in the metadata is applied.
 
     Args:
         path: the file, or the Zarr directory.
@@ -205,7 +211,8 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
     evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed.
 
     Returns:
-        JSON: bytes, sha256 of the header and of the content, reader, shape, dtype, channels.
+        JSON: bytes, sha256 of the header and of the content, reader, shape, dtype, channels; the orientation of an
+        image that was turned.
 
     Raises:
         InputError: a file cannot be read.
@@ -234,6 +241,7 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
         "shape": list(slide.shape),
         "dtype": slide.dtype.name,
         "channels": slide.channels,
+        **({} if slide.orientation == UPRIGHT else {"orientation": slide.orientation}),
     }
 
 

@@ -18,6 +18,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
+from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, stored_box, turn
 from unettile.images.pixelsize import PixelSize
 from unettile.images.segments import Damaged, SegmentReader
 from unettile.images.tifffacts import page_names, tiff_facts
@@ -34,7 +35,7 @@ class TiffSlide:
 
     Which image, resolution, plane and channels is said by the view. Thumbnails, labels and macro photographs beside an
     image are passed over. Channels may be samples of a pixel, separate planes, or pages that the file declares to be
-    channels; only the chosen ones are read.
+    channels; only the chosen ones are read. The image is turned as its orientation says.
 
     Args:
         path: the file.
@@ -92,10 +93,12 @@ class TiffSlide:
         ]
         self._sample = plane.sample
         self._readers[0].probe()
-        self.shape = levels[level].shape
-        self.pixel_size_um = levels[level].pixel_size_um
-        self.downsample = levels[level].downsample
-        self.origin_um = facts.origin_um
+        self.orientation = known_orientation(image.levels[0].keyframe.tags.valueof(274))
+        self.shape = shown_pair(levels[level].shape, self.orientation)
+        edges = levels[level].pixel_size_um
+        self.pixel_size_um = None if edges is None else shown_pair(edges, self.orientation)
+        self.downsample = shown_pair(levels[level].downsample, self.orientation)
+        self.origin_um = facts.origin_um if self.orientation == UPRIGHT else None
         self._stored_dtype = np.dtype(key.dtype).newbyteorder("=")
         self._table = _colour_table(key) if key.photometric == _PALETTE and not as_stored else None
         self._top = _white(key, self._stored_dtype) if key.photometric == _MIN_IS_WHITE and not as_stored else None
@@ -128,9 +131,10 @@ class TiffSlide:
         assert Box.of_shape(self.shape).contains(box), f"{box} lies outside of {self.shape}"
         try:
             with _quiet():
-                pixels = self._read_stored(box)
+                stored = self._read_stored(stored_box(box, self.shape, self.orientation))
         except Damaged as error:
             raise _refusal(self.path, error) from error
+        pixels = stored if self.orientation == UPRIGHT else np.ascontiguousarray(turn(stored, self.orientation))
         if self._table is not None:
             return self._table.apply(pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels)[
                 :, :, list(self._selected)

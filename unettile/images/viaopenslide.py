@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
+from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize, believable, number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
@@ -43,6 +44,7 @@ class OpenSlideSlide:
     """
 
     reader = "openslide"
+    orientation = UPRIGHT
     dtype = np.dtype(np.uint8)
     origin_um = None
 
