@@ -17,6 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
+from unettile.images.nodata import ALL_DATA
 from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
@@ -52,6 +53,7 @@ class ZarrSlide:
 
     reader = "zarr"
     orientation = UPRIGHT
+    no_data = ALL_DATA
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = path
@@ -146,6 +148,9 @@ class ZarrSlide:
         except Damaged as error:
             raise _refusal(self.path, error) from error
         return out
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
         self._cache = Cache()

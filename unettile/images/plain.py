@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.nodata import ALL_DATA, NoData
 from unettile.images.orientation import UPRIGHT, exif_orientation, shown_pair, turn
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import FIRST, Level, View
@@ -35,6 +36,7 @@ class PlainSlide:
         pixel_size_um: height and width of a pixel, or None if not known.
         view: which channels; there is one level and one plane.
         orientation: by which `pixels` are yet to be turned.
+        no_data: how the file declares pixels that hold none.
 
     Raises:
         NoSuchImage: the view chooses another level, plane, or a channel that is not there.
@@ -51,10 +53,11 @@ class PlainSlide:
         pixel_size_um: PixelSize | None = None,
         view: View = FIRST,
         orientation: int = UPRIGHT,
+        no_data: NoData = ALL_DATA,
     ) -> None:
         assert pixels.ndim == 3
         self.path = path
-        self.orientation = orientation
+        self.orientation, self.no_data = orientation, no_data
         if orientation != UPRIGHT:
             pixels = np.ascontiguousarray(turn(pixels, orientation))
             pixel_size_um = None if pixel_size_um is None else shown_pair(pixel_size_um, orientation)
@@ -80,6 +83,9 @@ class PlainSlide:
         assert Box.of_shape(self.shape).contains(box), f"{box} lies outside of {self.shape}"
         assert self._pixels is not None, "the slide is closed"
         return self._pixels[box.slices]
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
         self._pixels = None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from unettile.errors import InputError
 from unettile.images.colours import ColourTable
+from unettile.images.nodata import NoData
 from unettile.images.orientation import exif_orientation
 from unettile.images.pixelsize import PixelSize, believable
 from unettile.images.plain import PlainSlide, check_size, damaged, read_limited
@@ -68,7 +69,8 @@ def open_png(path: Path, view: View = FIRST, as_stored: bool = False) -> PlainSl
     elif header.kind == PNG_GREY and header.bits == 1 and not as_stored:
         numbers = numbers * np.uint8(255)
     orientation = exif_orientation(found.get(b"eXIf", b""))
-    return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")), view, orientation)
+    no_data = NoData(opacity=numbers.shape[2] - 1 if numbers.shape[2] in (2, 4) else None)
+    return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")), view, orientation, no_data)
 
 
 def read_description(path: Path) -> str:

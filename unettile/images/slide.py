@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.orientation import UPRIGHT
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
@@ -98,6 +100,15 @@ class Slide(Protocol):
         """By which the stored pixels are turned (Exif's and TIFF's 1 to 8); 1 where they are not."""
         ...
 
+    @property
+    def no_data(self) -> NoData:
+        """How the file declares pixels that hold no data."""
+        ...
+
+    def known(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return which pixels (h, w) hold data, in a slide that is filled where none are; None if all do."""
+        ...
+
     def read(self, box: Box) -> NDArray[Any]:
         """Return the region (h, w, channels) in the image's own type; `box` must be a part of the image."""
         ...
@@ -111,7 +122,7 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: Path, view: View = FIRST) -> Slide:
+def open_slide(path: Path, view: View = FIRST, *, filled: bool = False) -> Slide:
     """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
@@ -120,6 +131,7 @@ def open_slide(path: Path, view: View = FIRST) -> Slide:
     Args:
         path: the file, or the Zarr directory.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
+        filled: where the file declares that pixels hold no data, give them the middle intensity, and know of them.
 
     Raises:
         InputError: it does not exist, cannot be read, is damaged or truncated, or does not hold what the view asks for.
@@ -127,8 +139,10 @@ def open_slide(path: Path, view: View = FIRST) -> Slide:
     try:
         slide = _open(path, view, as_stored=False)
         try:
+            if filled:
+                slide = _fill(slide)
             return slide if slide.view.mpp is None else ResampledSlide(slide, slide.view.mpp)
-        except NoSuchImage:
+        except (NoSuchImage, InputError):
             slide.close()
             raise
     except NoSuchImage as error:
@@ -262,6 +276,17 @@ class _Pieces:
                     file.seek(here - first)
                     parts.append(file.read(there - here))
         return b"".join(parts)
+
+
+def _fill(slide: Slide) -> Slide:
+    """Return a slide that is filled where it declares no data; opacity that is among its channels is a channel."""
+    declared = slide.no_data
+    chosen = slide.view.channels or ()
+    hidden = declared.opacity if declared.opacity not in chosen else None
+    if declared.value is None and hidden is None:
+        return slide
+    opacity = None if hidden is None else _open(slide.path, replace(slide.view, channels=(hidden,)), as_stored=False)
+    return FilledSlide(slide, opacity)
 
 
 def _has_ending(path: Path) -> bool:

@@ -18,6 +18,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
+from unettile.images.nodata import NoData, stored_number
 from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, stored_box, turn
 from unettile.images.pixelsize import PixelSize
 from unettile.images.segments import Damaged, SegmentReader
@@ -109,7 +110,14 @@ class TiffSlide:
         self.channel_names = tuple(names[n] if n < len(names) else "" for n in self._selected)
         self.channels = len(self._selected)
         self.dtype = np.dtype(np.uint8) if self._bytes_out else self._stored_dtype
+        self.no_data = NoData(self._empty_value(key), None if plane.sampled else _opacity(key))
         self.view = view.resolved(series, (level, mpp), (plane.t, plane.z), self._selected)
+
+    def _empty_value(self, page: Any) -> float | None:
+        """Return the number that GDAL's tag declares, where pixels are shown as they are stored."""
+        text = page.tags.valueof(42113)
+        shown_as_stored = self._table is None and self._top is None and self._stored_dtype != np.bool_
+        return stored_number(text, self._stored_dtype) if text is not None and shown_as_stored else None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -166,6 +174,9 @@ class TiffSlide:
     def _samples(self, channels: Sequence[int]) -> Sequence[int]:
         """Return the samples of a page that its channels are."""
         return channels if self._sample is None else [self._sample] * len(channels)
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
         self._file.close()
@@ -266,6 +277,13 @@ def _colour_table(page: Any) -> ColourTable:
     table = np.asarray(tag).reshape(3, -1).T
     # The standard has 16-bit colours; old writers put 8-bit ones there.
     return ColourTable(np.ascontiguousarray(table if table.max() < 256 else table >> 8).astype(np.uint8))
+
+
+def _opacity(page: Any) -> int | None:
+    """Return which sample of a pixel is its opacity (ExtraSamples 1 and 2); None if none is."""
+    first = page.samplesperpixel - len(page.extrasamples)
+    places = [first + place for place, kind in enumerate(page.extrasamples) if kind in (1, 2)]
+    return places[0] if len(places) == 1 else None
 
 
 def _white(page: Any, dtype: np.dtype[Any]) -> int:

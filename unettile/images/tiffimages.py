@@ -55,6 +55,7 @@ class Plane:
         within: for each page, the number of the plane in it where a single page stands for a whole stack.
         t, z: which plane it is.
         sample: the one sample of each page that belongs to the plane; None for all of them.
+        sampled: the file calls its samples channels or planes, whatever the tags call them.
     """
 
     pages: tuple[Any, ...]
@@ -62,6 +63,7 @@ class Plane:
     t: int
     z: int
     sample: int | None = None
+    sampled: bool = False
 
 
 def find_images(tif: Any) -> list[TiffImage]:
@@ -133,13 +135,13 @@ def find_plane(tif: Any, level: Any, view: View) -> Plane:
         chosen.append(index)
     sample = {"T": t, depth: z}.get(sampled or "")
     if inside:
-        return Plane((pages[0],) * len(chosen), tuple(chosen), t, z, sample)
+        return Plane((pages[0],) * len(chosen), tuple(chosen), t, z, sample, sampled is not None)
     picked = tuple(pages[index] for index in chosen)
     if any(page is None for page in picked):
         raise Damaged("a plane of it is missing from the file; get a complete copy")
     if any(page.parent is not tif for page in picked):
         raise Damaged("its pixels are in other files; save it as one file")
-    return Plane(picked, (0,) * len(picked), t, z, sample)
+    return Plane(picked, (0,) * len(picked), t, z, sample, sampled is not None)
 
 
 def _axis_of_samples(level: Any) -> str | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
+from unettile.images.nodata import ALL_DATA
 from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize, believable, number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
@@ -45,6 +46,7 @@ class OpenSlideSlide:
 
     reader = "openslide"
     orientation = UPRIGHT
+    no_data = ALL_DATA
     dtype = np.dtype(np.uint8)
     origin_um = None
 
@@ -118,6 +120,9 @@ class OpenSlideSlide:
             assert pixels is not None
             out[part.relative_to(box).slices] = pixels[part.relative_to(whole).slices][..., self._selected]
         return out
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
         self._slide.close()

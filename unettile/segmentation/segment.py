@@ -115,7 +115,7 @@ def segment_image(
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
         work = Work(reader, predictor, batch, run)
         try:
-            with closing(reader), open_within(options.mask, plan, reader.read) as within:
+            with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
                 work.do(range(len(plan.blocks)), watch, within)
             remove_leftovers(output)
             with watch.profile.part("write"), BlockReader(run) as blocks:
@@ -155,7 +155,7 @@ def segment_shard(
         run = RunDirectory.join(directory, plan)
         reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
         work = Work(reader, predictor, batch, run)
-        with closing(reader), open_within(options.mask, plan, reader.read) as within:
+        with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
             work.do(shard.blocks(plan.blocks), watch, within)
     return SegmentResult(directory, plan, work.tally, time.monotonic() - start)
 
