@@ -97,6 +97,7 @@ def train(
     from unettile.report.page import write_report
     from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import train as run_training
+    from unettile.training.pairs import note_labels
     from unettile.training.recipe import read_recipe
 
     console = Console(quiet, json_output)
@@ -112,6 +113,9 @@ def train(
         raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
     check_output(output, overwrite=overwrite, resume=resume)
     data = find_data(Folders(images, labels, weights), held_out, read.split.test)
+    note = note_labels((*data.training, *data.validation), read.labels.kind)
+    if note is not None:
+        console.message(note)
     job = TrainJob(
         data.training,
         data.validation,

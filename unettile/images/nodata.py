@@ -71,6 +71,8 @@ class Source(Protocol):
     @property
     def no_data(self) -> NoData: ...
     @property
+    def lossy(self) -> bool: ...
+    @property
     def view(self) -> View: ...
     def read(self, box: Box) -> NDArray[Any]: ...
     def close(self) -> None: ...
@@ -93,7 +95,7 @@ class FilledSlide:
         self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
         self.channel_names, self.pixel_size_um = source.channel_names, source.pixel_size_um
         self.downsample, self.origin_um = source.downsample, source.origin_um
-        self.orientation, self.no_data = source.orientation, source.no_data
+        self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy
         try:
             if opacity is not None and not _is_opacity(opacity):
                 opacity.close()

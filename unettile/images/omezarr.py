@@ -54,6 +54,7 @@ class ZarrSlide:
     reader = "zarr"
     orientation = UPRIGHT
     no_data = ALL_DATA
+    lossy = False
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = path

@@ -37,6 +37,7 @@ class PlainSlide:
         view: which channels; there is one level and one plane.
         orientation: by which `pixels` are yet to be turned.
         no_data: how the file declares pixels that hold none.
+        lossy: the file is compressed such that numbers may have changed.
 
     Raises:
         NoSuchImage: the view chooses another level, plane, or a channel that is not there.
@@ -54,10 +55,11 @@ class PlainSlide:
         view: View = FIRST,
         orientation: int = UPRIGHT,
         no_data: NoData = ALL_DATA,
+        lossy: bool = False,
     ) -> None:
         assert pixels.ndim == 3
         self.path = path
-        self.orientation, self.no_data = orientation, no_data
+        self.orientation, self.no_data, self.lossy = orientation, no_data, lossy
         if orientation != UPRIGHT:
             pixels = np.ascontiguousarray(turn(pixels, orientation))
             pixel_size_um = None if pixel_size_um is None else shown_pair(pixel_size_um, orientation)
@@ -119,7 +121,7 @@ def open_jpeg(path: Path, view: View = FIRST) -> PlainSlide:
     except Exception as error:  # a decoder fed with damaged bytes raises whatever it likes
         raise damaged(path, "JPEG", error) from error
     pixels = np.asarray(pixels).reshape(height, width, samples)
-    return PlainSlide(path, pixels, view=view, orientation=exif_orientation(_jpeg_exif(data)))
+    return PlainSlide(path, pixels, view=view, orientation=exif_orientation(_jpeg_exif(data)), lossy=True)
 
 
 def check_size(path: Path, height: int, width: int, pixel_bytes: int) -> None:

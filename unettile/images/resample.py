@@ -61,6 +61,8 @@ class Source(Protocol):
     def orientation(self) -> int: ...
     @property
     def no_data(self) -> NoData: ...
+    @property
+    def lossy(self) -> bool: ...
     def known(self, box: Box) -> NDArray[np.bool_] | None: ...
     @property
     def view(self) -> View: ...
@@ -94,7 +96,7 @@ class ResampledSlide:
         self.pixel_size_um: PixelSize | None = (mpp, mpp)
         self.downsample = source.downsample[0] * self._scale[0], source.downsample[1] * self._scale[1]
         self.path, self.reader, self.files = source.path, source.reader, source.files
-        self.orientation, self.no_data = source.orientation, source.no_data
+        self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy
         self.channels, self.channel_names, self.dtype = source.channels, source.channel_names, source.dtype
         self.origin_um, self.view = source.origin_um, source.view
         if source.reader == "zarr" and source.origin_um is not None:  # OME-Zarr places centres of pixels

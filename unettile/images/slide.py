@@ -105,6 +105,11 @@ class Slide(Protocol):
         """How the file declares pixels that hold no data."""
         ...
 
+    @property
+    def lossy(self) -> bool:
+        """Whether the file is compressed such that numbers may have changed, as JPEG is."""
+        ...
+
     def known(self, box: Box) -> NDArray[np.bool_] | None:
         """Return which pixels (h, w) hold data, in a slide that is filled where none are; None if all do."""
         ...
@@ -149,19 +154,29 @@ def open_slide(path: Path, view: View = FIRST, *, filled: bool = False) -> Slide
         raise InputError(f"{path}: {error}") from error
 
 
-def open_labels(path: Path, view: View = FIRST) -> Slide:
+def open_labels(path: Path, view: View = FIRST, *, lossy: bool = False) -> Slide:
     """Open a label image: as `open_slide`, but with the stored numbers, which are the labels, and never resampled.
 
     A palette image gives its indices, a bilevel one 0 and 1.
 
+    Args:
+        lossy: take numbers that a compression may have changed: those of amounts, but not those of things.
+
     Raises:
-        InputError: as `open_slide`.
+        InputError: as `open_slide`, or a JPEG, where it may not be lossy.
     """
     assert view.mpp is None, "a mean of labels is no label"
     try:
-        return _open(path, view, as_stored=True)
+        slide = _open(path, view, as_stored=True)
     except NoSuchImage as error:
         raise InputError(f"{path}: {error}") from error
+    if slide.lossy and not lossy:
+        slide.close()
+        raise InputError(
+            f"{path} is a JPEG, whose compression changes the ids of pixels: need labels without loss; threshold it,"
+            " if it is a mask of two values, and save it as PNG or TIFF"
+        )
+    return slide
 
 
 def read_image(path: Path) -> NDArray[Any]:

@@ -111,6 +111,7 @@ class TiffSlide:
         self.channels = len(self._selected)
         self.dtype = np.dtype(np.uint8) if self._bytes_out else self._stored_dtype
         self.no_data = NoData(self._empty_value(key), None if plane.sampled else _opacity(key))
+        self.lossy = key.compression in _JPEG
         self.view = view.resolved(series, (level, mpp), (plane.t, plane.z), self._selected)
 
     def _empty_value(self, page: Any) -> float | None:

@@ -47,6 +47,7 @@ class OpenSlideSlide:
     reader = "openslide"
     orientation = UPRIGHT
     no_data = ALL_DATA
+    lossy = True
     dtype = np.dtype(np.uint8)
     origin_um = None
 
