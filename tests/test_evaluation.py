@@ -12,6 +12,7 @@ from unettile.errors import InputError, UsageError
 from unettile.evaluation import evaluate as evaluating
 from unettile.evaluation.evaluate import evaluate
 from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
+from unettile.objects import components
 
 
 def write(path: Path, values: object) -> Path:
