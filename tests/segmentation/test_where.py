@@ -157,7 +157,7 @@ def test_skipping_background_changes_no_pixel_of_tissue(tmp_path: Path, predicto
     options = SegmentOptions(output_edge=68, skip_background=True)
     plan = plan_image(image, predictor, options)
     assert plan.metadata()["within"]["background"]["cell"] == CELL
-    with open_slide(image) as slide, open_within(None, plan, slide.read) as within:
+    with open_slide(image) as slide, open_within(None, plan, slide.read, slide.known) as within:
         assert within is not None
         inside = within(Box.of_shape(slide.shape))
     assert 0.05 < inside.mean() < 0.5
@@ -188,5 +188,29 @@ def test_noise_all_over_is_worked_on_somewhere(tmp_path: Path, predictor: Predic
     """Otsu's threshold always parts what there is; an image without background is not for --skip-background."""
     tifffile.imwrite(tmp_path / "image.tif", make_pixels(300, 400))
     plan = plan_image(tmp_path / "image.tif", predictor, SegmentOptions(output_edge=68, skip_background=True))
-    with open_slide(tmp_path / "image.tif") as slide, open_within(None, plan, slide.read) as within:
+    with open_slide(tmp_path / "image.tif") as slide, open_within(None, plan, slide.read, slide.known) as within:
         assert within is not None and within(Box.of_shape(slide.shape)).any()
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_what_holds_no_data_is_background(tmp_path: Path, predictor: Predictor, restricted: bool) -> None:
+    pixels = make_pixels(*SHAPE).astype(np.float32)
+    empty = np.zeros(SHAPE, np.bool_)
+    empty[:90, :101] = True
+    for name, frame, tags in (("data", None, []), ("frame", -9999, [(42113, "s", 0, "-9999", True)])):
+        stored = pixels if frame is None else np.where(empty, np.float32(frame), pixels)
+        tifffile.imwrite(tmp_path / f"{name}.tif", stored, metadata=None, extratags=tags)
+    mask = write_mask(tmp_path, SHAPE, Box(50, 60, 150, 300)) if restricted else None
+    masks = []
+    for edge in (68, 196):
+        out = tmp_path / f"{edge}.tif"
+        segment_image(tmp_path / "frame.tif", out, predictor, SegmentOptions(("classes",), edge, mask=mask))
+        masks.append(tifffile.imread(out))
+    np.testing.assert_array_equal(*masks)
+    assert not masks[0][empty].any() and masks[0].any()
+    if mask is not None:
+        assert not masks[0][~enlarged(mask)].any()
+    segment_image(tmp_path / "data.tif", tmp_path / "all.tif", predictor, SegmentOptions(("classes",), 68))
+    assert tifffile.imread(tmp_path / "all.tif")[empty].any()
+    plan = plan_image(tmp_path / "frame.tif", predictor, SegmentOptions(mask=mask))
+    assert plan.within is not None and plan.within["no_data"] == {"value": -9999, "opacity": None}

@@ -99,6 +99,7 @@ def train(
     from unettile.report.page import write_report
     from unettile.training.job import Folders, TrainJob, check_output, find_data, find_sources
     from unettile.training.loop import train as run_training
+    from unettile.training.pairs import note_labels
     from unettile.training.recipe import read_recipe
 
     console = Console(quiet, json_output)
@@ -120,6 +121,9 @@ def train(
         if read.sources
         else find_data(Folders(images, labels, weights), held_out, read.split.test)
     )
+    note = note_labels((*data.training, *data.validation), read.labels.kind)
+    if note is not None:
+        console.message(note)
     by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)
     job = TrainJob(
         data.training,

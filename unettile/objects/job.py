@@ -133,7 +133,8 @@ def find_objects(
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
-        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
+        amounts = foreground.threshold is not None  # probabilities, not ids
+        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series), lossy=amounts))
         record = read_record(sources.mask, sources.series)
         if foreground.classes is None:
             foreground = replace(foreground, classes=object_classes([record.name(k) for k in range(len(record.names))]))

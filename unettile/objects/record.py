@@ -11,7 +11,7 @@ import tifffile
 import zarr
 
 from unettile.images.colours import Colour, distinct_colours
-from unettile.images.pixelsize import safe_xml
+from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY

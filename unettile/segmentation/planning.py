@@ -112,7 +112,7 @@ def _with_edge(plan: Plan, output_edge: int) -> Plan:
 
 def open_image(image: Path, options: SegmentOptions) -> Slide:
     """Open the image that the options' view chooses."""
-    return open_slide(image, options.view)
+    return open_slide(image, options.view, filled=True)
 
 
 def stored_for(write: tuple[str, ...], rules: ObjectRules | None, has_depth: bool) -> tuple[str, ...]:

@@ -120,7 +120,11 @@ def segment_image(
         loop = Loop(run, reader, predictor.engine, batch)
         verification = None
         try:
-            with closing(reader), open_within(options.mask, plan, reader.read) as within, BlockReader(run) as blocks:
+            with (
+                closing(reader),
+                open_within(options.mask, plan, reader.read, reader.known) as within,
+                BlockReader(run) as blocks,
+            ):
                 loop.do(range(len(plan.blocks)), watch, within)
                 remove_leftovers(output)
                 with watch.profile.part("write"):
@@ -167,7 +171,7 @@ def segment_shard(
         run = RunDirectory.join(directory, plan)
         reader = PixelReader(slide, plan, partial(open_image, image, options))
         loop = Loop(run, reader, predictor.engine, batch)
-        with closing(reader), open_within(options.mask, plan, reader.read) as within:
+        with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
             loop.do(shard.blocks(plan.blocks), watch, within)
             verification = None
             if verify:

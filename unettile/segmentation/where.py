@@ -1,4 +1,4 @@
-"""Within: the part of an image that a user wants segmented, a mask or what is not background.
+"""Within: the part of an image that a user wants segmented, a mask or what is not background, and that holds data.
 
 Pixels outside are background, in tiles that are computed, too: what comes out depends on the mask, not on the tiles.
 Pixels inside are those of a run without a mask.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from unettile.segmentation.tissue import Background, Read
 
 Within = Callable[[Box], NDArray[np.bool_]]
 """Tells which pixels (h, w) of a box are to be segmented."""
+
+Known = Callable[[Box], NDArray[np.bool_] | None]
+"""Tells which pixels (h, w) of a box hold data; None if all of the image do."""
 
 
 class MaskFile:
@@ -76,23 +80,25 @@ def describe_within(mask: Path | None, skip_background: bool, slide: Slide, scal
     Raises:
         InputError: the mask cannot be read or does not fit, or the image cannot be read.
     """
+    declared = {} if slide.known(Box(0, 0, 1, 1)) is None else {"no_data": asdict(slide.no_data)}
     if skip_background:
-        return {"background": Background.measure(slide, scaling).to_dict()}
+        return declared | {"background": Background.measure(slide, scaling).to_dict()}
     if mask is None:
-        return None
+        return declared or None
     file = MaskFile(mask, slide.shape)
     try:
-        return {"mask": file.to_dict()}
+        return declared | {"mask": file.to_dict()}
     finally:
         file.close()
 
 
 @contextmanager
-def open_within(mask: Path | None, plan: Plan, read: Read) -> Iterator[Within | None]:
+def open_within(mask: Path | None, plan: Plan, read: Read, known: Known) -> Iterator[Within | None]:
     """Give what tells where to work, as the plan has it; None for everywhere.
 
     Args:
         read: gives the pixels (h, w, C) of a box of the image.
+        known: gives which of its pixels (h, w) hold data; None if all do.
 
     Raises:
         InputError: the mask cannot be read, or is another than the plan's.
@@ -101,13 +107,25 @@ def open_within(mask: Path | None, plan: Plan, read: Read) -> Iterator[Within | 
         yield None
     elif "background" in plan.within:
         background = Background.from_dict(plan.within["background"])
-        yield lambda box: background.inside(box, plan.shape, plan.scaling, read)
-    else:
+        yield _with_data(lambda box: background.inside(box, plan.shape, plan.scaling, read), known)
+    elif "mask" in plan.within:
         assert mask is not None
         file = MaskFile(mask, plan.shape)
         try:
             if file.to_dict() != plan.within["mask"]:
                 raise InputError(f"--mask {mask} was changed while it was read: give the same command again")
-            yield file.inside
+            yield _with_data(file.inside, known)
         finally:
             file.close()
+    else:
+        yield _with_data(lambda box: np.ones(box.shape, np.bool_), known)
+
+
+def _with_data(within: Within, known: Known) -> Within:
+    """Return what tells which pixels are to be segmented and hold data."""
+
+    def inside(box: Box) -> NDArray[np.bool_]:
+        chosen, held = within(box), known(box)
+        return chosen if held is None else chosen & held
+
+    return inside

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError
+from unettile.images.idparts import count_parts_of
 from unettile.images.slide import image_stem, list_images
 
 
@@ -56,6 +57,21 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
                 raise InputError(f"{len(names)} files {text} of the same name: {shown}; images pair by name")
     maps = found.get("weight map", {})
     return tuple(Pair(found["image"][stem], found["label image"][stem], maps.get(stem)) for stem in sorted(stems))
+
+
+def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
+    """Return what to tell the user of label images whose ids do not look like those of objects; None if they do.
+
+    Args:
+        kind: what the recipe takes them for, `labels.kind`.
+
+    Raises:
+        InputError: a label image that cannot be read, or holds no ids.
+    """
+    if kind != "instances":
+        return None
+    advice = "give --set labels.kind=components, so that every separate part is one, or labels.kind=classes"
+    return count_parts_of([pair.labels for pair in pairs]).note(advice)
 
 
 def hold_out(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.orientation import describe_turn
 from unettile.images.plain import PlainSlide
 from unettile.images.slide import Slide, open_labels, open_slide
 from unettile.metrics.objects import connected_components
@@ -41,7 +42,10 @@ class OpenPair:
         for slide in (labels_slide, self._weights):
             if slide is not None and slide.shape != self.image.shape:
                 self.close()
-                raise InputError(f"{slide.path} has shape {slide.shape}, its image has {self.image.shape}: they differ")
+                turned = f", {said}" if (said := describe_turn(self.image.orientation)) else ""
+                raise InputError(
+                    f"{slide.path} has shape {slide.shape}, its image has {self.image.shape}{turned}: they differ"
+                )
         if pair.zoom != 1:
             if pair.weights is not None:
                 self.close()

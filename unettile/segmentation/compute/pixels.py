@@ -63,6 +63,10 @@ class PixelReader:
         shown = shown_box(box, self._plan.shape)
         return shown, self.read(shown)
 
+    def known(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return which pixels (h, w) of a part of the image hold data; None if all of it do."""
+        return self._slide.known(box)
+
     @property
     def can_reopen(self) -> bool:
         return self._reopen is not None
