@@ -37,7 +37,7 @@ class Job:
 
     Args:
         shard: part of the one image, written to a run directory; None for the whole.
-        batch: OUT is a directory, and what is finished in it is passed over.
+        batch: OUT is a directory.
         verify: compute a sample again and report the difference.
         deadline: when to stop, by `time.monotonic`, s; None for never.
         profile: of the command, since it had loaded its libraries.
@@ -54,13 +54,14 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
+        from unettile.segmentation.finished import is_finished
         from unettile.segmentation.memory import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.output import check_format, check_output
         from unettile.segmentation.plan import pixel_size_advice
         from unettile.segmentation.planning import plan_image
 
         plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
-        if self._is_finished(task, plan):
+        if self.shard is None and not self.overwrite and is_finished(task.output, plan):
             return _skipped(task)
         if self.shard is None:
             check_format(task.output, plan)
@@ -99,7 +100,6 @@ class Job:
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
-        from unettile.segmentation.planning import plan_image
         from unettile.segmentation.segment import segment_image, segment_shard
         from unettile.segmentation.verify import verify_sample
 
@@ -107,13 +107,12 @@ class Job:
             with writing_to(task.output):
                 result = segment_shard(task.image, task.output, self.shard, self.predictor, self.options, watch)
         else:
-            if self.batch and task.output.exists() and not self.overwrite:
-                plan = plan_image(task.image, self.predictor, self.options)
-                if self._is_finished(task, plan):
-                    return _skipped(task)
             with writing_to(task.output):
                 result = segment_image(task.image, task.output, self.predictor, self.options, watch, self.overwrite)
-        outcome = Outcome(task, Status.DONE, _message(task, result, self.shard), result.to_dict())
+        if result.was_finished:
+            outcome = _skipped(task)
+        else:
+            outcome = Outcome(task, Status.DONE, _message(task, result, self.shard), result.to_dict())
         if self.shard is not None:
             outcome.details["shard"] = f"{self.shard.index}/{self.shard.count}"
         if not self.verify:
@@ -185,11 +184,6 @@ class Job:
 
             return run_tasks(tasks, work)
 
-    def _is_finished(self, task: Task, plan: Plan) -> bool:
-        from unettile.segmentation.finished import is_finished
-
-        return self.batch and not self.overwrite and is_finished(task.output, plan)
-
 
 def report(results: Results, batch: bool, console: Console, profile: Profile | None = None) -> None:
     """Say how it went: a line for one image, a table for several.
@@ -260,7 +254,9 @@ def _directory(path: Path) -> Iterator[None]:
 
 
 def _skipped(task: Task) -> Outcome:
-    return Outcome(task, Status.SKIPPED, f"{task.output} is finished", {})
+    from unettile.images.provenance import finished_line
+
+    return Outcome(task, Status.SKIPPED, finished_line(task.output))
 
 
 def _size(plan: Plan) -> str:

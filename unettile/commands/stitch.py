@@ -44,6 +44,7 @@ def stitch(
     """
     crops = parse_shape(shape)
 
+    from unettile.images.provenance import finished_line
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
     from unettile.segmentation.watch import Watch
 
@@ -60,12 +61,16 @@ def stitch(
     except MissingBlocks as error:
         console.result({"run_directory": str(source), "status": "incomplete", "missing": error.to_dict()})
         raise
+    if result.was_finished:
+        console.message(finished_line(output))
+        console.result(result.to_dict() | {"status": "skipped"})
+        return
     height, width = result.shape
     found = result.written.found
     parts = [f"{width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}"]
     parts += [] if found is None else [f"{found.count} objects"]
     console.message(f"wrote {output}: {', '.join(parts)}")
-    console.result(result.to_dict())
+    console.result(result.to_dict() | {"status": "done"})
 
 
 def parse_shape(text: str | None) -> tuple[int, int] | None:
