@@ -156,7 +156,7 @@ def test_a_read_only_directory(ending: str, cli: Cli, tmp_path: Path, model: Pat
 def test_one_image_that_is_finished_stays(ending: str, cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
     """The same command again ends well and writes nothing; another model's mask is not taken for this one's."""
     out = tmp_path / f"mask{ending}"
-    command = ("segment", image, "-m", model, "-o", out)
+    command = ("segment", image, "-m", model, "-o", out, "--precision", "fp32")
     assert cli(*command).code == 0
     before = content(out)
     (tmp_path / f".mask{ending}.{socket.gethostname()}.999999999.tmp").write_text("of a process that was killed")
@@ -165,7 +165,7 @@ def test_one_image_that_is_finished_stays(ending: str, cli: Cli, tmp_path: Path,
         assert done.code == 0 and done.err == f"{out} is finished already: nothing to do\n", done.err
         assert json.loads(done.out)["status"] == "skipped"
     assert content(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", out.name]
-    for options in (("--precision", "fp32"), ("--channel", "0")):
+    for options in (("--precision", "bf16"), ("--skip-background",)):
         done = cli(*command, *options)
         assert done.code == 3 and done.err.count("\n") == 1 and "--overwrite" in done.err, done.err
         assert content(out) == before

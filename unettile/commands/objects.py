@@ -10,7 +10,7 @@ import typer
 
 from unettile.commands.console import Console
 from unettile.commands.failures import writing_to
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def objects(
         typer.Option(metavar="FILE", help="Polygons that QuPath opens: .geojson.", rich_help_panel=OUTPUT),
     ] = None,
     object_type: Annotated[
-        ObjectType, typer.Option(help="What the polygons become in QuPath.", rich_help_panel=OUTPUT)
+        ObjectType,
+        typer.Option(metavar=choices(ObjectType), help="What the polygons become in QuPath.", rich_help_panel=OUTPUT),
     ] = ObjectType.DETECTION,
     overlay: Annotated[
         Path | None,
@@ -113,6 +114,7 @@ def objects(
     neck: Annotated[
         float,
         typer.Option(
+            metavar="SHARE",
             help="With --split: two are one where the neck is wider than so much of the narrower one.",
             rich_help_panel=COMPUTE,
         ),
@@ -120,6 +122,7 @@ def objects(
     rise: Annotated[
         float,
         typer.Option(
+            metavar="RISE",
             help="With --split: two are one where the lower middle rises less above the neck; px, or grey values.",
             rich_help_panel=COMPUTE,
         ),

@@ -203,7 +203,7 @@ def offer_scripts(array: JobArray, forecast: Forecast, cpus: int, console: Conso
     if console.json_output:
         console.result({name: str(path) for name, path in paths.items()} | {"status": "planned"} | details)
     else:
-        console.text(scripts.submit)
+        console.script(scripts.submit)
         console.message("save what stdout got as submit.sh, and start it all with: bash submit.sh")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.failures import writing_to
+from unettile.commands.failures import Told, writing_to
 from unettile.commands.options import INPUT, Json, Output, Overwrite, Quiet
 from unettile.errors import UsageError
 
@@ -59,8 +59,7 @@ def stitch(
             else:
                 result = stitch_crops(source, output, overwrite, crops, on_progress)
     except MissingBlocks as error:
-        console.result({"run_directory": str(source), "status": "incomplete", "missing": error.to_dict()})
-        raise
+        raise Told(error, {"run_directory": str(source), "missing": error.to_dict()}) from error
     if result.was_finished:
         console.message(finished_line(output))
         console.result(result.to_dict() | {"status": "skipped"})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet, parse_duration
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
 from unettile.commands.signals import finish_step_first
+from unettile.duration import parse_duration
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,14 +63,9 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Their label images.", rich_help_panel=INPUT)
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
+        int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
-    max_time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="2h", help="Stop and save after so long (s, m or h); exit code 75.", rich_help_panel=COMPUTE
-        ),
-    ] = None,
+    max_time: MaxTime = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
     ] = False,
@@ -78,9 +73,16 @@ def train(
         str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Processor to compute on.", rich_help_panel=COMPUTE)
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the network; parameters stay float32.", rich_help_panel=COMPUTE)
+        Precision,
+        typer.Option(
+            metavar=choices(Precision),
+            help="Arithmetic of the network; parameters stay float32.",
+            rich_help_panel=COMPUTE,
+        ),
     ] = Precision.AUTO,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare samples.", rich_help_panel=COMPUTE)] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes that prepare samples.", rich_help_panel=COMPUTE)
+    ] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_output: Json = False,
@@ -126,7 +128,7 @@ def train(
         start=None if start is None else load_checkpoint(find_model(start)),
     )
     with (
-        finish_step_first("stopping after this step; the run is saved", also=(signal.SIGUSR1,)) as should_stop,
+        finish_step_first("stopping after this step; the run is saved") as should_stop,
         console.steps("training") as show,
     ):
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import COMPUTE, OUTPUT, Json, Overwrite, Quiet
+from unettile.commands.options import COMPUTE, OUTPUT, Json, Overwrite, Quiet, choices
 from unettile.errors import UsageError
 
 
@@ -44,10 +44,10 @@ def weights(
         ),
     ] = None,
     w0: Annotated[
-        float, typer.Option("--w0", help="Height of the border term, 0 or more.", rich_help_panel=COMPUTE)
+        float, typer.Option("--w0", metavar="W", help="Height of the border term, 0 or more.", rich_help_panel=COMPUTE)
     ] = 10.0,
     sigma: Annotated[
-        float, typer.Option(help="Reach of the border term, above 0, in px.", rich_help_panel=COMPUTE)
+        float, typer.Option(metavar="PX", help="Reach of the border term, above 0, in px.", rich_help_panel=COMPUTE)
     ] = 5.0,
     pixel_size: Annotated[
         str,
@@ -60,6 +60,7 @@ def weights(
     class_weights: Annotated[
         ClassWeights,
         typer.Option(
+            metavar=choices(ClassWeights),
             help="balanced: background and cells count alike over the whole set. none: 1 for both.",
             rich_help_panel=COMPUTE,
         ),
@@ -70,7 +71,9 @@ def weights(
     dtype: Annotated[
         Dtype,
         typer.Option(
-            help="Type of the maps; float16 is half as large, and off by up to 0.05 %.", rich_help_panel=OUTPUT
+            metavar=choices(Dtype),
+            help="Type of the maps; float16 is half as large, and off by up to 0.05 %.",
+            rich_help_panel=OUTPUT,
         ),
     ] = Dtype.FLOAT32,
     preview: Annotated[
