@@ -28,7 +28,7 @@ needed, what to do. Sizes are height × width, and coordinates (y, x), everywher
 | 1 | a defect of unettile: a traceback, to be reported |
 | 2 | usage: a wrong option, or options that exclude each other |
 | 3 | an input or a destination was refused; nothing was written under a final name |
-| 75 | incomplete, but safe: give the same command again. SIGUSR1, `--max-time`, missing blocks, no room for threads or files |
+| 75 | incomplete, but safe (SIGUSR1, `--max-time`, missing blocks, no room for threads): give the same command again |
 | 130, 143 | stopped by SIGINT or SIGTERM within seconds: give the same command again |
 """
 

@@ -38,27 +38,11 @@ def test_a_bare_number_needs_a_unit(text: str) -> None:
         parse_duration(text)
 
 
-NONSENSE = (
-    "",
-    "soon",
-    "0s",
-    "0:00:00",
-    "-5m",
-    "1.5h",
-    "1h30",
-    "m5",
-    "1:90:00",
-    "1:00:61",
-    "1-25",
-    "1-",
-    "²h",
-    "٣h",
-    "inf",
-)
-ABSURD = ("9" * 5000, "9" * 5000 + "h", "9" * 12 + "-01", "3651d", "2 h", "1:2:3:4", "2h\n2h", "\udcff")
+NONSENSE = ["", "soon", "inf", "0s", "0:00:00", "-5m", "1.5h", "1h30", "m5", "1:90:00", "1:00:61", "1-25", "1-", "²h"]
+ABSURD = ["٣h", "9" * 5000, "9" * 5000 + "h", "9" * 12 + "-01", "3651d", "2 h", "1:2:3:4", "2h\n2h", "\udcff"]
 
 
-@pytest.mark.parametrize("text", (*NONSENSE, *ABSURD), ids=lambda text: repr(text[:12]))
+@pytest.mark.parametrize("text", NONSENSE + ABSURD, ids=lambda text: repr(text[:12]))
 def test_refused_in_a_line(text: str) -> None:
     with pytest.raises(UsageError, match=r"--limit .*need a time such as 55m") as refused:
         parse_duration(text, "--limit")

@@ -97,7 +97,7 @@ def test_the_signal_of_batch_systems_ends_with_75_wherever_it_comes() -> None:
     for text in (child, child.replace("with finish_step_first", "with stop_at_once").replace("as should_stop", "")):
         for times in ("1", "3"):
             done = subprocess.run(
-                [sys.executable, "-c", text.replace("('stopping')", "()"), str(int(signal.SIGUSR1)), times],
+                [sys.executable, "-c", text.replace('("stopping")', "()"), str(int(signal.SIGUSR1)), times],
                 capture_output=True,
                 text=True,
             )

@@ -42,7 +42,13 @@ class StopNow(BaseException):
 def stop_at_once() -> Iterator[None]:
     """Turn the signals into StopNow, so that `with` and `finally` clean up. Nothing outside the main thread."""
 
+    stopping = False
+
     def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping and signum == signal.SIGUSR1:  # some batch systems repeat it; cleaning up goes on
+            return
+        stopping = True
         raise StopNow(signum)
 
     with _handled_by(stop):
