@@ -122,6 +122,10 @@ def segment(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Segment a mask that unettile wrote, too.", rich_help_panel=INPUT),
+    ] = False,
     verify: Annotated[
         bool,
         typer.Option(
@@ -226,7 +230,7 @@ def segment(
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
-    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules)
+    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules, force)
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
 

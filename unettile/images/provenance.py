@@ -21,6 +21,9 @@ from unettile.images.png import read_description
 from unettile.images.write_omexml import METADATA_NAMESPACE, NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY
 
+CROPS = "stitched crops"
+"""What the metadata of an image that was joined from crops call it."""
+
 _LARGEST_JSON = 2**26  # bytes of a zarr.json that is worth reading
 
 
@@ -59,6 +62,21 @@ def is_finished(output: Path, wanted: Mapping[str, Any], what: str = "mask") -> 
             "): choose another -o, or give --overwrite"
         )
     return True
+
+
+def check_is_image(path: Path) -> None:
+    """Refuse to take for an image what unettile made of one: a mask, ids, a weight map. Joined crops are an image.
+
+    Raises:
+        InputError: says what it is.
+    """
+    found = read_provenance(path)
+    what = "mask" if found is None else found.get("content", "mask")
+    if found is not None and what != CROPS:
+        raise InputError(
+            f"{path} is a result of unettile ({str(what)[:40]}), no image: give the image that it was made of, or"
+            " --force to segment it all the same"
+        )
 
 
 def differing_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unettile import __version__
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.provenance import CROPS
 from unettile.images.slide import fingerprint, list_images, open_labels
 
 _PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>\d+)_x(?P<x>\d+)")
@@ -148,7 +149,7 @@ class CropMosaic:
                 digest.update(json.dumps([crop.box.y0, crop.box.x0, fingerprint(slide)], sort_keys=True).encode())
         return {
             "unettile": __version__,
-            "content": "stitched crops",
+            "content": CROPS,
             "crops": len(self.crops),
             "crops_sha256": digest.hexdigest(),
             "size": list(self.shape),

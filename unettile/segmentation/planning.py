@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unettile.errors import UsageError
+from unettile.images.provenance import check_is_image
 from unettile.images.slide import Slide, fingerprint, open_slide
 from unettile.inference.predict import Predictor
 from unettile.objects.rules import ObjectRules
@@ -29,8 +30,8 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
     """Return the plan of a run without beginning it.
 
     Raises:
-        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled, or
-            has channels that the model does not take.
+        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled,
+            has channels that the model does not take, or is a mask that unettile wrote.
         UsageError: an illegal tile edge, or an output that the model does not have.
     """
     with open_image(image, options) as slide:
@@ -40,6 +41,8 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
 def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run over an open slide; errors as in `plan_image`."""
     checkpoint = predictor.checkpoint
+    if not options.force:
+        check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
     edge = options.output_edge or _default_edge(predictor, slide.shape)
     scaling = checkpoint.normalization.measure(slide)
