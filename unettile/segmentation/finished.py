@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
-
-import tifffile
 
 from unettile.errors import InputError
-from unettile.images.png import read_description
-from unettile.images.write_omexml import METADATA_NAMESPACE, NAMESPACE
-from unettile.images.write_omezarr import METADATA_KEY
+from unettile.images.record import read_metadata
 from unettile.segmentation.plan import Plan
 
 
@@ -27,8 +21,8 @@ def is_finished(output: Path, plan: Plan) -> bool:
     """
     if not output.exists():
         return False
-    found, wanted = _metadata(output), json.loads(json.dumps(plan.metadata()))
-    if found is None:
+    found, wanted = read_metadata(output), json.loads(json.dumps(plan.metadata()))
+    if not found:
         raise InputError(f"{output} exists and is no mask of unettile: choose another -o, or give --overwrite")
     if plan.geometry.exact:
         del wanted["tile"]
@@ -37,30 +31,3 @@ def is_finished(output: Path, plan: Plan) -> bool:
         what = ", ".join(different)
         raise InputError(f"{output} was made otherwise ({what} differ): choose another -o, or give --overwrite")
     return True
-
-
-def _metadata(path: Path) -> dict[str, Any] | None:
-    """Return what unettile wrote of a mask, or None."""
-    try:
-        if path.is_dir():
-            values = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"][METADATA_KEY]
-            return values if isinstance(values, dict) else None
-        if path.suffix.lower() == ".png":
-            description = read_description(path)
-        else:
-            with tifffile.TiffFile(path) as tif:
-                description = str(tif.pages.first.description)
-        values = json.loads(_annotation(description) if "<OME" in description else description)
-    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError, tifffile.TiffFileError):
-        return None
-    return values if isinstance(values, dict) and "unettile" in values else None
-
-
-def _annotation(xml: str) -> str:
-    """Return the metadata in the OME-XML of an OME-TIFF; empty if there are none."""
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:  # neither is in ours; entities can blow up a parser
-        return ""
-    for annotation in ElementTree.fromstring(xml).iter(f"{{{NAMESPACE}}}CommentAnnotation"):
-        if annotation.get("Namespace") == METADATA_NAMESPACE:
-            return annotation.findtext(f"{{{NAMESPACE}}}Value", "")
-    return ""
