@@ -7,24 +7,15 @@ names nor times are asked.
 from __future__ import annotations
 
 import json
-import stat
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
-
-import tifffile
 
 from unettile.errors import InputError
-from unettile.images.png import read_description
-from unettile.images.write_omexml import METADATA_NAMESPACE, NAMESPACE
-from unettile.images.write_omezarr import METADATA_KEY
+from unettile.images.record import read_metadata
 
 CROPS = "stitched crops"
 """What the metadata of an image that was joined from crops call it."""
-
-_LARGEST_JSON = 2**26  # bytes of a zarr.json that is worth reading
 
 
 def finished_line(output: Path) -> str:
@@ -53,7 +44,7 @@ def is_finished(output: Path, wanted: Mapping[str, Any], what: str = "mask") -> 
     if not output.exists():
         return False
     found = read_provenance(output)
-    if found is None:
+    if not found:
         raise InputError(f"{output} exists and is no {what} of unettile: choose another -o, or give --overwrite")
     different = differing_keys(found, wanted)
     if different:
@@ -71,8 +62,8 @@ def check_is_image(path: Path) -> None:
         InputError: says what it is.
     """
     found = read_provenance(path)
-    what = "mask" if found is None else found.get("content", "mask")
-    if found is not None and what != CROPS:
+    what = found.get("content", "mask")
+    if found and what != CROPS:
         raise InputError(
             f"{path} is a result of unettile ({str(what)[:40]}), no image: give the image that it was made of, or"
             " --force to segment it all the same"
@@ -89,46 +80,13 @@ def differing_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     return [key for key, value in plain.items() if key not in found or found[key] != value]
 
 
-def read_provenance(path: Path) -> dict[str, Any] | None:
-    """Return the metadata that unettile wrote into a TIFF, OME-TIFF, PNG or OME-Zarr; None if there are none.
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Return the metadata that unettile wrote into a TIFF, OME-TIFF, PNG or OME-Zarr; empty if there are none.
 
-    Nothing that is damaged, or a stranger's, raises an error here.
+    Nothing that is damaged, or a stranger's, raises an error here; what is no file, a pipe say, is not read.
     """
     try:
-        values = _of_zarr(path) if path.is_dir() else json.loads(_text(path))
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, struct.error):
-        return None
-    except (ElementTree.ParseError, tifffile.TiffFileError):
-        return None
-    # weight maps have had a version and no name
-    ours = isinstance(values, dict) and ("unettile" in values or {"content", "version"} <= values.keys())
-    return values if ours else None
-
-
-def _of_zarr(path: Path) -> Any:
-    document = path / "zarr.json"
-    status = document.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_JSON:
-        return None
-    return json.loads(document.read_text("utf-8"))["attributes"][METADATA_KEY]
-
-
-def _text(path: Path) -> str:
-    """Return the JSON in a file; what is no file, a pipe say, is not read."""
-    if not path.is_file():
-        return "null"
-    if description := read_description(path):
-        return description
-    with tifffile.TiffFile(path) as tif:
-        description = str(tif.pages.first.description)
-    return _annotation(description) if "<OME" in description[:4096] else description
-
-
-def _annotation(xml: str) -> str:
-    """Return the metadata in the OME-XML of an OME-TIFF; "null" if there are none."""
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:  # neither is in ours; entities can blow up a parser
-        return "null"
-    for annotation in ElementTree.fromstring(xml).iter(f"{{{NAMESPACE}}}CommentAnnotation"):
-        if annotation.get("Namespace") == METADATA_NAMESPACE:
-            return annotation.findtext(f"{{{NAMESPACE}}}Value", "null")
-    return "null"
+        readable = (path / "zarr.json").is_file() if path.is_dir() else path.is_file()
+        return read_metadata(path) if readable else {}
+    except OSError:
+        return {}

@@ -46,7 +46,7 @@ def test_an_output_proves_what_it_is(tmp_path: Path, name: str) -> None:
 def test_what_is_a_strangers_is_never_taken_for_ours(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(content)
-    assert read_provenance(path) is None
+    assert read_provenance(path) == {}
     with pytest.raises(InputError, match="is no mask of unettile"):
         is_finished(path, METADATA)
 
@@ -56,23 +56,23 @@ def test_what_is_a_strangers_is_never_taken_for_ours(tmp_path: Path, content: by
 )
 def test_descriptions_of_others(tmp_path: Path, text: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8), description=text, metadata=None)
-    assert read_provenance(tmp_path / "a.tif") is None
+    assert read_provenance(tmp_path / "a.tif") == {}
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"attributes": []}', '{"attributes": {"unettile": 3}}', "[" * 100_000])
 def test_zarr_directories_of_others(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.zarr").mkdir()
-    assert read_provenance(tmp_path / "a.zarr") is None
+    assert read_provenance(tmp_path / "a.zarr") == {}
     (tmp_path / "a.zarr" / "zarr.json").write_text(text)
-    assert read_provenance(tmp_path / "a.zarr") is None
+    assert read_provenance(tmp_path / "a.zarr") == {}
 
 
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.tif")
-    assert read_provenance(tmp_path / "a.tif") is None
+    assert read_provenance(tmp_path / "a.tif") == {}
     (tmp_path / "a.zarr").mkdir()
     os.mkfifo(tmp_path / "a.zarr" / "zarr.json")
-    assert read_provenance(tmp_path / "a.zarr") is None
+    assert read_provenance(tmp_path / "a.zarr") == {}
 
 
 def test_a_key_that_is_missing_differs() -> None:
