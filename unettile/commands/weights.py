@@ -11,6 +11,7 @@ import typer
 from unettile.commands.console import Console
 from unettile.commands.options import COMPUTE, OUTPUT, Json, Overwrite, Quiet, choices
 from unettile.errors import UsageError
+from unettile.wording import counted
 
 
 class Dtype(StrEnum):
@@ -89,6 +90,7 @@ def weights(
 
     A run that was interrupted goes on where it stopped when the same command is given again.
     """
+    from unettile.images.provenance import finished_line
     from unettile.weighting.plan import Weighting, plan_weight_maps
     from unettile.weighting.write import write_weight_maps
     from unettile.weightmap import Border
@@ -104,13 +106,17 @@ def weights(
     count, kept = len(plan.files), len(plan.files) - written
     background, cell = plan.class_weights
     unit = " px" if border.pixel_size == (1, 1) else ""
+    what = counted(written, "weight map")
+    there = f" ({kept} more {'was' if kept == 1 else 'were'} there)" if kept else ""
     console.message(
-        f"wrote {written} weight map{'' if written == 1 else 's'} to {plan.output}"
-        f"{f' ({kept} more were there)' if kept else ''}: {plan.pixels / 1e6:.2f} Mpx, {plan.cells} cells, "
+        finished_line(plan.output)
+        if not written
+        else f"wrote {what} to {plan.output}{there}: {plan.pixels / 1e6:.2f} Mpx, {counted(plan.cells, 'cell')}, "
         f"w0 {w0:g}, sigma {sigma:g}{unit}, w_c {background:.4g} on background and {cell:.4g} on cells"
     )
     console.result(
         {
+            "status": "done" if written else "skipped",
             "output": str(plan.output),
             "maps": count,
             "written": written,
