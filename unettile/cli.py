@@ -34,6 +34,9 @@ REPORT = "This is a defect of unettile: please report it with the lines above, t
 STATUS = {1: "failed", 2: "usage", 3: "refused", 75: "incomplete"}
 """What --json calls an exit code; a signal's is "stopped"."""
 
+RESUME = "give the same command with --resume to go on"
+"""What `train` needs, which does not go on by itself."""
+
 COMPLETION = "_UNETTILE_COMPLETE"
 """Set by a shell that asks what may follow on its command line."""
 
@@ -106,7 +109,8 @@ def run(arguments: Sequence[str]) -> int:
         return 128 + SIGPIPE
     except (StopNow, KeyboardInterrupt) as stop:
         signum = stop.signum if isinstance(stop, StopNow) else int(signal.SIGINT)
-        return _fail(arguments, _stopped(signum), {})
+        again = Incomplete("stopped by SIGUSR1; give the same command again to go on")
+        return _fail(arguments, again if signum == signal.SIGUSR1 else Interrupted(signum), {})
     except Told as told:
         return _fail(arguments, told.error, told.details)
     except Exception as error:
@@ -126,6 +130,8 @@ def _invoke(arguments: Sequence[str]) -> int:
 def _fail(arguments: Sequence[str], error: Exception, details: dict[str, Any]) -> int:
     """Say what ended a command, for a person and, with --json, for a program; return the exit code."""
     name = next((word for word in arguments if not word.startswith("-")), "")
+    if isinstance(error, Interrupted) and name == "train" and "--resume" not in arguments:
+        error = Interrupted(error.signum, RESUME)
     failure = _wrong_command_line(error) or explain(error, name)
     if failure is None:
         traceback.print_exception(error)
@@ -139,12 +145,6 @@ def _fail(arguments: Sequence[str], error: Exception, details: dict[str, Any]) -
             told = {"status": status, "code": failure.exit_code, "message": failure.message}
             write_result(to_json(told | details) + "\n")
     return failure.exit_code
-
-
-def _stopped(signum: int) -> UnettileError:
-    if signum == signal.SIGUSR1:
-        return Incomplete("stopped by SIGUSR1; give the same command again to go on")
-    return Interrupted(signum)
 
 
 def _wrong_command_line(error: Exception) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ def test_a_depth_is_one_output_more_of_objects_alone() -> None:
         read_recipe("nuclei", ("preset=bn",))
     with pytest.raises(InputError, match=r"labels\.depth is that of objects"):
         read_recipe("adam", ("labels.depth=true",))
+
+
+@pytest.mark.parametrize(
+    ("change", "home"),
+    [("epochs=3", "run.epochs"), ("learning_rate=.1", "optimizer.learning_rate"), ("w0=5", "loss.w0")],
+)
+def test_a_key_without_its_table_is_told_where_it_belongs(change: str, home: str) -> None:
+    with pytest.raises(UsageError, match=rf"did you mean {re.escape(home)}\?"):
+        read_recipe("nuclei", (change,))
+    key, value = change.split("=")
+    assert read_recipe("nuclei", (f"{home}={value}",)).value(home) == float(value), key
 
 
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:

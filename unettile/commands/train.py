@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unettile.atomic import remove_leftovers
 from unettile.commands.console import Console, format_duration
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
 from unettile.commands.signals import finish_step_first
@@ -95,8 +96,10 @@ def train(
 
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+    from unettile.images.provenance import finished_line
     from unettile.models import find_model
     from unettile.report.page import write_report
+    from unettile.training.finished import is_finished
     from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import train as run_training
     from unettile.training.recipe import read_recipe
@@ -127,6 +130,11 @@ def train(
         resume=resume,
         start=None if start is None else load_checkpoint(find_model(start)),
     )
+    if resume and not overwrite and is_finished(job):
+        console.message(finished_line(output))
+        console.result({"status": "skipped", "output": str(output)})
+        return
+    remove_leftovers(output)
     with (
         finish_step_first("stopping after this step; the run is saved") as should_stop,
         console.steps("training") as show,
@@ -149,6 +157,7 @@ def train(
     console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; report in {report}")
     console.result(
         {
+            "status": "done",
             "output": str(output),
             "sha256": result.checkpoint.sha256,
             "epoch": best.epoch,
