@@ -13,6 +13,8 @@ PACKAGE = Path(unettile.__file__).parent
 
 ORDER = (
     "errors",
+    "wording",
+    "duration",
     "changes",
     "limits",
     "box",

@@ -23,8 +23,9 @@ from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import Checkpoint
 from unettile.errors import Interrupted
 from unettile.inference.predict import Predictor
-from unettile.objects.job import Products, Sources, find_objects
+from unettile.objects.job import find_objects
 from unettile.objects.labelling import OnProgress
+from unettile.objects.products import Products, Sources
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.run.watch import Watch

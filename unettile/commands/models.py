@@ -68,7 +68,7 @@ def models(
         console.result(description)
         lines = _card(description)
     if not json:
-        typer.echo("\n".join(lines))
+        console.text("\n".join(lines) + "\n")
 
 
 def describe(name: str, model: Checkpoint) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from unettile.errors import InputError, UsageError
 from unettile.images.pixelsize import PixelSize
+from unettile.images.record import Record
 from unettile.objects.measure import Sums
-from unettile.objects.record import Record
 
 ROWS = 2**16
 """Rows at once."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.images.record import Record
 from unettile.objects.byrules import label_by_rules
 from unettile.objects.found import Found
 from unettile.objects.labelling import BLOCK_EDGE, Objects
-from unettile.objects.record import Record
 from unettile.objects.spill import Spill
 from unettile.segmentation.run.reader import BlockReader
 from unettile.tiling import BlockGrid

@@ -23,6 +23,7 @@ class SegmentOptions:
         mask: an image of any resolution; only where it is not 0 is the image segmented.
         skip_background: only what is not background is segmented.
         objects: how instances are made; None for as the model has it.
+        force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -35,6 +36,7 @@ class SegmentOptions:
     mask: Path | None = None
     skip_background: bool = False
     objects: ObjectRules | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.write if kind not in NAMES]

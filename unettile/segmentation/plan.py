@@ -19,6 +19,7 @@ from unettile.inference.engine import Task
 from unettile.inference.kinds import count_planes, planes_with
 from unettile.objects.rules import ObjectRules
 from unettile.tiling import BlockGrid, TileGrid
+from unettile.wording import counted
 
 FORMAT = 3
 MEANINGS = {
@@ -194,9 +195,12 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: 
         do = f"choose with --channel {','.join(str(number) for number in range(need))}"
     elif channels == 1:
         do = f"repeat it with --channel {','.join('0' * need)}, or use another --model"
+    elif checkpoint.grey_to_rgb and need == 3:
+        do = "choose one of them with --channel 0, which the model repeats, or use another --model"
     else:
-        do = "use another --model"
-    got = f"{channels} channel{'s' if channels > 1 else ''}"
+        given = ",".join(str(min(number, channels - 1)) for number in range(need))
+        do = f"say what it sees with --channel, one of them twice if need be, such as {given}, or use another --model"
+    got = counted(channels, "channel")
     raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
+from unettile.images.provenance import check_is_image
 from unettile.images.slide import Slide, fingerprint, open_slide
 from unettile.inference.engine import Advise
 from unettile.inference.kinds import count_planes, in_order, kind_of
@@ -23,8 +24,8 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
     """Return the plan of a run without beginning it.
 
     Raises:
-        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled, or
-            has channels that the model does not take.
+        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled,
+            has channels that the model does not take, or is a mask that unettile wrote.
         UsageError: an illegal tile edge, or an output that the model does not have.
     """
     with open_image(image, options) as slide:
@@ -34,6 +35,8 @@ def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shard
 def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run over an open slide; errors as in `plan_image`."""
     checkpoint = predictor.checkpoint
+    if not options.force:
+        check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
     edge = options.output_edge or predictor.engine.choose_edge(slide.shape)
     scaling = checkpoint.normalization.measure(slide)

@@ -17,8 +17,8 @@ from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan, pixel_size_advice
-from unettile.segmentation.planning import open_image, prepare
-from unettile.segmentation.run.directory import RunDirectory, is_run_directory, remove_run
+from unettile.segmentation.planning import make_plan, open_image, prepare
+from unettile.segmentation.run.directory import RunDirectory, check_agrees, is_run_directory, remove_run
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.verify import SAMPLE, Verification, WrittenPlanes, sample_tiles, verify_written
@@ -36,6 +36,7 @@ class SegmentResult:
         seconds: that this process took.
         written: what the file holds; nothing for shards, and where another process had the file ready.
         verification: of what was written; None where none was asked for, or nothing was left to read.
+        was_finished: the file was there already, of the same plan, and nothing was done.
     """
 
     output: Path
@@ -44,6 +45,7 @@ class SegmentResult:
     seconds: float
     written: Written = field(default_factory=Written)
     verification: Verification | None = None
+    was_finished: bool = False
 
     @property
     def pixels_per_second(self) -> float:
@@ -87,7 +89,7 @@ def segment_image(
     overwrite: bool = False,
     verify: bool = False,
 ) -> SegmentResult:
-    """Segment a whole image into a file; a run that was stopped is gone on with.
+    """Segment a whole image into a file, or go on with a run that was stopped; a file that is finished stays.
 
     Two processes that are given the same work do it twice, and do each other no harm.
 
@@ -96,24 +98,24 @@ def segment_image(
         verify: compute a sample of tiles again, in windows of another size, and compare it with the file.
 
     Raises:
-        InputError: image or destination refused, or an unfinished run differs; nothing is under the final name.
+        InputError: image or destination refused, a file that was made otherwise, or an unfinished run that differs.
         UsageError: options that do not fit.
         Interrupted, Incomplete: `watch` asked to stop; what is finished is kept in the run directory.
     """
     watch = watch or Watch()
     start = time.monotonic()
     place = run_directory_for(output)
-    was_killed_at_the_end = not overwrite and output.exists() and is_run_directory(place)
-    if not was_killed_at_the_end:
-        check_output(output, overwrite=overwrite)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
     before = _identity(output)
     with open_image(image, options) as slide:
+        if is_there and is_finished(output, plan := make_plan(slide, predictor, options)):
+            _remove_run_of(place, plan)  # a process that was killed at the very end left it
+            remove_leftovers(output)
+            return SegmentResult(output, plan, Tally(), time.monotonic() - start, was_finished=True)
         with watch.profile.part("plan"):
             plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
         check_format(output, plan)
-        if was_killed_at_the_end and is_finished(output, plan):
-            remove_run(place)
-            return SegmentResult(output, plan, Tally(resumed=len(plan.blocks)), time.monotonic() - start)
         watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
         run = RunDirectory.join(place, plan, discard=overwrite)
         reader = PixelReader(slide, plan, partial(open_image, image, options))
@@ -189,6 +191,14 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _remove_run_of(place: Path, plan: Plan) -> None:
+    """Remove a run directory of this plan; that of another one stays."""
+    with suppress(InputError):
+        if is_run_directory(place):
+            check_agrees(place, plan)
+            remove_run(place)
 
 
 def _is_by(output: Path, plan: Plan) -> bool:

@@ -13,6 +13,7 @@ from unettile.images.colours import Colour, distinct_colours
 from unettile.images.palette import read_palette
 from unettile.metrics.pixels import iou
 from unettile.objectsize import ObjectSize
+from unettile.training.finished import PLAN, plan_digest
 from unettile.training.job import TrainJob
 from unettile.training.state import LogRow
 from unettile.training.validate import Scores
@@ -54,6 +55,7 @@ def make_checkpoint(
             **{key: text for key, text in asdict(recipe.card).items() if text},
             "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},
             "epoch": row.epoch,
+            PLAN: plan_digest(job),
             "scores": {
                 "iou": row.iou,
                 "ap": row.ap,

@@ -136,14 +136,16 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
 
     Raises:
         UsageError: an ending other than .safetensors.
-        InputError: an output that exists, or cannot be written.
+        InputError: an output that exists, unless to resume it, or that cannot be written.
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output} has the wrong ending: a checkpoint is a .safetensors file")
     if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
         raise InputError(f"cannot write {output}: its directory does not exist or is not writable; create it first")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists: choose another name, or give --overwrite")
+    if output.exists() and not overwrite and not resume:
+        raise InputError(
+            f"{output} exists: choose another name, give --overwrite, or --resume where only its report is missing"
+        )
     if overwrite and not resume:
         TrainingFolder.beside(output).clear()
 

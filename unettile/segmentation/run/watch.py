@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -64,9 +65,11 @@ class Watch:
 
         Raises:
             Interrupted: a signal asked the run to stop.
-            Incomplete: its time would be up before the next step is done.
+            Incomplete: its time would be up before the next step is done, or SIGUSR1 says that it nearly is.
         """
         signum = self.should_stop()
+        if signum == signal.SIGUSR1:
+            raise Incomplete("stopped by SIGUSR1; what is finished is kept: give the same command again to go on")
         if signum is not None:
             raise Interrupted(signum)
         if self.deadline is not None and time.monotonic() + ahead >= self.deadline:
