@@ -94,7 +94,7 @@ def test_ids_are_those_of_the_whole_mask(
     find_objects(
         sources,
         rules.foreground(()),
-        rules.labelling(),
+        rules.labelling(()),
         Products(tmp_path / "whole.tif"),
         overwrite=False,
         stage=silent,

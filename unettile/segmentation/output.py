@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,8 @@ def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
 
             objects = stack.enter_context(find_instances(blocks, output.parent, note))
         canvas = canvas_of(plan, objects.count)
+        described = objects.id_classes.to_metadata() | {"colours": [list(colour) for colour in plan.palette]}
+        canvas = replace(canvas, metadata=canvas.metadata | described)
         try:
             format_of(output).check(canvas)
         except UsageError as error:
