@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
-from unettile.images.slide import image_stem, is_folder, list_images
+from unettile.images.slide import ImageSource, image_stem, is_folder, list_images
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class MaskPair:
     """A predicted mask and the true one of the same image."""
 
     name: str
-    prediction: Path
-    truth: Path
+    prediction: ImageSource
+    truth: ImageSource
 
 
 def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[MaskPair]:

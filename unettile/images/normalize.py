@@ -10,14 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images.slide import Slide
+
+if TYPE_CHECKING:
+    from unettile.images.slide import Slide
 
 WHOLE_PIXELS = 2**22
 """Images of up to this many pixels are measured whole."""

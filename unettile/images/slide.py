@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.arrays import ArrayImage, ArraySlide
+from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
@@ -37,6 +39,10 @@ _SAMPLE_BYTES = 2**16
 _SAMPLES = 256
 
 
+ImageSource = Path | ArrayImage
+"""Where an image comes from: a file, or an array."""
+
+
 class Slide(Protocol):
     """A 2-D image of one or more channels, read by region, from one thread at a time."""
 
@@ -50,12 +56,12 @@ class Slide(Protocol):
 
     @property
     def reader(self) -> str:
-        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr or openslide."""
+        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide or array."""
         ...
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that tell this image from another, for `fingerprint`; not all need exist."""
+        """The files that tell this image from another, for `fingerprint`; not all need exist. None of an array."""
         ...
 
     @property
@@ -102,14 +108,14 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: Path, view: View = FIRST) -> Slide:
-    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG.
+def open_slide(path: ImageSource, view: View = FIRST) -> Slide:
+    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG; or an array.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
     and 255. Opacity stays a channel.
 
     Args:
-        path: the file, or the Zarr directory.
+        path: the file, the Zarr directory, or the array.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
 
     Raises:
@@ -126,7 +132,7 @@ def open_slide(path: Path, view: View = FIRST) -> Slide:
         raise InputError(f"{path}: {error}") from error
 
 
-def open_labels(path: Path, view: View = FIRST) -> Slide:
+def open_labels(path: ImageSource, view: View = FIRST) -> Slide:
     """Open a label image: as `open_slide`, but with the stored numbers, which are the labels, and never resampled.
 
     A palette image gives its indices, a bilevel one 0 and 1.
@@ -141,7 +147,7 @@ def open_labels(path: Path, view: View = FIRST) -> Slide:
         raise InputError(f"{path}: {error}") from error
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: ImageSource) -> NDArray[Any]:
     """Return a whole image (H, W, C), for images that fit into memory.
 
     Raises:
@@ -151,7 +157,7 @@ def read_image(path: Path) -> NDArray[Any]:
         return slide.read(Box.of_shape(slide.shape))
 
 
-def read_labels(path: Path) -> NDArray[Any]:
+def read_labels(path: ImageSource) -> NDArray[Any]:
     """Return a whole label image (H, W), for images that fit into memory.
 
     Raises:
@@ -199,15 +205,21 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
     """Return what tells this image from another: cheap at 100 GB, and free of paths and times.
 
     Files of together up to 16 MiB are hashed whole. Of larger ones, the first 64 KiB and 256 pieces of 64 KiB, spread
-    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed.
+    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed. Of an
+    array, the pixels that its intensity scaling is measured from are hashed: all up to 4 Mpx, else 256 squares.
 
     Returns:
-        JSON: bytes, sha256 of the header and of the content, reader, shape, dtype, channels.
+        JSON: bytes (of an array its pixels'), sha256 of the header and of the content, reader, shape, dtype, channels.
 
     Raises:
         InputError: a file cannot be read.
     """
     header, content = hashlib.sha256(), hashlib.sha256()
+    if not slide.files:
+        pixel_bytes = slide.channels * slide.dtype.itemsize
+        for box in sample_boxes(slide.shape):
+            content.update(np.ascontiguousarray(slide.read(box)).data)
+        return _described(slide, slide.shape[0] * slide.shape[1] * pixel_bytes, header.hexdigest(), content.hexdigest())
     try:
         sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
         if len(sizes) > 1:  # which of several files are there, and how long each is
@@ -223,10 +235,14 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
             content.update(pieces.read(start, length))
     except OSError as error:
         raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
+    return _described(slide, pieces.size, header.hexdigest(), content.hexdigest())
+
+
+def _described(slide: Slide, size: int, header: str, content: str) -> dict[str, Any]:
     return {
-        "bytes": pieces.size,
-        "header_sha256": header.hexdigest(),
-        "content_sha256": content.hexdigest(),
+        "bytes": size,
+        "header_sha256": header,
+        "content_sha256": content,
         "reader": slide.reader,
         "shape": list(slide.shape),
         "dtype": slide.dtype.name,
@@ -262,7 +278,9 @@ def _has_ending(path: Path) -> bool:
     return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and not path.is_dir()
 
 
-def _open(path: Path, view: View, as_stored: bool) -> Slide:
+def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
+    if isinstance(path, ArrayImage):
+        return ArraySlide(path, view, as_stored)
     try:
         if is_zarr(path):
             return ZarrSlide(path, view, as_stored)

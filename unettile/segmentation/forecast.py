@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.images.slide import Slide
+from unettile.images.slide import ImageSource, Slide
 from unettile.inference.predict import Predictor
 from unettile.segmentation.memory import estimate_memory, fit_batch
 from unettile.segmentation.options import SegmentOptions
@@ -109,7 +108,7 @@ class Forecast:
         }
 
 
-def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
+def forecast_shards(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
     """Plan an image for several jobs and measure a few windows of it here; nothing is written.
 
     Raises:

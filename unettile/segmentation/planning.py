@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from unettile.errors import UsageError
-from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_slide
 from unettile.inference.predict import Predictor
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.memory import LANES, device_memory, item_bytes, lane_bytes
@@ -25,7 +24,7 @@ _GPU_SHARE = 0.7  # of a GPU's memory that lanes may take
 _MOST_NUMBERS = 2**32  # in all feature maps that live at once: cuDNN counts up to 2**31 in the largest of them
 
 
-def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
+def plan_image(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run without beginning it.
 
     Raises:
@@ -110,7 +109,7 @@ def _default_edge(predictor: Predictor, shape: tuple[int, int]) -> int:
     return edge
 
 
-def open_image(image: Path, options: SegmentOptions) -> Slide:
+def open_image(image: ImageSource, options: SegmentOptions) -> Slide:
     """Open the image that the options' view chooses."""
     return open_slide(image, options.view)
 

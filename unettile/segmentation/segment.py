@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
+from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.finished import is_finished
@@ -77,7 +78,7 @@ def run_directory_for(output: Path) -> Path:
 
 
 def segment_image(
-    image: Path,
+    image: ImageSource,
     output: Path,
     predictor: Predictor,
     options: SegmentOptions,
@@ -132,7 +133,7 @@ def segment_image(
 
 
 def segment_shard(
-    image: Path,
+    image: ImageSource,
     directory: Path,
     shard: Shard,
     predictor: Predictor,

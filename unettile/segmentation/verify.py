@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan, open_image
@@ -40,7 +40,9 @@ class Verification:
         return dict(vars(self))
 
 
-def verify_sample(image: Path, predictor: Predictor, options: SegmentOptions, sample: int = SAMPLE) -> Verification:
+def verify_sample(
+    image: ImageSource, predictor: Predictor, options: SegmentOptions, sample: int = SAMPLE
+) -> Verification:
     """Compute up to `sample` tiles, spread evenly over the image, in windows of two sizes, and compare.
 
     The sample depends on the image's shape and the tile edge alone.

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError
-from unettile.images.slide import image_stem, list_images
+from unettile.images.slide import ImageSource, image_stem, list_images
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its label file of the same stem, and its weight map where one was computed before."""
+    """An image, its labels of the same name, and its weight map where one was computed before; files, or arrays."""
 
-    image: Path
-    labels: Path
-    weights: Path | None = None
+    image: ImageSource
+    labels: ImageSource
+    weights: ImageSource | None = None
 
     @property
     def name(self) -> str:
-        return image_stem(self.image)
+        return image_stem(self.image) if isinstance(self.image, Path) else self.image.name
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
