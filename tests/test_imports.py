@@ -37,6 +37,7 @@ ORDER = (
     "inference",
     "segmentation",
     "report",
+    "face",
     "commands",
     "cli",
     "__main__",
