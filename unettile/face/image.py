@@ -168,7 +168,7 @@ def open_image(
 
 def source_of(
     image: ImageLike,
-    name: str = "the array",
+    name: str | None = None,
     axes: str | None = None,
     pixel_size_um: PixelSize | None = None,
 ) -> ImageSource:
@@ -183,10 +183,10 @@ def source_of(
             raise UsageError(f"axes and pixel_size describe an array: {os.fspath(image)} is a file, and says itself")
         return Path(image)
     if isinstance(image, Image):
-        name, pixel_size_um = str(image.source), pixel_size_um or image.pixel_size_um
+        name, pixel_size_um = name or str(image.source), pixel_size_um or image.pixel_size_um
     if not all(hasattr(image, part) for part in ("shape", "dtype", "__getitem__")):
         raise UsageError(f"got a {type(image).__name__} for an image: need the path of a file, or an array")
-    return ArrayImage(image, axes, pixel_size_um, name)
+    return ArrayImage(image, axes, pixel_size_um, name or "the array")
 
 
 def view_of(
