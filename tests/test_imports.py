@@ -40,6 +40,7 @@ ORDER = (
     "training",
     "segmentation",
     "report",
+    "face",
     "commands",
     "cli",
     "__main__",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
-from unettile.images.slide import image_stem, is_folder, list_images
+from unettile.images.slide import ImageSource, image_stem, is_folder, list_images
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class MaskPair:
     """A predicted mask and the true one of the same image."""
 
     name: str
-    prediction: Path
-    truth: Path
+    prediction: ImageSource
+    truth: ImageSource
 
 
 def note_ids(pairs: Sequence[MaskPair], meaning: Meaning) -> list[str]:

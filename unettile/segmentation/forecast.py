@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unettile.images.slide import Slide
+from unettile.images.slide import ImageSource, Slide
 from unettile.inference.kinds import count_planes
 from unettile.inference.predict import Predictor
 from unettile.segmentation.budget import estimate_memory, fit_batch
@@ -109,7 +108,7 @@ class Forecast:
         }
 
 
-def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
+def forecast_shards(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
     """Plan an image for several jobs and measure a few windows of it here; nothing is written.
 
     Raises:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from unettile.errors import UsageError
+from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
 from unettile.inference.kinds import NAMES, in_order
 from unettile.objects.rules import ObjectRules
@@ -33,7 +33,7 @@ class SegmentOptions:
     output_edge: int | None = None
     batch: int | None = None
     view: View = FIRST
-    mask: Path | None = None
+    mask: ImageSource | None = None
     skip_background: bool = False
     objects: ObjectRules | None = None
     force: bool = False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unettile.errors import InputError, UsageError
 from unettile.images.provenance import check_is_image
-from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_slide
 from unettile.inference.engine import Advise
 from unettile.inference.kinds import count_planes, in_order, kind_of
 from unettile.inference.predict import Predictor
@@ -20,7 +20,7 @@ from unettile.segmentation.where import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 
 
-def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
+def plan_image(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run without beginning it.
 
     Raises:
@@ -113,7 +113,7 @@ def _with_edge(plan: Plan, output_edge: int) -> Plan:
     return replace(plan, output_edge=output_edge, block_edge=BlockGrid.for_tiles(tiles, pixel_bytes).edge)
 
 
-def open_image(image: Path, options: SegmentOptions) -> Slide:
+def open_image(image: ImageSource, options: SegmentOptions) -> Slide:
     """Open the image that the options' view chooses."""
     return open_slide(image, options.view, filled=True)
 

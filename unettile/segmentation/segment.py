@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
+from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.compute.loop import Loop
 from unettile.segmentation.compute.pixels import PixelReader
@@ -81,7 +82,7 @@ def run_directory_for(output: Path) -> Path:
 
 
 def segment_image(
-    image: Path,
+    image: ImageSource,
     output: Path,
     predictor: Predictor,
     options: SegmentOptions,
@@ -146,7 +147,7 @@ def segment_image(
 
 
 def segment_shard(
-    image: Path,
+    image: ImageSource,
     directory: Path,
     shard: Shard,
     predictor: Predictor,

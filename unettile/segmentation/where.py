@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
-from unettile.images.slide import Slide, fingerprint, open_labels
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.tissue import Background, Read
 
@@ -40,7 +39,7 @@ class MaskFile:
         InputError: it cannot be read, has several channels, or another form.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+    def __init__(self, path: ImageSource, shape: tuple[int, int]) -> None:
         self._slide = open_labels(path)
         self._shape = shape
         height, width = self._slide.shape
@@ -74,7 +73,9 @@ class MaskFile:
         self._slide.close()
 
 
-def describe_within(mask: Path | None, skip_background: bool, slide: Slide, scaling: Scaling) -> dict[str, Any] | None:
+def describe_within(
+    mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling
+) -> dict[str, Any] | None:
     """Return what the plan says of where to work; None for everywhere.
 
     Raises:
@@ -93,7 +94,7 @@ def describe_within(mask: Path | None, skip_background: bool, slide: Slide, scal
 
 
 @contextmanager
-def open_within(mask: Path | None, plan: Plan, read: Read, known: Known) -> Iterator[Within | None]:
+def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) -> Iterator[Within | None]:
     """Give what tells where to work, as the plan has it; None for everywhere.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 
 from torch import nn
 
@@ -79,7 +80,10 @@ def class_colours(job: TrainJob) -> tuple[Colour, ...]:
     if part.colors:
         return part.colors
     if part.kind == "classes":
-        palettes = {read_palette(pair.labels) for pair in islice(job.training, PALETTES_READ)}
+        palettes = {
+            read_palette(pair.labels) if isinstance(pair.labels, Path) else None
+            for pair in islice(job.training, PALETTES_READ)
+        }
         palette = palettes.pop() if len(palettes) == 1 else None
         if palette is not None and len(set(palette[:count])) == count:
             return palette[:count]

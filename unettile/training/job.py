@@ -90,13 +90,23 @@ def find_data(training: Folders, validation: Folders | float, test: float = 0.0)
         InputError: files that do not pair, or fractions that leave a part empty.
     """
     pairs = find_pairs(training.images, training.labels, training.weights)
+    held_out = validation if isinstance(validation, float) else find_pairs(validation.images, validation.labels)
+    return split(pairs, held_out, test)
+
+
+def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: float = 0.0) -> Data:
+    """Return the pairs of each part; errors as in `find_data`.
+
+    Args:
+        validation: pairs of their own, or the fraction of the pairs to hold out.
+        test: the fraction to hold out besides.
+    """
     if isinstance(validation, float):
         return Data(*hold_out(pairs, validation, test))
-    validating = find_pairs(validation.images, validation.labels)
     if not test:
-        return Data(pairs, validating)
+        return Data(pairs, validation)
     kept, tested, _ = hold_out(pairs, test)
-    return Data(kept, validating, tested)
+    return Data(kept, validation, tested)
 
 
 def find_sources(images: Path, labels: Path, sources: Mapping[str, SourcePart]) -> Data:

@@ -10,27 +10,27 @@ from pathlib import Path
 
 from unettile.errors import InputError
 from unettile.images.idparts import count_parts_of
-from unettile.images.slide import image_stem, list_images
+from unettile.images.slide import ImageSource, image_stem, list_images
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its label file of the same stem, and its weight map where one was computed before.
+    """An image, its labels of the same name, and its weight map where one was computed before; files, or arrays.
 
     Args:
         source: name of the recipe's source that it belongs to, or "".
         zoom: by how much both are enlarged before anything else.
     """
 
-    image: Path
-    labels: Path
-    weights: Path | None = None
+    image: ImageSource
+    labels: ImageSource
+    weights: ImageSource | None = None
     source: str = ""
     zoom: float = 1.0
 
     @property
     def name(self) -> str:
-        return image_stem(self.image)
+        return image_stem(self.image) if isinstance(self.image, Path) else self.image.name
 
     @property
     def full_name(self) -> str:

@@ -70,9 +70,9 @@ class OpenPair:
         self._ids = self.ids(whole)
         image, weights = self.image.read(whole), self.weights(whole)
         self.close()
-        self.image = PlainSlide(self.pair.image, np.ascontiguousarray(image))
-        if weights is not None and self.pair.weights is not None:
-            self._weights = PlainSlide(self.pair.weights, weights[..., None])
+        self.image = PlainSlide(self.image.path, np.ascontiguousarray(image))
+        if weights is not None and self._weights is not None:
+            self._weights = PlainSlide(self._weights.path, weights[..., None])
 
     def ids(self, box: Box) -> NDArray[np.integer]:
         """Return ids or classes (h, w) of a part of the image."""

@@ -85,6 +85,8 @@ class PixelReader:
 
     def _check_unchanged(self) -> None:
         """Refuse pixels of a file that is gone, or another than when the run was planned: no block is made of them."""
+        if not self._slide.files:  # an array is its owner's to keep
+            return
         path = self._slide.path
         try:
             status = path.stat()
