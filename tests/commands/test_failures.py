@@ -42,6 +42,24 @@ def test_explained(error: BaseException, exit_code: int, part: str) -> None:
     assert failure.exit_code == exit_code and part in failure.message and "\n" not in failure.message
 
 
+@pytest.mark.parametrize(
+    ("cause", "exit_code", "part"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), 75, "ulimit -n"),
+        (RuntimeError("can't start new thread"), 75, "ulimit -u"),
+        (MemoryError(), 3, "out of memory"),
+        (ValueError("truncated"), 3, "cannot read a.tif"),
+        (None, 3, "cannot read a.tif"),
+    ],
+)
+def test_an_image_is_not_to_blame_for_the_machine(cause: Exception | None, exit_code: int, part: str) -> None:
+    try:
+        raise InputError("cannot read a.tif") from cause
+    except InputError as error:
+        failure = explain(error)
+    assert failure is not None and failure.exit_code == exit_code and part in failure.message
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x", "y"), RuntimeError("shapes")])
 def test_our_own_defects_are_not_explained_away(error: BaseException) -> None:
     assert explain(error) is None
