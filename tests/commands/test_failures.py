@@ -34,6 +34,7 @@ from unettile.errors import Incomplete, InputError, Interrupted, UsageError
         (PermissionError(errno.EACCES, "denied", "x"), 3, "x: permission denied"),
         (OSError(errno.EROFS, "read-only", "x"), 3, "read-only"),
         (OSError(errno.EDQUOT, "quota", "x"), 3, "quota"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "TMPDIR"),
     ],
 )
 def test_explained(error: BaseException, exit_code: int, part: str) -> None:

@@ -30,8 +30,8 @@ REFUSED = {
 """Errors of the operating system that are the surroundings' fault, not ours, and what to do about them."""
 
 NO_THREADS = (
-    "this machine lets you start no more threads or processes (ulimit -u, or the limit of the job): end others or raise"
-    " the limit, then give the same command again"
+    "this machine lets you start no more threads or processes (ulimit -u or -v, or the limit of the job): end others or"
+    " raise the limit, then give the same command again"
 )
 NO_FILES = (
     "this machine lets you open no more files (ulimit -n): raise the limit, then give the same command again; nothing"
@@ -39,6 +39,8 @@ NO_FILES = (
 )
 USED_UP = {errno.EAGAIN: NO_THREADS, errno.EMFILE: NO_FILES, errno.ENFILE: NO_FILES}
 """Limits of the machine. Nothing is wrong with the input, and the same command goes on once there is room."""
+
+NO_TEMPORARY = "no directory for temporary files can be written: set TMPDIR to one"
 
 OUT_OF_MEMORY = "out of memory"
 LESS_MEMORY = {
@@ -86,6 +88,8 @@ def explain(error: BaseException, command: str = "") -> Failure | None:
     limit = _limit(error, command)
     if limit is not None or isinstance(error, InputError):
         return limit or Failure(InputError.exit_code, one_line(str(error)))
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # what tempfile says
+        return Failure(InputError.exit_code, NO_TEMPORARY)
     if isinstance(error, OSError) and error.errno in REFUSED:
         path = error.filename2 or error.filename
         where = f"{path}: " if path is not None else ""
