@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import unettile.tiling
 from tests.scenarios.conftest import Cli, make_pixels
-from unettile.segmentation.blockreader import BlockReader
+from unettile.segmentation.run.reader import BlockReader
 
 KINDS = {
     ".tif": ("classes",),

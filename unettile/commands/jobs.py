@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from unettile.inference.predict import Predictor
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.plan import Plan
-    from unettile.segmentation.profile import Profile
+    from unettile.segmentation.run.profile import Profile
+    from unettile.segmentation.run.watch import Watch
     from unettile.segmentation.segment import SegmentResult
-    from unettile.segmentation.watch import Watch
     from unettile.tiling import Shard
 
 TABLE_ROWS = 40
@@ -55,8 +55,8 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
+        from unettile.segmentation.budget import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.finished import is_finished
-        from unettile.segmentation.memory import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.output import check_format, check_output
         from unettile.segmentation.plan import pixel_size_advice
         from unettile.segmentation.planning import plan_image
@@ -102,26 +102,30 @@ class Job:
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
         from unettile.segmentation.segment import segment_image, segment_shard
-        from unettile.segmentation.verify import verify_sample
 
         if self.shard is not None:
             with writing_to(task.output):
-                result = segment_shard(task.image, task.output, self.shard, self.predictor, self.options, watch)
+                result = segment_shard(
+                    task.image, task.output, self.shard, self.predictor, self.options, watch, self.verify
+                )
         else:
             with writing_to(task.output):
-                result = segment_image(task.image, task.output, self.predictor, self.options, watch, self.overwrite)
+                result = segment_image(
+                    task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify
+                )
         if result.was_finished:
             outcome = _skipped(task)
         else:
             outcome = Outcome(task, Status.DONE, _message(task, result, self.shard), result.to_dict())
         if self.shard is not None:
             outcome.details["shard"] = f"{self.shard.index}/{self.shard.count}"
-        if not self.verify:
+        verification = result.verification
+        if verification is None:
             return outcome
-        verification = verify_sample(task.image, self.predictor, self.options)
         text = (
             f"; {verification.tiles} tiles again at {verification.other_edge} px: largest difference "
             f"{verification.largest_difference:.3g}, {verification.differing_pixels} of {verification.pixels} px differ"
+            " from what was written"
         )
         details = outcome.details | {"verify": verification.to_dict()}
         return replace(outcome, message=outcome.message + text, details=details)
@@ -139,7 +143,7 @@ class Job:
         Raises:
             Told: of the only image; for a batch it is noted in the results.
         """
-        from unettile.segmentation.watch import Watch
+        from unettile.segmentation.run.watch import Watch
 
         with finish_step_first("" if console.quiet else STOPPING, GRACE_S) as should_stop:
             if self.batch:
@@ -157,7 +161,7 @@ class Job:
                     return Results((self.run(tasks[0], watch),))
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> Results:
-        from unettile.segmentation.watch import Watch
+        from unettile.segmentation.run.watch import Watch
 
         with _directory(tasks[0].output.parent), console.images("images") as show:
             finished = 0

@@ -83,6 +83,14 @@ def objects(
             "--class", metavar="K,...", help="Classes that are objects. Default: all but 0.", rich_help_panel=INPUT
         ),
     ] = None,
+    merge_classes: Annotated[
+        bool,
+        typer.Option(
+            "--merge-classes",
+            help="Pixels of several classes may be one object, of the class that most of them have.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = False,
     series: Series = None,
     pixel_size: Annotated[
         float | None,
@@ -179,7 +187,7 @@ def objects(
     found = find_objects(
         Sources(mask, series, image, depth, depth_channel, size),
         Foreground(threshold, chosen, fill_holes),
-        Labelling(splitting, min_size, gaps=close_gaps, growth=grow),
+        Labelling(splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes),
         products,
         overwrite=overwrite,
         stage=console.progress,

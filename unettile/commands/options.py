@@ -111,7 +111,7 @@ def parse_channels(text: str | None) -> tuple[int | str, ...] | None:
         UsageError: not such a list.
 
     >>> parse_channels("0,1,DAPI")
-    (0, 1, 'DAPI')
+    ('0', '1', 'DAPI')
     """
     if text is None:
         return None
@@ -120,4 +120,4 @@ def parse_channels(text: str | None) -> tuple[int | str, ...] | None:
         raise UsageError(
             f'--channel got "{text}": need numbers counted from 0, like 0 or 0,1,2, or names that the file gives them'
         )
-    return tuple(int(part) if part.isascii() and part.isdecimal() else part for part in parts)
+    return tuple(parts)  # what is a name and what a number depends on the file

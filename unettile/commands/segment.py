@@ -216,7 +216,7 @@ def segment(
         from unettile.models import find_model
         from unettile.program import load_model
         from unettile.segmentation.options import SegmentOptions
-        from unettile.segmentation.profile import Profile
+        from unettile.segmentation.run.profile import Profile
 
     profile = Profile()
     console = Console(quiet, json)

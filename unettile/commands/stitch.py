@@ -45,8 +45,8 @@ def stitch(
     crops = parse_shape(shape)
 
     from unettile.images.provenance import finished_line
+    from unettile.segmentation.run.watch import Watch
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
-    from unettile.segmentation.watch import Watch
 
     console = Console(quiet, json)
     of_run = is_of_run(source)

@@ -30,7 +30,7 @@ def train(
     ],
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
-    ] = "nuclei",
+    ] = "nuclei-valid",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,8 +100,9 @@ def train(
     from unettile.models import find_model
     from unettile.report.page import write_report
     from unettile.training.finished import is_finished
-    from unettile.training.job import Folders, TrainJob, check_output, find_data
+    from unettile.training.job import Folders, TrainJob, check_output, find_data, find_sources
     from unettile.training.loop import train as run_training
+    from unettile.training.pairs import note_labels
     from unettile.training.recipe import read_recipe
 
     console = Console(quiet, json_output)
@@ -116,7 +117,17 @@ def train(
     elif validation_images is not None or validation_labels is not None:
         raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
     check_output(output, overwrite=overwrite, resume=resume)
-    data = find_data(Folders(images, labels, weights), held_out, read.split.test)
+    if read.sources and (validation is not None or isinstance(held_out, Folders) or weights is not None):
+        raise UsageError("the recipe has [sources], which say what is held out: leave --validation… and --weights out")
+    data = (
+        find_sources(images, labels, read.sources)
+        if read.sources
+        else find_data(Folders(images, labels, weights), held_out, read.split.test)
+    )
+    note = note_labels((*data.training, *data.validation), read.labels.kind)
+    if note is not None:
+        console.message(note)
+    by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)
     job = TrainJob(
         data.training,
         data.validation,
@@ -126,7 +137,8 @@ def train(
         device=chosen,
         precision=choose_precision(precision.value, chosen),
         workers=workers,
-        max_seconds=limit,
+        max_seconds=None if by_clock else limit,
+        clock_seconds=limit if by_clock else None,
         resume=resume,
         start=None if start is None else load_checkpoint(find_model(start)),
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import COMPUTE, OUTPUT, Json, Overwrite, Quiet, choices
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, choices
 from unettile.errors import UsageError
 from unettile.wording import counted
 
@@ -77,6 +77,14 @@ def weights(
             rich_help_panel=OUTPUT,
         ),
     ] = Dtype.FLOAT32,
+    components: Annotated[
+        bool,
+        typer.Option(
+            "--components",
+            help="Cells are the separate parts of all that is above 0, as in a mask of 0 and 255. Default: ids are.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Also write a colour picture of each map, a PNG.", rich_help_panel=OUTPUT)
     ] = False,
@@ -97,9 +105,11 @@ def weights(
 
     console = Console(quiet, json)
     border = Border(w0, sigma, _two_numbers(pixel_size))
-    weighting = Weighting(border, class_weights is ClassWeights.BALANCED, gap, dtype.value)
+    weighting = Weighting(border, class_weights is ClassWeights.BALANCED, gap, dtype.value, components)
     with console.steps("reading labels") as show:
         plan = plan_weight_maps(labels, output, weighting, overwrite, lambda done, total: show(done, total, ""))
+    if plan.note is not None:
+        console.message(plan.note)
     with console.progress("weight maps") as on_progress:
         written = write_weight_maps(plan, overwrite, preview, on_progress)
 
@@ -127,6 +137,8 @@ def weights(
             "sigma": sigma,
             "pixel_size": list(border.pixel_size),
             "gap": gap,
+            "components": components,
+            "note": plan.note,
             "dtype": dtype.value,
             "class_weights": {"background": background, "cell": cell},
         }

@@ -18,9 +18,10 @@ import tifffile
 
 from unettile.errors import InputError, UsageError
 from unettile.images.colours import Colour, distinct_colours
+from unettile.images.idclasses import IdClasses
 from unettile.images.palette import read_palette
-from unettile.images.pixelsize import safe_xml
 from unettile.images.png import PNG_SIGNATURE, read_description
+from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY
@@ -44,6 +45,7 @@ class Record:
         view: of the image that the mask was made of; no channels.
         downsample: how many pixels of the image's largest resolution a pixel of the mask is, (y, x).
         kind: classes, probabilities, depth or instances; "" if it does not say.
+        ids: of an image of instances, the classes of its objects; None if it does not say.
     """
 
     names: dict[int, str] = field(default_factory=dict)
@@ -51,6 +53,12 @@ class Record:
     view: View = FIRST
     downsample: tuple[float, float] = (1.0, 1.0)
     kind: str = ""
+    ids: IdClasses | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the numbers that pixels have, background first; numbers of instances have none."""
+        return tuple(self.names.values()) if self.kind != "instances" else ()
 
     def name(self, number: int) -> str:
         """Return the name of a class.
@@ -80,7 +88,7 @@ def read_record(path: Path, series: int | None = None) -> Record:
 
     Args:
         path: the file, or the Zarr directory, or a label image in one.
-        series: the image of a file that holds several; numbers of instances are no classes, and have no names.
+        series: the image of a file that holds several.
 
     Raises:
         InputError: metadata of ours with a value that cannot be meant.
@@ -90,13 +98,19 @@ def read_record(path: Path, series: int | None = None) -> Record:
     described = read_metadata(root)
     if not described:
         return Record()
-    kinds = _texts(path, described, "write")
+    kinds = _texts(path, described, "write") or (str(described.get("content", "")),)
     number = kinds.index(place) if place in kinds else series or 0
     kind = kinds[number] if number < len(kinds) else ""
-    names = dict(enumerate(_texts(path, described, "classes"))) if kind != "instances" else {}
-    found = _zarr_colours(root) if root.is_dir() else _ome_colours(root) or dict(enumerate(read_palette(root) or ()))
+    try:
+        ids = IdClasses.from_metadata(described) if kind == "instances" else None
+    except ValueError as error:
+        raise InputError(f"{path}: its metadata say {error}: take a fresh copy of the mask") from error
+    names = dict(enumerate(_texts(path, described, "classes"))) if kind != "instances" or ids else {}
+    found = _stated_colours(described)
+    if not found:
+        found = _zarr_colours(root) if root.is_dir() else _ome_colours(root) or _palette(root)
     colours = {k: colour for k, colour in found.items() if 0 < k < len(names)}
-    return Record(names, colours, _view(path, described), _downsample(path, described), kind)
+    return Record(names, colours, _view(path, described), _downsample(path, described), kind, ids)
 
 
 def _root_of(path: Path) -> tuple[Path, str]:
@@ -151,6 +165,19 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _palette(path: Path) -> dict[int, Colour]:
+    return dict(enumerate(read_palette(path) or ()))
+
+
+def _stated_colours(described: Mapping[str, Any]) -> dict[int, Colour]:
+    """Return the colours that the metadata of an image of ids give its classes; it can have no palette."""
+    stated = described.get("colours")
+    try:
+        return {k: _colour(*colour) for k, colour in enumerate(stated)} if isinstance(stated, list) else {}
+    except (TypeError, ValueError):  # a colour is no reason to refuse a mask
+        return {}
 
 
 def _zarr_colours(path: Path) -> dict[int, Colour]:

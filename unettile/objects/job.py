@@ -18,21 +18,23 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
+from unettile.images.idclasses import IdClasses
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import Record, read_record
 from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
 from unettile.images.view import View
-from unettile.objects.foreground import ClassMap
+from unettile.objects.foreground import ChosenIds, ClassMap
 from unettile.objects.found import Found
-from unettile.objects.geojson import write_geojson
+from unettile.objects.geojson import MOST_CLASSES, write_geojson
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, OnProgress, label_objects
 from unettile.objects.measure import measure
+from unettile.objects.numbering import Numbers
 from unettile.objects.outline import find_corners
 from unettile.objects.overlay import draw_overlay, write_overlay
 from unettile.objects.products import Products, Sources, check_outputs
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
-from unettile.objects.table import Table, write_table
+from unettile.objects.table import Known, Table, write_table
 from unettile.tiling import BlockGrid
 
 Stage = Callable[[str], AbstractContextManager[OnProgress]]
@@ -61,10 +63,13 @@ def find_objects(
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
-        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
+        amounts = foreground.threshold is not None  # probabilities, not ids
+        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series), lossy=amounts))
         record = read_record(sources.mask, sources.series)
         if foreground.classes is None:
-            foreground = replace(foreground, classes=object_classes([record.name(k) for k in range(len(record.names))]))
+            foreground = replace(foreground, classes=object_classes(record.class_names))
+        if record.ids is not None and labelling.merged:
+            raise UsageError(f"{mask.path} holds ids, each an object of its own: leave --merge-classes out")
         image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
         if image is not None and image.shape != mask.shape:
             raise InputError(
@@ -81,13 +86,17 @@ def find_objects(
             remove_leftovers(path)
         grid = BlockGrid(mask.shape, block_edge)
         directory = products.paths[0].parent
-        cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, depth)
+        cutter = Cutter(_classes(mask, foreground, record), labelling.splitting, depth, labelling.merged)
         stack.enter_context(naming(directory))  # of what fails below, files without a name are all that is not named
         spill = stack.enter_context(Spill(grid, directory))
         with stage("labelling") as on_progress:
             objects = label_objects(cutter, labelling, grid, spill, on_progress)
+        mask_ids = None
+        if record.ids is not None:
+            mask_ids = objects.numbers.classes
+            objects.numbers = _of_ids(objects.numbers, record.ids, mask.path)
         size = sources.pixel_size_um or mask.pixel_size_um or (image.pixel_size_um if image is not None else None)
-        context = _Context(grid, directory, record, size, identity | {"objects": objects.count})
+        context = _Context(grid, directory, record, size, identity | _described(objects, record), mask_ids)
         with atomic_group(products.paths, overwrite=overwrite) as temporaries:
             _write_all(products, temporaries, objects, image, context, stage)
     return replace(Found.of(objects, record), was_there=there)
@@ -102,6 +111,7 @@ class _Context:
     record: Record
     pixel_size_um: PixelSize | None
     metadata: dict[str, Any]
+    mask_ids: NDArray[np.uint32] | None
 
 
 def _write_all(
@@ -113,7 +123,7 @@ def _write_all(
     stage: Stage,
 ) -> None:
     """Write every product under its temporary name."""
-    classes = objects.numbers.classes
+    classes, shares = objects.numbers.classes, objects.numbers.shares
     if products.labels is not None:
         with stage(f"writing {products.labels.name}") as on_progress, naming(products.labels):
             _write_labels(products.labels, temporaries[products.labels], objects, context, on_progress)
@@ -121,7 +131,7 @@ def _write_all(
         with stage(f"measuring for {products.table.name}") as on_progress:
             sums = measure(objects, objects.numbers.first, image, context.grid, context.directory, on_progress)
         with naming(products.table):
-            table = Table(sums, classes, context.record, context.pixel_size_um)
+            table = Table(sums, Known(classes, shares, context.mask_ids), context.record, context.pixel_size_um)
             write_table(temporaries[products.table], table, products.table.suffix.lower())
     if products.geojson is not None:
         with stage(f"outlines for {products.geojson.name}") as on_progress:
@@ -158,6 +168,39 @@ def _write_labels(path: Path, temporary: Path, objects: Objects, context: _Conte
     if form.is_directory:
         temporary.mkdir()
     form.write(temporary, canvas, read)
+
+
+def _classes(mask: Slide, foreground: Foreground, record: Record) -> ClassMap:
+    """Return the classes of the pixels; of a mask whose ids have classes, the ids of those that are chosen."""
+    if record.ids is None or foreground.classes is None or foreground.threshold is not None:
+        return ClassMap(mask, foreground)
+    chosen = np.concatenate([[False], np.isin(record.ids.classes, foreground.classes)])
+    return ClassMap(ChosenIds(mask, chosen), replace(foreground, classes=None))
+
+
+def _of_ids(numbers: Numbers, ids: IdClasses, path: Path) -> Numbers:
+    """Return the objects of an image of ids with the classes that its ids have.
+
+    Raises:
+        InputError: an id that the metadata do not know.
+    """
+    known = numbers.classes.astype(np.int64) - 1
+    if known.size and known.max() >= ids.classes.size:
+        raise InputError(
+            f"{path} holds the id {known.max() + 1}, its metadata know {ids.classes.size}: take a fresh copy of it"
+        )
+    return replace(numbers, classes=ids.classes[known], shares=None if ids.shares is None else ids.shares[known])
+
+
+def _described(objects: Objects, record: Record) -> dict[str, Any]:
+    """Return what the image of ids says of its objects: how many, of which classes, named and coloured how."""
+    if np.unique(objects.numbers.classes).size > MOST_CLASSES:  # ids of another program
+        return {"objects": objects.count}
+    found = objects.id_classes.to_metadata()
+    if record.names:
+        found["classes"] = list(record.names.values())
+        found["colours"] = [[0, 0, 0], *(list(record.colour(k)) for k in range(1, len(record.names)))]
+    return found
 
 
 def _identity(mask: Slide, depth: Slide | None, foreground: Foreground, labelling: Labelling) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class CropMosaic:
         pixel_size_um = None
         for path in list_images(folder):
             name = CropName.parse(path)
-            with open_labels(path) as slide:
+            with open_labels(path, lossy=True) as slide:
                 height, width = slide.shape
                 kinds.setdefault((slide.channels, slide.dtype.name), path)
                 pixel_size_um = pixel_size_um or slide.pixel_size_um
@@ -198,7 +198,7 @@ class CropMosaic:
             part = crop.box.intersect(box)
             if part.is_empty:
                 continue
-            with open_labels(crop.path) as slide:
+            with open_labels(crop.path, lossy=True) as slide:
                 pixels = np.moveaxis(slide.read(part.relative_to(crop.box)), 2, 0)
             place = part.relative_to(box).slices
             before, known = result[(..., *place)], filled[place]

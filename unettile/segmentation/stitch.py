@@ -11,13 +11,13 @@ from unettile.errors import Incomplete
 from unettile.images import provenance
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
-from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.rundir import RunDirectory, is_run_directory, lacks_plan
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.run.directory import RunDirectory, is_run_directory, lacks_plan
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
 from unettile.tiling import Shard
 
 __all__ = ["MissingBlocks", "StitchResult", "is_of_run", "shard_list", "stitch_crops", "stitch_run"]

@@ -13,6 +13,7 @@ from unettile import __version__
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
+from unettile.images.idparts import IdParts
 from unettile.images.provenance import read_provenance
 from unettile.images.slide import image_stem, is_folder, list_images, open_labels
 from unettile.weighting import OnProgress
@@ -35,6 +36,7 @@ class Weighting:
         balanced: classes count alike over the whole set; otherwise w_c is 1 for both.
         gap: px of background carved between touching cells before anything else, as training does; ≥ 0.
         dtype: of the maps, float32 or float16.
+        components: cells are the separate parts of all that is above 0; otherwise ids are.
 
     Raises:
         UsageError: a number out of range.
@@ -44,6 +46,7 @@ class Weighting:
     balanced: bool = True
     gap: int = 0
     dtype: str = "float32"
+    components: bool = False
 
     def __post_init__(self) -> None:
         if self.gap < 0:
@@ -81,6 +84,12 @@ class WeightPlan:
     def cells(self) -> int:
         return sum(file.cells for file in self.files)
 
+    @property
+    def note(self) -> str | None:
+        """What to tell the user of ids that do not look like those of cells; None if they do."""
+        parts = sum((file.id_parts for file in self.files), IdParts())
+        return parts.note("give --components, so that every separate part is one")
+
     def canvas(self, file: LabelFile) -> Canvas:
         """Return the image to write; its metadata has all that decides a pixel, and nothing else."""
         border = self.weighting.border
@@ -94,6 +103,7 @@ class WeightPlan:
             "dtype": self.weighting.dtype,
             "class_weights": list(self.class_weights),
             "labels": file.fingerprint,
+            **({"components": True} if self.weighting.components else {}),
         }
         return Canvas(
             file.shape,
@@ -170,7 +180,7 @@ def plan_weight_maps(
     pairs = _name_outputs(labels, target)
     files: list[LabelFile] = []
     for path, written in pairs:
-        files.append(survey(path, written, weighting.gap))
+        files.append(survey(path, written, weighting.gap, weighting.components))
         on_progress(len(files), len(pairs))
     class_weights = (1.0, 1.0)
     if weighting.balanced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from unettile.box import Box
 from unettile.images.formats import format_of
 from unettile.images.slide import open_labels
 from unettile.labels import carve_gaps
+from unettile.objects.components import open_ids
 from unettile.weighting import OnProgress
 from unettile.weighting.plan import WeightPlan
 from unettile.weighting.preview import Preview
-from unettile.weighting.survey import LabelFile, read_labels_in
+from unettile.weighting.survey import LabelFile
 from unettile.weightmap import weight_map
 
 
@@ -53,13 +55,14 @@ def _write(
     weighting, done = plan.weighting, 0
     preview = Preview(file.shape, weighting.w0, plan.class_weights[0])
     rows, columns = weighting.margin
-    with open_labels(file.labels) as slide:
+    with open_labels(file.labels) as slide, ExitStack() as stack:
+        read_ids = open_ids(slide, stack, components=weighting.components)
         whole = Box.of_shape(slide.shape)
 
         def read(box: Box) -> NDArray[Any]:
             nonlocal done
             near = Box(box.y0 - rows, box.x0 - columns, box.y1 + rows, box.x1 + columns).intersect(whole)
-            labels = carve_gaps(read_labels_in(slide, near), weighting.gap)
+            labels = carve_gaps(read_ids(near), weighting.gap)
             border = weighting.border
             weights = weight_map(labels, border.w0, border.sigma, plan.class_weights, border.pixel_size, threads=None)
             inner = box.relative_to(near).slices
