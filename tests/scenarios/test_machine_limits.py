@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_no_more_files(cli: Cli, images: Path, model: Path) -> None:
 @pytest.mark.parametrize("processes", [2, 8])
 def test_no_more_threads(cli: Cli, images: Path, model: Path, processes: int) -> None:
     """Libraries of compiled code would end the process, or send it a signal, without a word of ours."""
+    with tempfile.TemporaryDirectory() as folder:  # one that another user may enter
+        place = Path(folder)
+        place.chmod(0o777)
+        check_threads_run_out(cli, images.rename(place / "in"), model, processes)
+
+
+def check_threads_run_out(cli: Cli, images: Path, model: Path, processes: int) -> None:
     done = limited(images, model, "RLIMIT_NPROC", processes, *AS_NOBODY)
     assert done.returncode == 75 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("unettile: ") and "ulimit -u" in done.stderr
