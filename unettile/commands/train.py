@@ -9,7 +9,7 @@ import typer
 
 from unettile.atomic import remove_leftovers
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet, choices
 from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
 from unettile.errors import UsageError
@@ -66,7 +66,15 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
-    max_time: MaxTime = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Plan the whole run into so long; with --epochs, stop and save then, with exit code 75. 55m, 2h, or as"
+            " Slurm writes it: 0:55:00, 1-02:00:00.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
     ] = False,

@@ -25,6 +25,7 @@ from unettile.metrics.overlaps import OverlapCounter, Overlaps
 from unettile.metrics.partitions import score_partition
 from unettile.metrics.pixels import confusion_matrix
 from unettile.objects.components import open_ids
+from unettile.wording import size_text
 
 BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
 
@@ -55,7 +56,7 @@ def score_pair(prediction: ImageSource, truth: ImageSource, meaning: Meaning) ->
     with open_labels(prediction) as predicted, open_labels(truth) as true:
         if predicted.shape != true.shape:
             raise InputError(
-                f"{prediction} is {_by(predicted.shape)} px and {truth} is {_by(true.shape)} px: "
+                f"{prediction} is {size_text(predicted.shape)} and {truth} is {size_text(true.shape)}: "
                 "need masks of one image; check the pairing"
             )
         confusion = _confusion(predicted, true, meaning)
@@ -138,7 +139,3 @@ def _single_id(labels: Labels, known: int | None, path: Path) -> int | None:
 def _check_classes(labels: Labels, classes: int, path: Path) -> None:
     if labels.max() >= classes:
         raise InputError(f"{path} holds the id {labels.max()}: --classes {classes} allows 0 … {classes - 1}; raise it")
-
-
-def _by(shape: tuple[int, int]) -> str:
-    return f"{shape[1]} × {shape[0]}"

@@ -24,6 +24,7 @@ from unettile.objects.rules import Foreground, Labelling, Splitting, object_clas
 from unettile.objects.spill import Spill
 from unettile.objects.table import Columns, Known, Table
 from unettile.tiling import BlockGrid
+from unettile.wording import size_text
 
 OnProgress = Callable[[int, int], None]
 
@@ -146,7 +147,7 @@ def _open_beside(mask: Slide, image: ImageSource, record: Record) -> Slide:
         return slide
     slide.close()
     raise InputError(
-        f"{slide.path} is {slide.shape[1]} × {slide.shape[0]} px, {mask.path} {mask.shape[1]} × {mask.shape[0]}:"
+        f"{slide.path} is {size_text(slide.shape)}, {mask.path} {size_text(mask.shape)}:"
         " need the image that the mask is of"
     )
 

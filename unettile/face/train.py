@@ -15,6 +15,7 @@ from unettile.face.image import ImageLike, source_of
 from unettile.face.model import Model
 from unettile.models import find_model
 from unettile.report.page import write_report
+from unettile.training.finished import is_finished
 from unettile.training.job import TrainJob, check_output, split
 from unettile.training.loop import train as run
 from unettile.training.pairs import Pair, find_pairs
@@ -63,7 +64,8 @@ def train(
         validation_images, validation_labels: images to validate on instead.
         epochs: instead of the recipe's.
         max_time: seconds after which to stop and save.
-        resume: go on with an unfinished run, or begin one. Images in a list must be the same, in the same order.
+        resume: go on with an unfinished run, begin one, or take the model that is finished. Images in a list must be
+            the same, in the same order.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, bf16 or fp16; parameters stay float32.
         workers: processes that prepare samples; 0 for none beside this one.
@@ -105,6 +107,8 @@ def train(
         resume=resume,
         start=_checkpoint(start),
     )
+    if resume and not overwrite and is_finished(job):
+        return Model(load_checkpoint(file), device)
     result = run(job, progress or (lambda now: None), lambda: None)
     if result.first:
         write_report(result, job.recipe, result.folder / "report.html")

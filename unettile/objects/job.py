@@ -36,6 +36,7 @@ from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.table import Known, Table, write_table
 from unettile.tiling import BlockGrid
+from unettile.wording import size_text
 
 Stage = Callable[[str], AbstractContextManager[OnProgress]]
 """Opens a stage of the work that is named; gives what takes its progress."""
@@ -73,8 +74,8 @@ def find_objects(
         image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
         if image is not None and image.shape != mask.shape:
             raise InputError(
-                f"{image.path} is {image.shape[1]} × {image.shape[0]} px, {mask.path} {mask.shape[1]} × "
-                f"{mask.shape[0]}: need the image that the mask is of"
+                f"{image.path} is {size_text(image.shape)}, {mask.path} {size_text(mask.shape)}:"
+                " need the image that the mask is of"
             )
         depth = None
         if sources.depth is not None:
