@@ -46,9 +46,10 @@ def weight_map(
         InputError: no label map, or a file that cannot be read.
         UsageError: a number out of range.
 
-    >>> import unettile
-    >>> unettile.weight_map(np.array([[1, 0, 0, 2]]), w0=10, sigma=5).round(3).tolist()
-    [[1.0, 9.352999687194824, 9.352999687194824, 1.0]]
+    >>> import numpy as np, unettile
+    >>> weights = unettile.weight_map(np.array([[1, 0, 0, 2]]), w0=10, sigma=5)
+    >>> [round(float(weight), 3) for weight in weights[0]]
+    [1.0, 9.353, 9.353, 1.0]
     """
     weighting = Weighting(Border(w0, sigma, pixel_size), class_weights == "balanced", gap, dtype)
     ids = carve_gaps(check_labels(read_labels(source_of(labels, "the labels")), "the labels"), gap)
