@@ -78,17 +78,20 @@ def evaluate(
     confidence intervals from the bootstrap over images; --json has every image by itself, too.
     """
     from unettile.evaluation.evaluate import evaluate as score
-    from unettile.evaluation.pairs import Meaning, pair_masks
+    from unettile.evaluation.pairs import Meaning, note_ids, pair_masks
 
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
     pairs = pair_masks(prediction, truth, subset=subset)
     console = Console(quiet, json)
     with console.images("images") as show:
         evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""))
+    notes = note_ids(pairs, meaning)
+    for note in notes:
+        console.message(note)
     if json:
-        console.result(evaluation.to_dict())
+        console.result(evaluation.to_dict() | {"notes": notes})
     else:
-        typer.echo("\n".join(_report(evaluation, meaning)))
+        console.text("\n".join(_report(evaluation, meaning)) + "\n")
 
 
 def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:

@@ -5,7 +5,6 @@ The objects of a class mask, its connected components, are labelled in blocks, t
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,11 +24,7 @@ from unettile.metrics.objects import count_matches
 from unettile.metrics.overlaps import OverlapCounter, Overlaps
 from unettile.metrics.partitions import score_partition
 from unettile.metrics.pixels import confusion_matrix
-from unettile.objects.labelling import BLOCK_EDGE as LABELLED_EDGE
-from unettile.objects.labelling import Cutter, label_objects
-from unettile.objects.rules import Labelling
-from unettile.objects.spill import Spill
-from unettile.tiling import BlockGrid
+from unettile.objects.components import open_ids
 
 BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
 
@@ -107,38 +102,12 @@ def _distance(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
 def _overlaps(predicted: Slide, true: Slide, meaning: Meaning) -> Overlaps:
     """Count which objects share how many pixels."""
     with ExitStack() as stack:
-        read_prediction = _reader(predicted, stack, components=not meaning.instances)
-        read_truth = _reader(true, stack, components=meaning.truth_components)
+        read_prediction = open_ids(predicted, stack, components=not meaning.instances)
+        read_truth = open_ids(true, stack, components=meaning.truth_components)
         counter = OverlapCounter()
         for box in _blocks(predicted.shape):
             counter.add(read_prediction(box), read_truth(box))
         return counter.overlaps()
-
-
-class _Foreground:
-    """All that is above 0 in a mask, as one class."""
-
-    def __init__(self, slide: Slide) -> None:
-        self._slide = slide
-        self.shape = slide.shape
-
-    def read(self, box: Box) -> NDArray[np.uint32]:
-        return (_read(self._slide, box) > 0).astype(np.uint32)
-
-
-def _reader(slide: Slide, stack: ExitStack, *, components: bool) -> Callable[[Box], Labels]:
-    """Return what gives the object ids of a box: those of the file, or those of its foreground's connected parts.
-
-    Args:
-        stack: closes the temporary file of the latter.
-    """
-    if not components:
-        return lambda box: _read(slide, box)
-    grid = BlockGrid(slide.shape, LABELLED_EDGE)
-    spill = stack.enter_context(Spill(grid, Path(tempfile.gettempdir())))
-    return label_objects(
-        Cutter(_Foreground(slide), None, None), Labelling(), grid, spill, lambda done, total: None
-    ).read
 
 
 def _blocks(shape: tuple[int, int]) -> Iterator[Box]:

@@ -17,9 +17,9 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.pixelsize import PixelSize
+from unettile.images.record import read_record
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
 from unettile.images.view import FIRST, View
-from unettile.objects.record import read_record
 
 Channel = int | str | Sequence[int | str]
 """One channel or several, by number from 0 or by the name that the file gives it."""

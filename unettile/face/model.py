@@ -23,8 +23,8 @@ from unettile.inference.predict import Predictor
 from unettile.models import find_model
 from unettile.program import load_model
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import SegmentResult, segment_image
-from unettile.segmentation.watch import Watch
 
 OnProgress = Callable[[int, int], None]
 """Takes pixels done and pixels in all."""

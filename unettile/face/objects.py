@@ -13,16 +13,16 @@ import numpy as np
 
 from unettile.errors import InputError, UsageError
 from unettile.face.image import ImageLike, source_of
+from unettile.images.record import Record, read_record
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
 from unettile.images.view import View
 from unettile.objects.foreground import ClassMap
 from unettile.objects.given import GivenObjects
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
 from unettile.objects.measure import measure
-from unettile.objects.record import Record, read_record
 from unettile.objects.rules import Foreground, Labelling, Splitting, object_classes
 from unettile.objects.spill import Spill
-from unettile.objects.table import Columns, Table
+from unettile.objects.table import Columns, Known, Table
 from unettile.tiling import BlockGrid
 
 OnProgress = Callable[[int, int], None]
@@ -119,7 +119,7 @@ def objects(
         if instances:
             given = GivenObjects(slide, grid, tell)
             sums = measure(given, given.first, seen, grid, directory, tell)
-            columns = _columns(Table(sums, np.zeros(given.count, np.uint32), record, size))
+            columns = _columns(Table(sums, Known(np.zeros(given.count, np.uint32)), record, size))
             columns["id"] = given.ids
             del columns["class"], columns["class_name"]
             return _as_frame(columns)
@@ -132,7 +132,7 @@ def objects(
         spill = stack.enter_context(Spill(grid, directory))
         found = label_objects(Cutter(ClassMap(slide, foreground), splitting, deep), labelling, grid, spill, tell)
         sums = measure(found, found.numbers.first, seen, grid, directory, tell)
-        return _as_frame(_columns(Table(sums, found.numbers.classes, record, size)))
+        return _as_frame(_columns(Table(sums, Known(found.numbers.classes), record, size)))
 
 
 def _open_beside(mask: Slide, image: ImageSource, record: Record) -> Slide:

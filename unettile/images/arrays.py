@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
+from unettile.images.nodata import NoData
+from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import FIRST, Level, NoSuchImage, View
 
@@ -118,6 +120,9 @@ class ArraySlide:
     files: tuple[Path, ...] = ()
     downsample = (1.0, 1.0)
     origin_um = None
+    orientation = UPRIGHT
+    no_data = NoData()
+    lossy = False
 
     def __init__(self, image: ArrayImage, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = Path(image.name)
@@ -160,6 +165,10 @@ class ArraySlide:
             part = whole.intersect(box)
             out[part.relative_to(box).slices] = self._piece(whole)[part.relative_to(whole).slices]
         return out
+
+    def known(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return None: all pixels of an array are known."""
+        return None
 
     def close(self) -> None:
         self._cache = None if self._cache is None else Cache()

@@ -115,6 +115,8 @@ class Normalization:
     def measure(self, slide: Slide) -> Scaling:
         """Return the scaling of an image, from all its pixels or, if it is large, from a fixed sample.
 
+        Pixels without data, where the slide knows of such, are left out.
+
         Raises:
             InputError: a sampled pixel is not a finite number, or the image cannot be read.
         """
@@ -122,7 +124,8 @@ class Normalization:
         for box in sample_boxes(slide.shape):
             pixels = slide.read(box)
             check_finite(pixels, box, slide.path)
-            parts.append(pixels.reshape(-1, slide.channels))
+            known = slide.known(box)
+            parts.append(pixels.reshape(-1, slide.channels) if known is None else pixels[known])
         return self._scaling(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def measure_array(self, pixels: NDArray[Any]) -> Scaling:

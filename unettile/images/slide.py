@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage, ArraySlide
+from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
+from unettile.images.orientation import UPRIGHT
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.resample import ResampledSlide
@@ -92,7 +95,29 @@ class Slide(Protocol):
 
     @property
     def origin_um(self) -> tuple[float, float] | None:
-        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown."""
+        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown.
+
+        Its centre in an OME-Zarr, where each resolution states its own; what a TIFF states is kept as it is.
+        """
+        ...
+
+    @property
+    def orientation(self) -> int:
+        """By which the stored pixels are turned (Exif's and TIFF's 1 to 8); 1 where they are not."""
+        ...
+
+    @property
+    def no_data(self) -> NoData:
+        """How the file declares pixels that hold no data."""
+        ...
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the file is compressed such that numbers may have changed, as JPEG is."""
+        ...
+
+    def known(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return which pixels (h, w) hold data, in a slide that is filled where none are; None if all do."""
         ...
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -108,15 +133,16 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: ImageSource, view: View = FIRST) -> Slide:
+def open_slide(path: ImageSource, view: View = FIRST, *, filled: bool = False) -> Slide:
     """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG; or an array.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
-    and 255. Opacity stays a channel.
+    and 255. Opacity stays a channel. Pixels lie where a viewer shows them: an orientation in the metadata is applied.
 
     Args:
         path: the file, the Zarr directory, or the array.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
+        filled: where the file declares that pixels hold no data, give them the middle intensity, and know of them.
 
     Raises:
         InputError: it does not exist, cannot be read, is damaged or truncated, or does not hold what the view asks for.
@@ -124,27 +150,39 @@ def open_slide(path: ImageSource, view: View = FIRST) -> Slide:
     try:
         slide = _open(path, view, as_stored=False)
         try:
+            if filled:
+                slide = _fill(slide)
             return slide if slide.view.mpp is None else ResampledSlide(slide, slide.view.mpp)
-        except NoSuchImage:
+        except (NoSuchImage, InputError):
             slide.close()
             raise
     except NoSuchImage as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def open_labels(path: ImageSource, view: View = FIRST) -> Slide:
+def open_labels(path: ImageSource, view: View = FIRST, *, lossy: bool = False) -> Slide:
     """Open a label image: as `open_slide`, but with the stored numbers, which are the labels, and never resampled.
 
     A palette image gives its indices, a bilevel one 0 and 1.
 
+    Args:
+        lossy: take numbers that a compression may have changed: those of amounts, but not those of things.
+
     Raises:
-        InputError: as `open_slide`.
+        InputError: as `open_slide`, or a JPEG, where it may not be lossy.
     """
     assert view.mpp is None, "a mean of labels is no label"
     try:
-        return _open(path, view, as_stored=True)
+        slide = _open(path, view, as_stored=True)
     except NoSuchImage as error:
         raise InputError(f"{path}: {error}") from error
+    if slide.lossy and not lossy:
+        slide.close()
+        raise InputError(
+            f"{path} is a JPEG, whose compression changes the ids of pixels: need labels without loss; threshold it,"
+            " if it is a mask of two values, and save it as PNG or TIFF"
+        )
+    return slide
 
 
 def read_image(path: ImageSource) -> NDArray[Any]:
@@ -209,7 +247,8 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
     array, the pixels that its intensity scaling is measured from are hashed: all up to 4 Mpx, else 256 squares.
 
     Returns:
-        JSON: bytes (of an array its pixels'), sha256 of the header and of the content, reader, shape, dtype, channels.
+        JSON: bytes (of an array its pixels'), sha256 of the header and of the content, reader, shape, dtype, channels;
+        the orientation of an image that was turned.
 
     Raises:
         InputError: a file cannot be read.
@@ -247,6 +286,7 @@ def _described(slide: Slide, size: int, header: str, content: str) -> dict[str, 
         "shape": list(slide.shape),
         "dtype": slide.dtype.name,
         "channels": slide.channels,
+        **({} if slide.orientation == UPRIGHT else {"orientation": slide.orientation}),
     }
 
 
@@ -267,6 +307,17 @@ class _Pieces:
                     file.seek(here - first)
                     parts.append(file.read(there - here))
         return b"".join(parts)
+
+
+def _fill(slide: Slide) -> Slide:
+    """Return a slide that is filled where it declares no data; opacity that is among its channels is a channel."""
+    declared = slide.no_data
+    chosen = slide.view.channels or ()
+    hidden = declared.opacity if declared.opacity not in chosen else None
+    if declared.value is None and hidden is None:
+        return slide
+    opacity = None if hidden is None else _open(slide.path, replace(slide.view, channels=(hidden,)), as_stored=False)
+    return FilledSlide(slide, opacity)
 
 
 def _has_ending(path: Path) -> bool:

@@ -9,16 +9,16 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unettile.images.slide import ImageSource, Slide
+from unettile.inference.kinds import count_planes
 from unettile.inference.predict import Predictor
-from unettile.segmentation.memory import estimate_memory, fit_batch
+from unettile.segmentation.budget import estimate_memory, fit_batch
+from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.plan import Plan, planes_of
+from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.verify import sample_tiles
-from unettile.segmentation.windows import WindowReader
 from unettile.tiling import Shard, Tile
 
 PROBE_S = 2.0  # long enough to see past a clock's grain, short enough to wait for
@@ -86,7 +86,7 @@ class Forecast:
         """Bytes of the file at most: with its pyramid and nothing compressed. The run directory takes no more."""
         height, width = self.plan.shape
         plan = self.plan
-        pixel = sum(_ID_BYTES if kind == "instances" else planes_of(kind, len(plan.class_names)) for kind in plan.write)
+        pixel = count_planes(plan.write, len(plan.class_names)) + (_ID_BYTES - 1) * ("instances" in plan.write)
         return int(height * width * pixel * _PYRAMID) + 2**16
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,13 +123,12 @@ def forecast_shards(image: ImageSource, predictor: Predictor, options: SegmentOp
 
 def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:
     """Time batches of windows, spread over the image, for about PROBE_S seconds."""
-    reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-    predict = predictor.writing(plan.stored)
+    reader = PixelReader(slide, plan)
     samples = _batches(sample_tiles(plan.tiles, 16 * batch), batch)
 
     def work() -> None:
-        windows: NDArray[np.float32] = np.stack([reader.scale(reader.read(tile.window)) for tile in next(samples)])
-        predict(windows)
+        pixels = [reader.read(tile.window) for tile in next(samples)]
+        predictor.planes(plan.stored, np.stack([predictor.see(window, plan.scaling) for window in pixels]))
 
     work()
     start, count = time.monotonic(), 0

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from unettile.errors import UsageError
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
+from unettile.inference.kinds import NAMES, in_order
 from unettile.objects.rules import ObjectRules
-
-WRITES = ("probabilities", "depth", "instances", "classes")
-"""In the order in which they are stored and written: Bio-Formats takes the palette of a file's first page for all."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +16,14 @@ class SegmentOptions:
     """What a user chooses for a run; device and precision belong to the `Predictor`.
 
     Args:
-        write: of WRITES; brought into that order.
+        write: names of kinds of output; brought into their order.
         output_edge: of a tile, px; None chooses by device.
         batch: windows at once; None chooses by device and memory.
         view: which image of the file, at which resolution, and which of its channels the model sees.
         mask: an image of any resolution; only where it is not 0 is the image segmented.
         skip_background: only what is not background is segmented.
         objects: how instances are made; None for as the model has it.
+        force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -37,12 +36,13 @@ class SegmentOptions:
     mask: ImageSource | None = None
     skip_background: bool = False
     objects: ObjectRules | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind in self.write if kind not in WRITES]
+        unknown = [kind for kind in self.write if kind not in NAMES]
         if unknown or not self.write:
-            raise UsageError(f"--write {' '.join(unknown)!r} is not known: need one of {', '.join(WRITES)}")
-        object.__setattr__(self, "write", tuple(kind for kind in WRITES if kind in self.write))
+            raise UsageError(f"--write {' '.join(unknown)!r} is not known: need one of {', '.join(NAMES)}")
+        object.__setattr__(self, "write", in_order(self.write))
         if self.objects is not None and "instances" not in self.write:
             raise UsageError("how objects are made changes nothing here: give --write instances, too")
         if self.batch is not None and self.batch < 1:

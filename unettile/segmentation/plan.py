@@ -7,16 +7,21 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from unettile import __version__
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
+from unettile.inference.engine import Task
+from unettile.inference.kinds import count_planes, planes_with
 from unettile.objects.rules import ObjectRules
 from unettile.tiling import BlockGrid, TileGrid
+from unettile.wording import counted
 
-FORMAT = 2
+FORMAT = 3
 MEANINGS = {
     "image": "the image",
     "scaling": "the image's intensity scaling",
@@ -92,15 +97,18 @@ class Plan:
         return BlockGrid(self.shape, self.block_edge)
 
     @property
+    def task(self) -> Task:
+        """What an engine is to compute."""
+        return Task(self.tiles, self.blocks, self.stored, self.scaling, np.dtype(self.image["dtype"]))
+
+    @property
     def planes(self) -> int:
-        """How many planes a block has: one a class for probabilities, one for anything else."""
-        return sum(planes_of(kind, len(self.class_names)) for kind in self.stored)
+        """How many planes a block has."""
+        return count_planes(self.stored, len(self.class_names))
 
     def planes_with(self, kind: str) -> slice:
         """Return where the planes of something that is stored lie among those of a block."""
-        before = self.stored[: self.stored.index(kind)]
-        start = sum(planes_of(other, len(self.class_names)) for other in before)
-        return slice(start, start + planes_of(kind, len(self.class_names)))
+        return planes_with(kind, self.stored, len(self.class_names))
 
     @property
     def id(self) -> str:
@@ -170,11 +178,6 @@ class Plan:
         return found or (["its plan"] if self != other else [])
 
 
-def planes_of(kind: str, classes: int) -> int:
-    """Return how many planes something that is written takes, for a model of so many classes."""
-    return classes if kind == "probabilities" else 1
-
-
 def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: bool = False) -> None:
     """Refuse an image whose number of channels the model does not take.
 
@@ -192,9 +195,12 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: 
         do = f"choose with --channel {','.join(str(number) for number in range(need))}"
     elif channels == 1:
         do = f"repeat it with --channel {','.join('0' * need)}, or use another --model"
+    elif checkpoint.grey_to_rgb and need == 3:
+        do = "choose one of them with --channel 0, which the model repeats, or use another --model"
     else:
-        do = "use another --model"
-    got = f"{channels} channel{'s' if channels > 1 else ''}"
+        given = ",".join(str(min(number, channels - 1)) for number in range(need))
+        do = f"say what it sees with --channel, one of them twice if need be, such as {given}, or use another --model"
+    got = counted(channels, "channel")
     raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")
 
 
