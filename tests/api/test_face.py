@@ -62,7 +62,7 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
         Model.segment,
         segment_command,
         # several images are a loop; jobs, their scripts and reports are the command's; `load` has the next four
-        {"images", "ending", "verify", "show_profile", "dry_run", "shard", "shards", "model", "trust", "device",
+        {"images", "ending", "show_profile", "dry_run", "shard", "shards", "model", "trust", "device",
          "precision"},
     ),
     (unettile.load, segment_command, set()),

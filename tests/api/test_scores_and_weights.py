@@ -96,6 +96,16 @@ def test_weights_are_those_of_the_command(tmp_path: Path, given: dict[str, Any],
         assert found.dtype == expected.dtype and np.array_equal(found, expected) and found.max() > 1
 
 
+def test_ids_that_look_like_classes_are_told_of() -> None:
+    mask = np.where(make_labels() > 0, 255, 0).astype(np.uint8)
+    with pytest.warns(UserWarning, match="components=True"):
+        plain = unettile.weight_map(mask)
+    parts = unettile.weight_map(mask, components=True)
+    assert plain.max() <= 1.5 < parts.max() and np.array_equal(parts, unettile.weight_map(make_labels()))
+    with pytest.warns(UserWarning, match="--truth-components"):
+        unettile.evaluate(mask, mask, objects=True)
+
+
 def test_class_weights_of_a_set_are_taken() -> None:
     found = unettile.weight_map(make_labels(), w0=0, class_weights=(0.25, 3.0))
     assert np.array_equal(found, np.where(make_labels() > 0, 3, 0.25).astype(np.float32))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unettile.errors import UsageError
 from unettile.evaluation.evaluate import evaluate as score
-from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
+from unettile.evaluation.pairs import MaskPair, Meaning, note_ids, pair_masks
 from unettile.evaluation.score import Evaluation
 from unettile.face.image import ImageLike, source_of
 
@@ -47,6 +48,9 @@ def evaluate(
         InputError: a mask that is no label map, differing sizes, or ids that the options do not explain.
         UsageError: options that do not go together.
 
+    Warns:
+        UserWarning: ids that are taken for objects, and do not look like those of any.
+
     >>> import numpy as np, unettile
     >>> truth = np.array([[0, 1, 1, 0], [0, 1, 1, 0]])
     >>> scores = unettile.evaluate(np.roll(truth, 1, axis=1), truth, objects=True)
@@ -58,6 +62,8 @@ def evaluate(
         pairs = pair_masks(Path(prediction), Path(truth), subset=subset)
     else:
         pairs = _pairs(prediction, truth)
+    for note in note_ids(pairs, meaning):
+        warnings.warn(note, stacklevel=2)
     tell = progress or (lambda done, total: None)
     return score(pairs, meaning, lambda done: tell(done, len(pairs)))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.checkpoint import Checkpoint
+from unettile.duration import seconds_of
 from unettile.errors import UsageError
 from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
 from unettile.images.view import OPTIONS, View
@@ -71,11 +72,13 @@ class Model:
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> NDArray[Any]: ...
 
@@ -94,11 +97,13 @@ class Model:
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> dict[str, NDArray[Any]]: ...
 
@@ -117,11 +122,13 @@ class Model:
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> SegmentResult: ...
 
@@ -139,11 +146,13 @@ class Model:
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> NDArray[Any] | dict[str, NDArray[Any]] | SegmentResult:
         """Segment an image of any size; the mask is that of `unettile segment`, byte for byte.
@@ -158,11 +167,14 @@ class Model:
                 what it was opened with.
             mask: an image of any resolution; only where it is not 0 is the image segmented.
             skip_background: segment only what differs from the commonest intensity.
+            force: segment a mask that unettile wrote, too.
             changes: how objects are made, for instances, such as {"min_size": 30}.
             tile: edge of a tile, px; None chooses.
             batch: windows at once; None chooses.
             overwrite: replace `output` if it exists.
-            max_time: seconds after which to stop, what is finished safe if there is an `output`.
+            verify: compute a sample of tiles again at another tile edge, and compare it with what was written.
+            max_time: seconds, or a text such as "55m", after which to stop; what is finished is safe if there is an
+                `output`.
             progress: takes pixels done and pixels in all.
 
         Returns:
@@ -190,19 +202,20 @@ class Model:
         kinds = (write,) if isinstance(write, str) else tuple(write)
         rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
         inside = None if mask is None else source_of(mask, "the mask")
-        options = SegmentOptions(kinds, tile, batch, view, inside, skip_background, rules)
+        options = SegmentOptions(kinds, tile, batch, view, inside, skip_background, rules, force)
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)
+        limit = seconds_of(max_time)
         watch = Watch(
             progress or (lambda done, total: None),
-            deadline=None if max_time is None else clock.monotonic() + max_time,
+            deadline=None if limit is None else clock.monotonic() + limit,
             on_advice=lambda line: warnings.warn(line, stacklevel=2),
         )
         with self._lock:
             if output is not None:
-                return segment_image(source, Path(output), self._predictor, options, watch, overwrite)
-            if overwrite:
-                raise UsageError("overwrite replaces a file: give an output, too")
+                return segment_image(source, Path(output), self._predictor, options, watch, overwrite, verify)
+            if overwrite or verify:
+                raise UsageError("overwrite and verify are of a file: give an output, too")
             with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
                 file = Path(folder, "mask.ome.tif")
                 segment_image(source, file, self._predictor, options, watch)
