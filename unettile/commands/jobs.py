@@ -58,7 +58,7 @@ class Job:
         from unettile.segmentation.budget import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.finished import is_finished
         from unettile.segmentation.output import check_format, check_output
-        from unettile.segmentation.plan import pixel_size_advice
+        from unettile.segmentation.plan import advice
         from unettile.segmentation.planning import plan_image
 
         plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
@@ -73,7 +73,7 @@ class Job:
         memory = estimate_memory(plan, self.predictor, batch)
         device_memory = estimate_device_memory(plan, self.predictor, batch)
         details = {
-            "shape": list(plan.shape),
+            "shape": list(plan.output_shape),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
             "tile": plan.output_edge,
@@ -96,8 +96,8 @@ class Job:
         )
         if device_memory:
             message += f" and {device_memory / 2**30:.1f} GiB of the GPU's"
-        advice = pixel_size_advice(self.predictor.checkpoint, plan, str(task.image))
-        return Outcome(task, Status.PLANNED, message if advice is None else f"{message}; {advice}", details)
+        lines = advice(self.predictor.checkpoint, plan, str(task.image))
+        return Outcome(task, Status.PLANNED, "; ".join([message, *lines]), details)
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
@@ -281,14 +281,14 @@ def _skipped(task: Task) -> Outcome:
 
 
 def _size(plan: Plan) -> str:
-    return size_text(plan.shape)
+    return size_text(plan.output_shape)
 
 
 def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
     plan = result.plan
     parts = [_size(plan)]
     if result.written.class_pixels:
-        area = plan.shape[0] * plan.shape[1]
+        area = plan.output_shape[0] * plan.output_shape[1]
         parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.written.class_pixels.items())[1:]]
     if result.written.found is not None:
         parts.append(counted(result.written.found.count, "object"))

@@ -38,6 +38,7 @@ class Write(StrEnum):
 
     CLASSES = "classes"
     PROBABILITIES = "probabilities"
+    UNCERTAINTY = "uncertainty"
     DEPTH = "depth"
     INSTANCES = "instances"
 
@@ -71,6 +72,23 @@ Mpp = Annotated[
     typer.Option(
         metavar="UM",
         help="Pixel size to work at, micrometres: the nearest level that is not coarser, resampled if need be.",
+        rich_help_panel=INPUT,
+    ),
+]
+Diameter = Annotated[
+    str,
+    typer.Option(
+        metavar="PX|auto|off",
+        help="How large the objects are, in px of the image or, as in 12um, in micrometres: they are brought to the"
+        " size that the model knows. auto estimates it; off segments the image as it is.",
+        rich_help_panel=INPUT,
+    ),
+]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        metavar="UM",
+        help="Edge of the image's pixels, micrometres, where the image does not state it. Default: what it states.",
         rich_help_panel=INPUT,
     ),
 ]

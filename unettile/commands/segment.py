@@ -23,12 +23,14 @@ from unettile.commands.options import (
     Channel,
     Depth,
     Device,
+    Diameter,
     Json,
     Level,
     MaxTime,
     Mpp,
     Output,
     Overwrite,
+    PixelSize,
     Precision,
     Quiet,
     Series,
@@ -73,6 +75,8 @@ def segment(
     trust: Trust = False,
     level: Level = None,
     mpp: Mpp = None,
+    diameter: Diameter = "auto",
+    pixel_size: PixelSize = None,
     series: Series = None,
     channel: Channel = None,
     z: Depth = None,
@@ -98,11 +102,20 @@ def segment(
         typer.Option(
             metavar=choices(Write),
             help="classes: one number a pixel. probabilities: one 8-bit plane a class. instances: an id for every"
-            " object. depth: how deep inside objects a pixel lies, if the model knows. Repeat it for several, in one"
+            " object. depth: how deep inside objects a pixel lies, if the model knows. uncertainty: how"
+            " near its two likeliest classes are. Repeat it for several, in one"
             " .ome.tif or .ome.zarr. Default: classes.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            metavar="image|model",
+            help="Whose pixels the mask has where --diameter segments the image at another size.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "image",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -230,7 +243,7 @@ def segment(
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
-    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules, force)
+    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules, force, diameter, pixel_size, frame)
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
 

@@ -236,8 +236,8 @@ def explain_forecast(array: JobArray, forecast: Forecast, cpus: int) -> list[str
     windows = f"{counted(probe.windows, 'window')} took {probe.seconds:.1f} s here, with {counted(cpus, 'thread')}"
     enough = f" (but {idle} get none: --shards {forecast.busy_shards} is enough)" if idle else ""
     return [
-        f"would write {to.output}: {size_text(plan.shape)}, {tiles}, {blocks}, batch {forecast.batch}, {plan.device},"
-        f" {plan.precision}",
+        f"would write {to.output}: {size_text(plan.output_shape)}, {tiles}, {blocks}, batch {forecast.batch},"
+        f" {plan.device}, {plan.precision}",
         f"{jobs}: {forecast.blocks_per_shard} of {blocks}"
         + enough
         + f", about {forecast.memory_bytes / 2**30:.1f} GiB of memory, at most {format_duration(forecast.seconds)}"

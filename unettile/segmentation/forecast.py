@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unettile.images.slide import ImageSource, Slide
+from unettile.images.zoomed import zoomed_image
 from unettile.inference.kinds import count_planes
 from unettile.inference.predict import Predictor
 from unettile.segmentation.budget import estimate_memory, fit_batch
@@ -84,7 +85,7 @@ class Forecast:
     @property
     def output_bytes(self) -> int:
         """Bytes of the file at most: with its pyramid and nothing compressed. The run directory takes no more."""
-        height, width = self.plan.shape
+        height, width = self.plan.output_shape
         plan = self.plan
         pixel = count_planes(plan.write, len(plan.class_names)) + (_ID_BYTES - 1) * ("instances" in plan.write)
         return int(height * width * pixel * _PYRAMID) + 2**16
@@ -92,7 +93,7 @@ class Forecast:
     def to_dict(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "shape": list(plan.shape),
+            "shape": list(plan.output_shape),
             "tile": plan.output_edge,
             "tiles": len(plan.tiles),
             "blocks": len(plan.blocks),
@@ -123,7 +124,7 @@ def forecast_shards(image: ImageSource, predictor: Predictor, options: SegmentOp
 
 def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:
     """Time batches of windows, spread over the image, for about PROBE_S seconds."""
-    reader = PixelReader(slide, plan)
+    reader = PixelReader(slide if plan.image_shape is None else zoomed_image(slide, plan.scale), plan)
     samples = _batches(sample_tiles(plan.tiles, 16 * batch), batch)
 
     def work() -> None:

@@ -9,6 +9,7 @@ from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
 from unettile.inference.kinds import NAMES, in_order
 from unettile.objects.rules import ObjectRules
+from unettile.segmentation.diameter import FRAMES, parse_diameter
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class SegmentOptions:
         mask: an image of any resolution; only where it is not 0 is the image segmented.
         skip_background: only what is not background is segmented.
         objects: how instances are made; None for as the model has it.
+        diameter: of the objects: `auto` estimates it, `off` leaves the image as it is; else px, or µm as in `90um`.
+        pixel_size_um: edge of the image's pixels, where the image does not state it or is wrong; None for what it says.
+        frame: whose pixels the mask has where the network sees the image at another size: `image` or `model`.
         force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
@@ -37,6 +41,9 @@ class SegmentOptions:
     skip_background: bool = False
     objects: ObjectRules | None = None
     force: bool = False
+    diameter: str = "auto"
+    pixel_size_um: float | None = None
+    frame: str = "image"
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.write if kind not in NAMES]
@@ -49,3 +56,8 @@ class SegmentOptions:
             raise UsageError(f"--batch {self.batch} is too small: need at least 1")
         if self.mask is not None and self.skip_background:
             raise UsageError("--mask and --skip-background exclude each other: give the one that you mean")
+        parse_diameter(self.diameter)
+        if self.frame not in FRAMES:
+            raise UsageError(f"--frame {self.frame!r} is not known: need {' or '.join(FRAMES)}")
+        if self.pixel_size_um is not None and not 0 < self.pixel_size_um < 1e6:
+            raise UsageError(f"--pixel-size {self.pixel_size_um:g} cannot be: need µm, above 0")

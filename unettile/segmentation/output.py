@@ -17,6 +17,7 @@ from unettile.images.canvas import Canvas
 from unettile.images.formats import format_of, write_image
 from unettile.images.omezarr import is_zarr
 from unettile.inference.kinds import kind_of
+from unettile.segmentation.frame import Frame
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Watch
@@ -66,7 +67,7 @@ def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
     eight, ids = np.dtype(np.uint8), np.dtype(np.uint16 if objects < 2**16 else np.uint32)
     has_ids = "instances" in plan.write
     return Canvas(
-        shape=plan.shape,
+        shape=plan.output_shape,
         layers=tuple(
             kind.layer(plan.class_names, plan.palette, eight if kind.make is not None else ids)
             for kind in map(kind_of, plan.write)
@@ -141,23 +142,22 @@ def _write(
     blocks: BlockReader, output: Path, canvas: Canvas, watch: Watch, objects: Objects | None
 ) -> dict[str, int] | None:
     """Write a canvas; return the pixels of each class, if classes are written."""
-    plan = blocks.plan
+    plan, frame = blocks.plan, Frame(blocks)
     counts = np.zeros(len(plan.class_names), np.int64)
 
     def read(box: Box) -> NDArray[Any]:
         watch.check()
-        planes = blocks.read_box(box)
-        if "classes" in plan.write:
-            classes = planes[plan.planes_with("classes")]
-            for index in range(len(counts)):
-                counts[index] += np.count_nonzero(classes == index)
-        if plan.write == plan.stored:
-            return planes
-        parts = [
-            objects.read(box)[None] if objects is not None and kind == "instances" else planes[plan.planes_with(kind)]
-            for kind in plan.write
-        ]
-        return np.concatenate([part.astype(canvas.dtype, copy=False) for part in parts])
+        parts: list[NDArray[Any]] = []
+        for kind in plan.write:
+            part: NDArray[Any]
+            if objects is not None and kind == "instances":
+                part = frame.read_ids(objects, box)[None]
+            else:
+                part = frame.read(kind, box)
+            if kind == "classes":
+                counts[:] += np.bincount(part.ravel(), minlength=len(counts))
+            parts.append(part.astype(canvas.dtype, copy=False))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     write_image(output, canvas, read)
     return dict(zip(plan.class_names, counts.tolist(), strict=True)) if "classes" in plan.write else None

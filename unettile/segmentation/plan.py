@@ -18,6 +18,7 @@ from unettile.images.view import FIRST, View
 from unettile.inference.engine import Task
 from unettile.inference.kinds import count_planes, planes_with
 from unettile.objects.rules import ObjectRules
+from unettile.segmentation.sizing import Sizing, sizing_advice
 from unettile.tiling import BlockGrid, TileGrid
 from unettile.wording import counted
 
@@ -32,6 +33,7 @@ MEANINGS = {
     "precision": "--precision",
     "device": "--device",
     "within": "--mask or --skip-background",
+    "sizing": "--diameter, or --frame",
     "shards": "the number of shards",
     "unettile": "unettile's version",
 }
@@ -46,7 +48,7 @@ class Plan:
 
     Args:
         image: fingerprint of the image (see `unettile.images.slide.fingerprint`).
-        shape: of the image, px.
+        shape: of what the network sees, px: of the image, or of the image at another size.
         model: network's name and the checkpoint's SHA-256.
         geometry, output_edge: of the tiles.
         block_edge: of the blocks, px.
@@ -63,6 +65,8 @@ class Plan:
         downsample: how many pixels of the image's largest resolution one that is segmented is, (y, x).
         origin_um: where the first pixel lies, (y, x), in the frame of the microscope's stage, or None.
         within: what is known of the mask, or of the background, if the work is restricted; None for everywhere.
+        sizing: at which size the network sees the image, if that was asked; None for as it is.
+        image_shape: of the image, px, where the network sees it at another size; None where it does not.
         unettile: version.
     """
 
@@ -86,6 +90,8 @@ class Plan:
     origin_um: tuple[float, float] | None = None
     within: dict[str, Any] | None = None
     objects: ObjectRules | None = None
+    sizing: Sizing | None = None
+    image_shape: tuple[int, int] | None = None
     unettile: str = __version__
 
     @property
@@ -95,6 +101,21 @@ class Plan:
     @property
     def blocks(self) -> BlockGrid:
         return BlockGrid(self.shape, self.block_edge)
+
+    @property
+    def scale(self) -> float:
+        """Network px for each px of the image."""
+        return 1.0 if self.sizing is None else self.sizing.scale
+
+    @property
+    def is_brought_back(self) -> bool:
+        """Whether the output has the image's pixels, and the blocks have others."""
+        return self.image_shape is not None and self.sizing is not None and self.sizing.frame == "image"
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        """Of the output, px."""
+        return self.image_shape if self.image_shape is not None and self.is_brought_back else self.shape
 
     @property
     def task(self) -> Task:
@@ -138,6 +159,10 @@ class Plan:
         values["class_names"] = tuple(values["class_names"])
         values["palette"] = tuple(tuple(color) for color in values["palette"])
         values["view"] = View.from_dict(values["view"])
+        if values["sizing"] is not None:
+            values["sizing"] = Sizing(**values["sizing"])
+        if values["image_shape"] is not None:
+            values["image_shape"] = tuple(values["image_shape"])
         values["downsample"] = tuple(values["downsample"])
         for name in ("pixel_size_um", "origin_um"):
             if values[name] is not None:
@@ -161,6 +186,8 @@ class Plan:
             "write": list(self.write),
             "classes": list(self.class_names),
         }
+        if self.sizing is not None:
+            found["sizing"] = self.sizing.to_dict()
         return found if self.objects is None else found | {"instances": self.objects.to_dict()}
 
     def differences(self, other: Plan) -> list[str]:
@@ -204,12 +231,20 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: 
     raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")
 
 
+def advice(checkpoint: Checkpoint, plan: Plan, name: str) -> list[str]:
+    """Return what to tell the user before the first block: of pixels that do not suit the model, and of the scale."""
+    lines = [pixel_size_advice(checkpoint, plan, name), sizing_advice(plan.sizing, checkpoint.objects_px)]
+    return [line for line in lines if line is not None]
+
+
 def pixel_size_advice(checkpoint: Checkpoint, plan: Plan, name: str) -> str | None:
     """Return what to tell the user where pixels are much larger or smaller than those that the model was trained on.
 
     None if they are not, or if either size is not known. Nothing is resampled unless the user says so.
     """
     need, got = checkpoint.pixel_size_um, plan.pixel_size_um
+    if plan.sizing is not None and plan.sizing.scale != 1:
+        return None
     if need is None or got is None or all(1 / UNLIKE < size / need < UNLIKE for size in got):
         return None
     size = f"{got[0]:.3g}" if got[0] == got[1] else f"{got[0]:.3g} × {got[1]:.3g}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import cast
 
 from unettile.errors import InputError, UsageError
 from unettile.images.provenance import check_is_image
 from unettile.images.slide import ImageSource, Slide, fingerprint, open_slide
+from unettile.images.zoomed import ZoomedSlide, zoomed_image
 from unettile.inference.engine import Advise
 from unettile.inference.kinds import count_planes, in_order, kind_of
 from unettile.inference.predict import Predictor
@@ -15,7 +18,8 @@ from unettile.objects.rules import ObjectRules
 from unettile.segmentation.budget import fit_batch
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan, check_channels
-from unettile.segmentation.run.directory import begun_edge
+from unettile.segmentation.run.directory import begun_plan
+from unettile.segmentation.sizing import Sizing, size_up
 from unettile.segmentation.where import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 
@@ -32,21 +36,33 @@ def plan_image(image: ImageSource, predictor: Predictor, options: SegmentOptions
         return make_plan(slide, predictor, options, shards)
 
 
-def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
-    """Return the plan of a run over an open slide; errors as in `plan_image`."""
+def make_plan(
+    slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1, begun: Plan | None = None
+) -> Plan:
+    """Return the plan of a run over an open slide; errors as in `plan_image`.
+
+    Args:
+        begun: a plan of the same run, whose scale is kept if it was asked for alike.
+    """
     checkpoint = predictor.checkpoint
     if not options.force:
         check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
-    edge = options.output_edge or predictor.engine.choose_edge(slide.shape)
     scaling = checkpoint.normalization.measure(slide)
+    if begun is not None and begun.sizing is not None and begun.sizing.asked == options.diameter:
+        sizing: Sizing | None = replace(begun.sizing, frame=options.frame)
+    else:
+        sizing = size_up(slide, predictor, scaling, options)
+    seen = slide if sizing is None or sizing.scale == 1 else zoomed_image(slide, sizing.scale)
+    shown = seen if sizing is not None and sizing.frame == "model" else slide
+    edge = options.output_edge or predictor.engine.choose_edge(seen.shape)
     rules = (options.objects or checkpoint.objects) if "instances" in options.write else None
-    stored = stored_for(options.write, rules, checkpoint.depth)
+    stored = stored_for(options.write, rules, checkpoint.depth, brought_back=seen is not shown)
     written = count_planes(stored, len(checkpoint.classes))
-    tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
+    tiles = TileGrid(seen.shape, checkpoint.geometry, edge)
     return Plan(
         image=fingerprint(slide),
-        shape=slide.shape,
+        shape=seen.shape,
         model=checkpoint.identity,
         geometry=checkpoint.geometry,
         output_edge=edge,
@@ -59,12 +75,14 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         class_names=tuple(info.name for info in checkpoint.classes),
         palette=tuple(info.color for info in checkpoint.classes),
         shards=shards,
-        pixel_size_um=slide.pixel_size_um,
+        pixel_size_um=_pixel_size(slide, shown, options),
         view=slide.view,
-        downsample=slide.downsample,
-        origin_um=slide.origin_um,
+        downsample=shown.downsample,
+        origin_um=shown.origin_um,
         objects=rules,
-        within=describe_within(options.mask, options.skip_background, slide, scaling),
+        within=describe_within(options.mask, options.skip_background, seen, scaling),
+        sizing=sizing,
+        image_shape=None if seen is slide else slide.shape,
     )
 
 
@@ -83,7 +101,7 @@ def prepare(
     it is refused.
 
     Args:
-        begun: where the run may have been begun, whose tile edge is then kept; None for nowhere.
+        begun: where the run may have been begun, whose tile edge and scale are then kept; None for nowhere.
         advise: takes lines that the user should read.
 
     Raises:
@@ -92,9 +110,10 @@ def prepare(
     """
     engine = predictor.engine
     free = options.output_edge is None
-    if free and begun is not None and (edge := begun_edge(begun)) is not None:
-        free, options = False, replace(options, output_edge=edge)
-    plan = make_plan(slide, predictor, options, shards)
+    before = None if begun is None else begun_plan(begun)
+    if free and before is not None:
+        free, options = False, replace(options, output_edge=before.output_edge)
+    plan = make_plan(slide, predictor, options, shards, before)
     while True:
         try:
             return plan, engine.prepare(plan.task, fit_batch(plan, predictor, options.batch), advise)
@@ -118,10 +137,45 @@ def open_image(image: ImageSource, options: SegmentOptions) -> Slide:
     return open_slide(image, options.view, filled=True)
 
 
-def stored_for(write: tuple[str, ...], rules: ObjectRules | None, has_depth: bool) -> tuple[str, ...]:
+def open_seen(slide: Slide, plan: Plan, image: ImageSource, options: SegmentOptions) -> Slide:
+    """Return the image as the network of a plan sees it: at its scale, from the resolution that is nearest above.
+
+    Args:
+        slide: the image, open; closing what is returned closes it, too.
+    """
+    if plan.image_shape is None:
+        return slide
+    nearest: Slide | None = None
+    if isinstance(image, Path) and options.view.mpp is None:
+        for level in count((slide.view.level or 0) + 1):
+            try:
+                lower = open_slide(image, replace(options.view, level=level), filled=True)
+            except InputError:  # there are no more
+                break
+            if max(lower.downsample) / min(slide.downsample) * plan.scale > 1:
+                lower.close()
+                break
+            if nearest is not None:
+                nearest.close()
+            nearest = lower
+    return cast(Slide, ZoomedSlide(slide, plan.scale, nearest))
+
+
+def _pixel_size(slide: Slide, shown: Slide, options: SegmentOptions) -> tuple[float, float] | None:
+    """Return the size of the output's pixels, µm."""
+    if options.pixel_size_um is None:
+        return shown.pixel_size_um
+    y, x = (whole / edge for whole, edge in zip(slide.shape, shown.shape, strict=True))
+    return options.pixel_size_um * y, options.pixel_size_um * x
+
+
+def stored_for(
+    write: tuple[str, ...], rules: ObjectRules | None, has_depth: bool, *, brought_back: bool = False
+) -> tuple[str, ...]:
     """Return what blocks must hold for an output: what is written of them, and what instances are made of.
 
     Args:
+        brought_back: the output has other pixels than the blocks: classes are then made of probabilities.
         rules: of the instances; None if there are none.
         has_depth: the model has a depth of its own.
 
@@ -136,4 +190,8 @@ def stored_for(write: tuple[str, ...], rules: ObjectRules | None, has_depth: boo
         kinds.add("probabilities" if rules.threshold else "classes")
         if rules.split and rules.own_depth and has_depth:
             kinds.add("depth")
+    if brought_back and kinds & {"classes", "probabilities"}:
+        kinds.add("probabilities")
+        if rules is None:
+            kinds.discard("classes")
     return in_order(kinds)

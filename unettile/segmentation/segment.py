@@ -10,15 +10,15 @@ from pathlib import Path
 
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
-from unettile.images.slide import ImageSource
+from unettile.images.slide import ImageSource, Slide
 from unettile.inference.predict import Predictor
 from unettile.segmentation.compute.loop import Loop
 from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import Written, check_format, check_output, write_output
-from unettile.segmentation.plan import Plan, pixel_size_advice
-from unettile.segmentation.planning import make_plan, open_image, prepare
+from unettile.segmentation.plan import Plan, advice
+from unettile.segmentation.planning import make_plan, open_image, open_seen, prepare
 from unettile.segmentation.run.directory import RunDirectory, check_agrees, is_run_directory, remove_run
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Tally, Watch
@@ -50,16 +50,19 @@ class SegmentResult:
 
     @property
     def pixels_per_second(self) -> float:
-        return self.tally.pixels / max(self.seconds, 1e-9)
+        """Px of the image, for those blocks that were computed."""
+        share = self.tally.pixels / (self.plan.shape[0] * self.plan.shape[1])
+        return share * self.plan.output_shape[0] * self.plan.output_shape[1] / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as JSON."""
         plan = self.plan
         return {
             "output": str(self.output),
-            "shape": list(plan.shape),
+            "shape": list(plan.output_shape),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
+            "sizing": None if plan.sizing is None else plan.sizing.to_dict(),
             "write": list(plan.write),
             "classes": list(plan.class_names),
             **self.written.to_dict(),
@@ -117,9 +120,10 @@ def segment_image(
         with watch.profile.part("plan"):
             plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
         check_format(output, plan)
-        watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
+        for line in advice(predictor.checkpoint, plan, str(image)):
+            watch.advise(line)
         run = RunDirectory.join(place, plan, discard=overwrite)
-        reader = PixelReader(slide, plan, partial(open_image, image, options))
+        reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
         loop = Loop(run, reader, predictor.engine, batch)
         verification = None
         try:
@@ -170,9 +174,10 @@ def segment_shard(
     with open_image(image, options) as slide:
         with watch.profile.part("plan"):
             plan, batch = prepare(slide, predictor, options, directory, shard.count, watch.advise)
-        watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
+        for line in advice(predictor.checkpoint, plan, str(image)):
+            watch.advise(line)
         run = RunDirectory.join(directory, plan)
-        reader = PixelReader(slide, plan, partial(open_image, image, options))
+        reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
         loop = Loop(run, reader, predictor.engine, batch)
         with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
             loop.do(shard.blocks(plan.blocks), watch, within)
@@ -183,6 +188,10 @@ def segment_shard(
                 with BlockReader(run) as blocks:
                     verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks), within)
     return SegmentResult(directory, plan, loop.tally, time.monotonic() - start, verification=verification)
+
+
+def _reopen(plan: Plan, image: ImageSource, options: SegmentOptions) -> Slide:
+    return open_seen(open_image(image, options), plan, image, options)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

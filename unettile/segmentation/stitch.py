@@ -105,7 +105,7 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
     plan = run.plan
     remove_leftovers(output)
     if is_there and is_finished(output, plan):
-        return StitchResult(output, plan.shape, len(plan.blocks), was_finished=True)
+        return StitchResult(output, plan.output_shape, len(plan.blocks), was_finished=True)
     check_format(output, plan)
     checked: set[int] = set()
     area = 0
@@ -129,7 +129,7 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
             missing += blocks.missing(sorted(set(range(len(plan.blocks))).difference(missing)))
     if missing:
         raise MissingBlocks(directory, plan, missing)
-    return StitchResult(output, plan.shape, len(plan.blocks), written)
+    return StitchResult(output, plan.output_shape, len(plan.blocks), written)
 
 
 def stitch_crops(

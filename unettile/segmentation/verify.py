@@ -62,7 +62,7 @@ class WrittenPlanes:
         return np.concatenate([self._read(kind, box) for kind in self.plan.stored])
 
     def _read(self, kind: str, box: Box) -> NDArray[np.uint8]:
-        if self._output is None or kind not in self.plan.write:
+        if self._output is None or kind not in self.plan.write or self.plan.is_brought_back:
             return self._blocks.read_box(box)[self.plan.planes_with(kind)]
         several = len(self.plan.write) > 1
         with open_labels(self._output, View(series=self.plan.write.index(kind)) if several else FIRST) as image:

@@ -14,11 +14,11 @@ from unettile.errors import InputError
 from unettile.images.orientation import describe_turn
 from unettile.images.plain import PlainSlide
 from unettile.images.slide import Slide, open_labels, open_slide
+from unettile.images.zoomed import ZoomedLabels, zoomed_image
 from unettile.metrics.objects import connected_components
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
 from unettile.training.targets import read_ids
-from unettile.training.zoomed import ZoomedLabels, zoomed_image
 
 HELD_BYTES = 2**26  # an image that takes less once decoded is held whole
 CACHE_BYTES = 3 * 2**30  # of held images in one process; what was used least lately is read again when needed

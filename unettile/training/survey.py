@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
-from unettile.training.diameters import diameter_percentiles, object_areas, zoom_to
+from unettile.objects.diameters import diameter_percentiles, object_areas, zoom_to
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe

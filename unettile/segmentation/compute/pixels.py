@@ -13,6 +13,7 @@ from unettile.errors import InputError
 from unettile.images.mirror import read_mirrored, reflect_indices, shown_box
 from unettile.images.normalize import check_finite
 from unettile.images.slide import Slide, fingerprint
+from unettile.images.zoomed import base_of
 from unettile.segmentation.plan import Plan
 
 _HICCUPS = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)
@@ -95,7 +96,7 @@ class PixelReader:
         seen = status.st_ino, status.st_size, status.st_mtime_ns
         if seen == self._seen:
             return
-        if fingerprint(self._slide) != self._plan.image:
+        if fingerprint(base_of(self._slide)) != self._plan.image:
             raise InputError(
                 f"{path} was changed while it was read: put it back as it was and give the same command again, or give"
                 " --overwrite to start afresh"

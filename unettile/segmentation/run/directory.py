@@ -223,10 +223,10 @@ def check_agrees(path: Path, plan: Plan) -> None:
         )
 
 
-def begun_edge(path: Path) -> int | None:
-    """Return the tile edge of a run that was begun there; None if there is no plan, or none that can be read."""
+def begun_plan(path: Path) -> Plan | None:
+    """Return the plan of a run that was begun there; None if there is none, or none that can be read."""
     try:
-        return _read_plan(path).output_edge if is_run_directory(path) else None
+        return _read_plan(path) if is_run_directory(path) else None
     except InputError:
         return None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unettile.training.zoomed import LARGEST_ZOOM, SMALLEST_ZOOM
+from unettile.images.zoomed import LARGEST_ZOOM, SMALLEST_ZOOM
 
 
 def object_areas(pieces: Iterable[NDArray[np.integer]]) -> NDArray[np.int64]:
