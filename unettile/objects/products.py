@@ -35,6 +35,7 @@ class Products:
         table: .csv or .parquet.
         geojson: polygons, of `object_type`.
         overlay: .png.
+        confidence: an image in which every object has its mean probability, in 1/255.
 
     Raises:
         UsageError: nothing, or an ending that is not written.
@@ -46,12 +47,14 @@ class Products:
     geojson: Path | None = None
     overlay: Path | None = None
     object_type: str = "detection"
+    confidence: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.paths:
-            raise UsageError("nothing to write: give -o LABELS, --table, --geojson or --overlay, or several of them")
-        if self.labels is not None:
-            format_of(self.labels)
+            raise UsageError("nothing to write: give -o LABELS, --table, --geojson, --overlay or others of them")
+        for path in (self.labels, self.confidence):
+            if path is not None:
+                format_of(path)
         if self.table is not None:
             check_table(self.table)
         for path, option, endings in (
@@ -68,7 +71,8 @@ class Products:
 
     @property
     def paths(self) -> list[Path]:
-        return [path for path in (self.labels, self.table, self.geojson, self.overlay) if path is not None]
+        given = (self.labels, self.table, self.geojson, self.overlay, self.confidence)
+        return [path for path in given if path is not None]
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ class Sources:
         depth: of the same size, to split by.
         depth_channel: of the depth, from 0; None if it has one.
         pixel_size_um: height and width of a pixel; None for what the mask says, or else the image.
+        probabilities: of the classes, of the same size; None for those of the mask, if it holds some.
+        stains: of the image, to be unmixed; see `stains.STAINS`.
+
+    Raises:
+        UsageError: stains without an image.
     """
 
     mask: Path
@@ -90,10 +99,17 @@ class Sources:
     depth: Path | None = None
     depth_channel: int | None = None
     pixel_size_um: PixelSize | None = None
+    probabilities: Path | None = None
+    stains: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.stains is not None and self.image is None:
+            raise UsageError("--stains unmixes the colours of an image: give --image with it")
 
     @property
     def paths(self) -> list[Path]:
-        return [path for path in (self.mask, self.image, self.depth) if path is not None]
+        given = (self.mask, self.image, self.depth, self.probabilities)
+        return [path for path in given if path is not None]
 
 
 def check_outputs(products: Products, sources: Sources, identity: Mapping[str, Any], overwrite: bool) -> bool:
@@ -113,9 +129,11 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
     for path in products.paths:
         _check_place(path, sources)
         if path.exists() and not overwrite:
-            if path == products.labels:
+            if path in (products.labels, products.confidence):
                 found = read_metadata(path)
-                likely = all(found.get(key) == value for key, value in identity.items())
+                content = "instances" if path == products.labels else "confidence"
+                wanted = {**identity, "content": content}
+                likely = all(found.get(key) == value for key, value in wanted.items())
             else:
                 beginning = _BEGINNINGS.get(path.suffix.lower(), b"")
                 with path.open("rb") as file:
