@@ -69,7 +69,7 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
     (unettile.load, segment_command, set()),
     (unettile.evaluate, evaluate_command, set()),
     (unettile.weight_map, weights_command, {"output", "preview", "overwrite"}),  # an array is returned
-    (unettile.objects, objects_command, {"output", "table", "geojson", "object_type", "overlay", "overwrite"}),
+    (unettile.objects, objects_command, set()),
     (unettile.train, train_command, set()),
 ]  # fmt: skip
 ADDED = {
@@ -81,7 +81,13 @@ ADDED = {
     "train": {"progress"},
 }
 """Parameters that a function has and its command has not."""
-OTHERWISE = {("weight_map", "pixel_size"), ("segment", "output"), ("segment", "write"), ("train", "output")}
+OTHERWISE = {
+    ("weight_map", "pixel_size"),
+    ("segment", "output"),
+    ("segment", "write"),
+    ("train", "output"),
+    ("objects", "percentiles"),
+}
 """Parameters whose default is said in another form: "1,1" and (1.0, 1.0), or that are optional here."""
 
 

@@ -19,6 +19,8 @@ from unettile.cli import run
 
 Pixels = NDArray[np.uint8]
 
+SAMPLE = Path(__file__).parent.parent.parent / "sample_data" / "nuclei.tif"
+
 
 def command(*arguments: object) -> None:
     assert run(["segment", *map(str, arguments), "--device", "cpu", "--precision", "fp32", "--quiet"]) == 0
@@ -154,6 +156,17 @@ def test_options_are_the_command_s(rgb_model: unettile.Model, rgb_file: Path, tm
     rules = {"min_size": 40, "split": True}
     sizes = np.bincount(rgb_model.segment(pixels, channel=(3, 0, 1), write="instances", changes=rules).ravel())[1:]
     assert sizes.min() >= 40
+
+
+def test_a_diameter_is_px_or_a_text(tmp_path: Path) -> None:
+    model = unettile.load("nuclei", device="cpu", precision="fp32")
+    image = unettile.open(SAMPLE)[:200, :220]
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    command(tmp_path / "image.tif", "-o", tmp_path / "mask.tif", "-m", "nuclei", "--diameter", "80")
+    mask = model.segment(image, diameter=80)
+    assert np.array_equal(mask, unettile.open(tmp_path / "mask.tif").read())
+    small = model.segment(unettile.open(image, pixel_size=0.5), diameter="40um", frame="model")
+    assert small.shape != mask.shape and not np.array_equal(mask, model.segment(image, diameter="off"))
 
 
 def test_an_open_image_says_more_of_an_array(rgb_model: unettile.Model) -> None:

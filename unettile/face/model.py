@@ -68,11 +68,14 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -93,11 +96,14 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -118,11 +124,14 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -142,11 +151,14 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -162,9 +174,13 @@ class Model:
                 window; or an open `Image`, which says more of an array, or chooses a part of a file.
             output: a file to write: .tif, .ome.tif, .png or .ome.zarr. None returns the mask. A run that was stopped
                 goes on when the same call is made again.
-            write: classes, probabilities, depth or instances, or several of them.
+            write: classes, probabilities, depth, uncertainty or instances, or several of them.
             series, level, mpp, channel, z, time: which image of a file, at which resolution; of an `Image` they replace
                 what it was opened with.
+            diameter: how large the objects are: px, or a text such as "12um"; they are brought to the size that the
+                model knows. "auto" estimates it, "off" segments the image as it is.
+            pixel_size: edge of the image's pixels, µm, where the image does not state it.
+            frame: whose pixels the mask has where `diameter` segments the image at another size: image or model.
             mask: an image of any resolution; only where it is not 0 is the image segmented.
             skip_background: segment only what differs from the commonest intensity.
             force: segment a mask that unettile wrote, too.
@@ -179,7 +195,8 @@ class Model:
 
         Returns:
             Without `output`: the mask, or for several kinds a dict of them. Classes are (H, W) uint8; instances (H, W)
-            uint16, or uint32 for more than 65,535; depth (H, W) uint8; probabilities (H, W, K) uint8, 255 for 1.
+            uint16, or uint32 for more than 65,535; depth and uncertainty (H, W) uint8; probabilities (H, W, K) uint8,
+            255 for 1.
             With `output`: what was written, and how it went.
 
         Raises:
@@ -202,7 +219,9 @@ class Model:
         kinds = (write,) if isinstance(write, str) else tuple(write)
         rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
         inside = None if mask is None else source_of(mask, "the mask")
-        options = SegmentOptions(kinds, tile, batch, view, inside, skip_background, rules, force)
+        options = SegmentOptions(
+            kinds, tile, batch, view, inside, skip_background, rules, force, str(diameter), pixel_size, frame
+        )
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)
         limit = seconds_of(max_time)
