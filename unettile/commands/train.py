@@ -12,7 +12,6 @@ from unettile.commands.console import Console, format_duration
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet, choices
 from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
-from unettile.errors import UsageError
 
 if TYPE_CHECKING:
     from unettile.training.result import TrainProgress
@@ -103,53 +102,40 @@ def train(
     limit = None if max_time is None else parse_duration(max_time)
 
     from unettile.checkpoint import load_checkpoint
-    from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+    from unettile.devices import keep_freed_memory, set_threads
     from unettile.images.provenance import finished_line
     from unettile.models import find_model
     from unettile.report.page import write_report
     from unettile.training.finished import is_finished
-    from unettile.training.job import Folders, TrainJob, check_output, find_data, find_sources
     from unettile.training.loop import train as run_training
     from unettile.training.pairs import note_labels
-    from unettile.training.recipe import read_recipe
+    from unettile.training.request import TrainRequest
 
     console = Console(quiet, json_output)
     set_threads()
     keep_freed_memory()
-    chosen = choose_device(device)
-    changed = (*(changes or ()), *([f"run.epochs={epochs}"] if epochs else ()))
-    read = read_recipe(recipe, changed)
-    held_out: Folders | float = read.split.validation if validation is None else validation
-    if validation_images is not None and validation_labels is not None and validation is None:
-        held_out = Folders(validation_images, validation_labels)
-    elif validation_images is not None or validation_labels is not None:
-        raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
-    check_output(output, overwrite=overwrite, resume=resume)
-    if read.sources and (validation is not None or isinstance(held_out, Folders) or weights is not None):
-        raise UsageError("the recipe has [sources], which say what is held out: leave --validation… and --weights out")
-    data = (
-        find_sources(images, labels, read.sources)
-        if read.sources
-        else find_data(Folders(images, labels, weights), held_out, read.split.test)
-    )
-    note = note_labels((*data.training, *data.validation), read.labels.kind)
+    job = TrainRequest(
+        images,
+        labels,
+        output,
+        recipe,
+        tuple(changes or ()),
+        None if start is None else load_checkpoint(find_model(start)),
+        weights,
+        validation,
+        validation_images,
+        validation_labels,
+        epochs,
+        limit,
+        resume,
+        device,
+        precision.value,
+        workers,
+        overwrite,
+    ).job()
+    note = note_labels((*job.training, *job.validation), job.recipe.labels.kind)
     if note is not None:
         console.message(note)
-    by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)
-    job = TrainJob(
-        data.training,
-        data.validation,
-        test=data.test,
-        recipe=read,
-        output=output,
-        device=chosen,
-        precision=choose_precision(precision.value, chosen),
-        workers=workers,
-        max_seconds=None if by_clock else limit,
-        clock_seconds=limit if by_clock else None,
-        resume=resume,
-        start=None if start is None else load_checkpoint(find_model(start)),
-    )
     if resume and not overwrite and is_finished(job):
         console.message(finished_line(output))
         console.result({"status": "skipped", "output": str(output)})

@@ -70,36 +70,15 @@ class Data:
     test: tuple[Pair, ...] = ()
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Directories whose files pair by stem: images, labels and, where they were computed before, weight maps."""
-
-    images: Path
-    labels: Path
-    weights: Path | None = None
-
-
-def find_data(training: Folders, validation: Folders | float, test: float = 0.0) -> Data:
-    """Return the pairs of each part.
-
-    Args:
-        validation: directories of their own, or the fraction of the training images to hold out.
-        test: the fraction to hold out besides.
-
-    Raises:
-        InputError: files that do not pair, or fractions that leave a part empty.
-    """
-    pairs = find_pairs(training.images, training.labels, training.weights)
-    held_out = validation if isinstance(validation, float) else find_pairs(validation.images, validation.labels)
-    return split(pairs, held_out, test)
-
-
 def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: float = 0.0) -> Data:
-    """Return the pairs of each part; errors as in `find_data`.
+    """Return the pairs of each part.
 
     Args:
         validation: pairs of their own, or the fraction of the pairs to hold out.
         test: the fraction to hold out besides.
+
+    Raises:
+        InputError: fractions that leave a part empty.
     """
     if isinstance(validation, float):
         return Data(*hold_out(pairs, validation, test))
