@@ -24,6 +24,7 @@ ORDER = (
     "weightmap",
     "atomic",
     "images",
+    "protection",
     "metrics",
     "objects",
     "weighting",

@@ -44,9 +44,11 @@ def stitch(
     """
     crops = parse_shape(shape)
 
+    from unettile.protection import protect
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
     from unettile.segmentation.watch import Watch
 
+    protect([source], [output])
     console = Console(quiet, json)
     of_run = is_of_run(source)
     if of_run and crops is not None:

@@ -94,11 +94,13 @@ def train(
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
     from unettile.models import find_model
+    from unettile.protection import protect
     from unettile.report.page import write_report
     from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import train as run_training
     from unettile.training.pairs import note_labels
     from unettile.training.recipe import read_recipe
+    from unettile.training.state import TrainingFolder
 
     console = Console(quiet, json_output)
     set_threads()
@@ -111,6 +113,9 @@ def train(
         held_out = Folders(validation_images, validation_labels)
     elif validation_images is not None or validation_labels is not None:
         raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
+    begun = None if start is None else find_model(start)
+    read_from = (images, labels, weights, validation_images, validation_labels, Path(recipe), begun)
+    protect(read_from, (output, TrainingFolder.beside(output).path))
     check_output(output, overwrite=overwrite, resume=resume)
     data = find_data(Folders(images, labels, weights), held_out, read.split.test)
     note = note_labels((*data.training, *data.validation), read.labels.kind)
@@ -127,7 +132,7 @@ def train(
         workers=workers,
         max_seconds=limit,
         resume=resume,
-        start=None if start is None else load_checkpoint(find_model(start)),
+        start=None if begun is None else load_checkpoint(begun),
     )
     with (
         finish_step_first("stopping after this step; the run is saved", also=(signal.SIGUSR1,)) as should_stop,

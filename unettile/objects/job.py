@@ -33,6 +33,7 @@ from unettile.objects.record import Record, read_record
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.table import Table, check_table, write_table
+from unettile.protection import protect
 from unettile.tiling import BlockGrid
 
 Stage = Callable[[str], AbstractContextManager[OnProgress]]
@@ -128,8 +129,9 @@ def find_objects(
         UsageError: inputs or options that do not go together.
         InputError: an input that is refused, or an output that exists or cannot be written.
     """
+    protect(sources.paths, products.paths)
     for path in products.paths:
-        _check_output(path, sources, overwrite)
+        _check_output(path, overwrite)
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
@@ -230,11 +232,9 @@ def _metadata(
     }
 
 
-def _check_output(output: Path, sources: Sources, overwrite: bool) -> None:
+def _check_output(output: Path, overwrite: bool) -> None:
     if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
         raise InputError(f"{output} is a directory: need a file name; give another")
-    if any(output.resolve() == path.resolve() for path in sources.paths):
-        raise UsageError(f"{output} is one of the inputs: choose another name")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists: choose another name, or give --overwrite")
     if not output.parent.is_dir():

@@ -35,6 +35,7 @@ class SegmentResult:
         tally: of the blocks.
         seconds: that this process took.
         written: what the file holds; nothing for shards, and where another process had the file ready.
+        left_out: share of the image that --skip-background left out; None without it.
     """
 
     output: Path
@@ -42,6 +43,7 @@ class SegmentResult:
     tally: Tally
     seconds: float
     written: Written = field(default_factory=Written)
+    left_out: float | None = None
 
     @property
     def pixels_per_second(self) -> float:
@@ -58,6 +60,7 @@ class SegmentResult:
             "write": list(plan.write),
             "classes": list(plan.class_names),
             **self.written.to_dict(),
+            **({} if self.left_out is None else {"left_out": round(self.left_out, 6)}),
             "model_sha256": plan.model["sha256"],
             "tile": plan.output_edge,
             "precision": plan.precision,
@@ -117,6 +120,7 @@ def segment_image(
         try:
             with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
                 work.do(range(len(plan.blocks)), watch, within)
+                left_out = None if within is None else within.left_out()
             remove_leftovers(output)
             with watch.profile.part("write"), BlockReader(run) as blocks:
                 written = write_output(blocks, output, watch)
@@ -126,9 +130,9 @@ def segment_image(
                 run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
                 raise
             # another process was given the same command, had the file ready and took the directory away
-            written = Written()
+            written, left_out = Written(), None
     run.remove()
-    return SegmentResult(output, plan, work.tally, time.monotonic() - start, written)
+    return SegmentResult(output, plan, work.tally, time.monotonic() - start, written, left_out)
 
 
 def segment_shard(
