@@ -21,6 +21,7 @@ from unettile.commands.objects import objects
 from unettile.commands.segment import segment
 from unettile.commands.signals import SIGPIPE, StopNow, die_of, stop_at_once
 from unettile.commands.stitch import stitch
+from unettile.commands.streams import mend_streams
 from unettile.commands.train import train
 from unettile.commands.weights import weights
 from unettile.errors import Interrupted
@@ -62,6 +63,7 @@ def unettile(
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    mend_streams()
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log would stand between our messages
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

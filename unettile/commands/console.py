@@ -47,7 +47,7 @@ class Console:
     def result(self, value: dict[str, Any]) -> None:
         """Print the result as JSON if that was asked for."""
         if self.json_output:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+            sys.stdout.write(_json(value, sys.stdout.encoding or "utf-8") + "\n")
             sys.stdout.flush()
 
     def text(self, text: str) -> None:
@@ -103,6 +103,16 @@ class Console:
             plain = PlainProgress(label, unit, write_line, Pace())
             yield plain.update
             plain.finish()
+
+
+def _json(value: dict[str, Any], encoding: str) -> str:
+    """Return JSON in an encoding; letters that it does not know, and bytes of names that are none, as escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return json.dumps(value, allow_nan=False)
+    return text
 
 
 def one_line(text: str) -> str:

@@ -78,14 +78,14 @@ def evaluate(
     confidence intervals from the bootstrap over images; --json has every image by itself, too.
     """
     from unettile.evaluation.evaluate import evaluate as score
-    from unettile.evaluation.pairs import Meaning, note_ids, pair_masks
+    from unettile.evaluation.pairs import Meaning, note_ids, note_pairs, pair_masks
 
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
     pairs = pair_masks(prediction, truth, subset=subset)
     console = Console(quiet, json)
     with console.images("images") as show:
         evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""))
-    notes = note_ids(pairs, meaning)
+    notes = [note for note in (note_pairs(pairs), *note_ids(pairs, meaning)) if note is not None]
     for note in notes:
         console.message(note)
     if json:

@@ -98,7 +98,7 @@ def train(
     from unettile.report.page import write_report
     from unettile.training.job import Folders, TrainJob, check_output, find_data
     from unettile.training.loop import train as run_training
-    from unettile.training.pairs import note_labels
+    from unettile.training.pairs import note_labels, note_pairs
     from unettile.training.recipe import read_recipe
     from unettile.training.state import TrainingFolder
 
@@ -118,9 +118,10 @@ def train(
     protect(read_from, (output, TrainingFolder.beside(output).path))
     check_output(output, overwrite=overwrite, resume=resume)
     data = find_data(Folders(images, labels, weights), held_out, read.split.test)
-    note = note_labels((*data.training, *data.validation), read.labels.kind)
-    if note is not None:
-        console.message(note)
+    seen = (*data.training, *data.validation)
+    for note in (note_pairs(seen), note_labels(seen, read.labels.kind)):
+        if note is not None:
+            console.message(note)
     job = TrainJob(
         data.training,
         data.validation,

@@ -114,4 +114,4 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
     names = "\n".join(sorted(pair.name for pair in pairs))
-    return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}
+    return {"images": len(pairs), "names": hashlib.sha256(os.fsencode(names)).hexdigest()}

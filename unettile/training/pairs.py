@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unettile.errors import InputError
+from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
-from unettile.images.slide import image_stem, list_images
+from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its label file of the same stem, and its weight map where one was computed before."""
+    """An image file, its label file of the same name, and its weight map where one was computed before."""
 
     image: Path
     labels: Path
@@ -23,28 +23,51 @@ class Pair:
 
     @property
     def name(self) -> str:
-        return image_stem(self.image)
+        return name_of(self.image)
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
-    """Pair the files of two directories by stem, sorted by name.
+    """Pair the files of two or three directories by name, sorted by the images' names.
 
     Raises:
-        InputError: a directory without images, two files of one stem, or files without a partner (the first are named).
+        UsageError: one directory is given twice.
+        InputError: a directory without images, two files of one name, or files without a partner (the first are named).
     """
-    found = {"image": _by_stem(images), "label image": _by_stem(labels)}
+    given = [folder for folder in (images, labels, weights) if folder is not None]
+    for place, folder in enumerate(given):
+        if any(folder.exists() and other.exists() and folder.samefile(other) for other in given[:place]):
+            raise UsageError(
+                f"{folder} is given twice: images would be their own labels; need a folder for each, so move the"
+                " labels to another"
+            )
+    found = by_name(images)
+    partners = [_partners(found, by_name(labels), "label image")]
     if weights is not None:
-        found["weight map"] = _by_stem(weights)
-    stems = found["image"].keys()
-    for kind, files in found.items():
-        missing = sorted(stems - files.keys())
-        unpaired = sorted(files.keys() - stems) if kind != "image" else []
-        for names, text in ((missing, f"have no {kind}"), (unpaired, f"({kind}s) have no image")):
-            if names:
-                shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-                raise InputError(f"{len(names)} files {text} of the same name: {shown}; images pair by name")
-    maps = found.get("weight map", {})
-    return tuple(Pair(found["image"][stem], found["label image"][stem], maps.get(stem)) for stem in sorted(stems))
+        partners.append(_partners(found, by_name(weights), "weight map"))
+    return tuple(Pair(path, *(of_kind[name] for of_kind in partners)) for name, path in found.items())
+
+
+def note_pairs(pairs: Sequence[Pair]) -> str | None:
+    """Return what to tell the user of files that were paired although their names differ; None if none were."""
+    return describe_alike({pair.image: pair.labels for pair in pairs})
+
+
+def _partners(images: dict[str, Path], others: dict[str, Path], kind: str) -> dict[str, Path]:
+    """Return the file of a kind for every image.
+
+    Raises:
+        InputError: files without a partner.
+    """
+    matched = match_names(images, others)
+    alone = [name for name in images if name not in matched]
+    left = sorted(others.keys() - set(matched.values()))
+    for names, text, choice in ((alone, f"have no {kind}", left), (left, f"({kind}s) have no image", alone)):
+        if names:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            near = nearest(names[0], choice)
+            hint = "" if near is None else f" ({near} is the most like {names[0]})"
+            raise InputError(f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name")
+    return {name: others[other] for name, other in matched.items()}
 
 
 def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
@@ -80,18 +103,10 @@ def hold_out(
                 f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
                 f"part, and some to train on; change {'--validation' if name == 'validation' else 'split.test'}"
             )
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
+    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.name)).hexdigest())
     part = {pair: index >= validating for index, pair in enumerate(ranked[: validating + testing])}
     return (
         tuple(pair for pair in pairs if pair not in part),
         tuple(pair for pair in pairs if part.get(pair) is False),
         tuple(pair for pair in pairs if part.get(pair) is True),
     )
-
-
-def _by_stem(directory: Path) -> dict[str, Path]:
-    files = list_images(directory)
-    twice = [stem for stem, count in Counter(image_stem(path) for path in files).items() if count > 1]
-    if twice:
-        raise InputError(f"{directory} has two files called {twice[0]!r}: keep one, since images pair by name")
-    return {image_stem(path): path for path in files}
