@@ -181,7 +181,7 @@ def test_dim_objects_beside_bright_ones_stay(tmp_path: Path, predictor: Predicto
     tifffile.imwrite(tmp_path / "image.tif", pixels.clip(0).astype(np.uint16))
     found = where(tmp_path / "image.tif", predictor)
     assert found.inside(Box.of_shape(y.shape))[objects].all()
-    assert 0.25 < found.left_out() < 0.5
+    assert 0.2 < found.left_out() < 0.5
 
 
 def test_something_large_and_smooth_stays(tmp_path: Path, predictor: Predictor) -> None:

@@ -32,6 +32,14 @@ def stitch(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    region: Annotated[
+        bool,
+        typer.Option(
+            "--region",
+            help="Crops are of a part of the image: OUT begins where the first of them do, not at 0.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -51,20 +59,22 @@ def stitch(
     protect([source], [output])
     console = Console(quiet, json)
     of_run = is_of_run(source)
-    if of_run and crops is not None:
-        raise UsageError(f"--shape is for crops: {source} is a run directory, which knows its image's shape")
+    if of_run and (crops is not None or region):
+        option = "--region" if region else "--shape"
+        raise UsageError(f"{option} is for crops: {source} is a run directory, which knows its image's shape")
     try:
         with writing_to(output), console.progress("stitching") as on_progress:
             if of_run:
                 result = stitch_run(source, output, overwrite, Watch(on_progress, stage=console.progress))
             else:
-                result = stitch_crops(source, output, overwrite, crops, on_progress)
+                result = stitch_crops(source, output, overwrite, crops, on_progress, region)
     except MissingBlocks as error:
         console.result({"run_directory": str(source), "status": "incomplete", "missing": error.to_dict()})
         raise
     height, width = result.shape
     found = result.written.found
     parts = [f"{width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}"]
+    parts += [] if result.start is None else [f"which begin at y {result.start[0]}, x {result.start[1]}"]
     parts += [] if found is None else [f"{found.count} objects"]
     console.message(f"wrote {output}: {', '.join(parts)}")
     console.result(result.to_dict())
