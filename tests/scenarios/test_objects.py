@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,9 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely.geometry
 import tifffile
 
+import unettile
 from tests.scenarios.conftest import Cli
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import write_image
+from unettile.images.view import View
 
 
 @pytest.fixture
@@ -55,6 +61,75 @@ def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, m
         described = json.loads(tif.pages.first.description)
     assert {feature["properties"]["classification"]["name"] for feature in features} == {described["classes"][1]}
     assert {feature["properties"]["objectType"] for feature in features} == {"annotation"}
+
+
+@pytest.mark.parametrize("ending", ["tif", "ome.tif", "png", "ome.zarr"])
+def test_names_borders_and_places_come_from_a_mask_of_every_format(cli: Cli, tmp_path: Path, ending: str) -> None:
+    """A mask of a lower level with a class `border`: its objects are named, the border is none, polygons are placed."""
+    classes = np.zeros((40, 60), np.uint8)
+    classes[5:15, 10:30] = 1
+    classes[5:15, 20] = 2
+    path, polygons = tmp_path / f"mask.{ending}", tmp_path / "o.geojson"
+    metadata = {
+        "unettile": "0.1.0",
+        "view": View(level=1).to_dict(),
+        "downsample": [4.0, 4.0],
+        "write": ["classes"],
+        "classes": ["background", "nucleus", "border"],
+    }
+    layer = Layer("classes", reduction="majority", colours=((0, 0, 0), (9, 8, 7), (6, 5, 4)))
+    write_image(path, Canvas((40, 60), (layer,), metadata=metadata), lambda box: classes[box.slices])
+    done = cli("objects", path, "--geojson", polygons, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["by_class"] == {"nucleus": 2}
+    features = json.loads(polygons.read_text("utf-8"))["features"]
+    assert [feature["properties"]["classification"] for feature in features] == [
+        {"name": "nucleus", "color": [9, 8, 7]}
+    ] * 2
+    bounds = [shapely.geometry.shape(feature["geometry"]).bounds for feature in features]
+    assert bounds == [(40, 20, 80, 60), (84, 20, 120, 60)]
+
+
+def test_given_again_it_ends_well_and_finishes_what_is_missing(cli: Cli, tmp_path: Path, mask: Path) -> None:
+    out = {name: tmp_path / f"o.{name}" for name in ("tif", "csv", "geojson", "png", "ome.zarr")}
+    command = ("objects", mask, "-o", out["tif"], "--table", out["csv"], "--geojson", out["geojson"])
+    command = (*command, "--overlay", out["png"])
+    assert cli(*command).code == 0
+    before = {name: path.read_bytes() for name, path in out.items() if path.exists()}
+    done = cli(*command, "--json")
+    assert done.code == 0 and "was there already" in done.err and json.loads(done.out)["status"] == "was there"
+    for name in before:  # as a kill between two names leaves it
+        for other in before.keys() - {name}:
+            out[other].unlink()
+        done = cli(*command)
+        assert done.code == 0 and "wrote" in done.err, done.err
+        assert {name: path.read_bytes() for name, path in out.items() if path.exists()} == before
+    for other in (("--min-size", 4), ("--split",)):
+        done = cli(*command, *other)
+        assert done.code == 3 and "--overwrite" in done.err and done.err.count("\n") == 1
+    out["csv"].write_text(out["csv"].read_text("utf-8") + "mine\n", "utf-8")
+    done = cli(*command)
+    assert done.code == 3 and "o.csv exists and is another" in done.err.splitlines()[-1]
+    assert cli("objects", mask, "-o", out["ome.zarr"]).code == cli("objects", mask, "-o", out["ome.zarr"]).code == 0
+
+
+def test_on_a_full_disk_nothing_appears_and_the_right_file_is_named(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.tif"
+    classes = (np.indices((600, 600)) % 3 > 0).all(axis=0)
+    tifffile.imwrite(mask, classes.astype(np.uint8))
+    products = {"-o": "ids.tif", "--table": "t.csv", "--geojson": "o.geojson"}
+    limit = 5 * 2**20  # the table takes 4 MB, the polygons more than 8
+    done = subprocess.run(
+        [sys.executable, "-m", "unettile", "objects", mask, *(word for pair in products.items() for word in pair)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(unettile.__file__).parent.parent)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 3, done.stderr
+    assert "o.geojson" in done.stderr.splitlines()[-1] and "larger than allowed" in done.stderr
+    assert list(tmp_path.iterdir()) == [mask]
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,12 @@ def test_names_that_are_no_text(cli: Cli, tmp_path: Path) -> None:
     """Older file systems and archives hold names in Latin-1."""
     for folder in ("images", "labels"):
         fill(tmp_path / folder, lambda n: os.fsdecode(b"Zelle_\xe9_%d" % n))
-    for path in (tmp_path / "labels").iterdir():
-        tifffile.imwrite(path, np.eye(20, dtype=np.uint8))
+    y, x = np.mgrid[:64, :64]
+    cells = 1 + (y > 32).astype(np.uint8) + 2 * (x > 32).astype(np.uint8)
+    cells[((y % 32 - 16) ** 2 + (x % 32 - 16) ** 2) > 80] = 0
+    for folder, pixels in (("images", 50 * (cells > 0) + y), ("labels", cells)):
+        for path in (tmp_path / folder).iterdir():
+            tifffile.imwrite(path, pixels.astype(np.uint8))
     small = ("network.widths=[2,4,4,8,8]", "run.steps_per_epoch=1", "run.batch=1")
     given = [word for one in small for word in ("--set", one)]
     options = ("--epochs", 1, "--workers", 0, "--device", "cpu", "--validation", 0.3)

@@ -91,7 +91,7 @@ def evaluate(
     if json:
         console.result(evaluation.to_dict() | {"notes": notes})
     else:
-        typer.echo("\n".join(_report(evaluation, meaning)))
+        console.text("\n".join(_report(evaluation, meaning)) + "\n")
 
 
 def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.failures import writing_to
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ def objects(
         typer.Option(metavar="FILE", help="Polygons that QuPath opens: .geojson.", rich_help_panel=OUTPUT),
     ] = None,
     object_type: Annotated[
-        ObjectType, typer.Option(help="What the polygons become in QuPath.", rich_help_panel=OUTPUT)
+        ObjectType,
+        typer.Option(metavar=choices(ObjectType), help="What the polygons become in QuPath.", rich_help_panel=OUTPUT),
     ] = ObjectType.DETECTION,
     overlay: Annotated[
         Path | None,
@@ -83,6 +83,14 @@ def objects(
             "--class", metavar="K,...", help="Classes that are objects. Default: all but 0.", rich_help_panel=INPUT
         ),
     ] = None,
+    merge_classes: Annotated[
+        bool,
+        typer.Option(
+            "--merge-classes",
+            help="Pixels of several classes may be one object, of the class that most of them have.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = False,
     series: Series = None,
     pixel_size: Annotated[
         float | None,
@@ -113,6 +121,7 @@ def objects(
     neck: Annotated[
         float,
         typer.Option(
+            metavar="SHARE",
             help="With --split: two are one where the neck is wider than so much of the narrower one.",
             rich_help_panel=COMPUTE,
         ),
@@ -120,6 +129,7 @@ def objects(
     rise: Annotated[
         float,
         typer.Option(
+            metavar="RISE",
             help="With --split: two are one where the lower middle rises less above the neck; px, or grey values.",
             rich_help_panel=COMPUTE,
         ),
@@ -167,21 +177,21 @@ def objects(
         raise UsageError(f"--pixel-size is {pixel_size:g}: need µm, above 0")
     splitting = _splitting(split, neck, rise, max_object, min_size) if split else None
 
-    from unettile.objects.job import Products, Sources, find_objects
+    from unettile.objects.job import find_objects
+    from unettile.objects.products import Products, Sources
     from unettile.objects.rules import Foreground, Labelling
 
     console = Console(quiet, json)
     products = Products(output, table, geojson, overlay, object_type.value)
     size = None if pixel_size is None else (pixel_size, pixel_size)
-    with writing_to(products.paths[0]):
-        found = find_objects(
-            Sources(mask, series, image, depth, depth_channel, size),
-            Foreground(threshold, chosen, fill_holes),
-            Labelling(splitting, min_size, gaps=close_gaps, growth=grow),
-            products,
-            overwrite=overwrite,
-            stage=console.progress,
-        )
+    found = find_objects(
+        Sources(mask, series, image, depth, depth_channel, size),
+        Foreground(threshold, chosen, fill_holes),
+        Labelling(splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes),
+        products,
+        overwrite=overwrite,
+        stage=console.progress,
+    )
     console.message(_summary(found, [path.name for path in products.paths]))
     if found.first_capped is not None:
         number, y, x = found.first_capped
@@ -193,6 +203,7 @@ def objects(
         {
             "mask": str(mask),
             "outputs": [str(path) for path in products.paths],
+            "status": "was there" if found.was_there else "done",
             "height": found.shape[0],
             "width": found.shape[1],
             **found.to_dict(),
@@ -226,4 +237,5 @@ def _summary(found: Found, files: list[str]) -> str:
         parts.append(", ".join(f"{n} {name}" for name, n in listed[:8]) + (", …" if len(listed) > 8 else ""))
     if found.dropped:
         parts.append(f"{found.dropped} too small")
-    return f"{'; '.join(parts)}; wrote {', '.join(files)}"
+    said = "was there already, the same:" if found.was_there else "wrote"
+    return f"{'; '.join(parts)}; {said} {', '.join(files)}"

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, choices
 from unettile.errors import UsageError
+from unettile.wording import counted
 
 
 class Dtype(StrEnum):
@@ -44,10 +45,10 @@ def weights(
         ),
     ] = None,
     w0: Annotated[
-        float, typer.Option("--w0", help="Height of the border term, 0 or more.", rich_help_panel=COMPUTE)
+        float, typer.Option("--w0", metavar="W", help="Height of the border term, 0 or more.", rich_help_panel=COMPUTE)
     ] = 10.0,
     sigma: Annotated[
-        float, typer.Option(help="Reach of the border term, above 0, in px.", rich_help_panel=COMPUTE)
+        float, typer.Option(metavar="PX", help="Reach of the border term, above 0, in px.", rich_help_panel=COMPUTE)
     ] = 5.0,
     pixel_size: Annotated[
         str,
@@ -60,6 +61,7 @@ def weights(
     class_weights: Annotated[
         ClassWeights,
         typer.Option(
+            metavar=choices(ClassWeights),
             help="balanced: background and cells count alike over the whole set. none: 1 for both.",
             rich_help_panel=COMPUTE,
         ),
@@ -70,7 +72,9 @@ def weights(
     dtype: Annotated[
         Dtype,
         typer.Option(
-            help="Type of the maps; float16 is half as large, and off by up to 0.05 %.", rich_help_panel=OUTPUT
+            metavar=choices(Dtype),
+            help="Type of the maps; float16 is half as large, and off by up to 0.05 %.",
+            rich_help_panel=OUTPUT,
         ),
     ] = Dtype.FLOAT32,
     components: Annotated[
@@ -94,6 +98,7 @@ def weights(
 
     A run that was interrupted goes on where it stopped when the same command is given again.
     """
+    from unettile.images.provenance import finished_line
     from unettile.weighting.plan import Weighting, plan_weight_maps
     from unettile.weighting.write import write_weight_maps
     from unettile.weightmap import Border
@@ -111,13 +116,17 @@ def weights(
     count, kept = len(plan.files), len(plan.files) - written
     background, cell = plan.class_weights
     unit = " px" if border.pixel_size == (1, 1) else ""
+    what = counted(written, "weight map")
+    there = f" ({kept} more {'was' if kept == 1 else 'were'} there)" if kept else ""
     console.message(
-        f"wrote {written} weight map{'' if written == 1 else 's'} to {plan.output}"
-        f"{f' ({kept} more were there)' if kept else ''}: {plan.pixels / 1e6:.2f} Mpx, {plan.cells} cells, "
+        finished_line(plan.output)
+        if not written
+        else f"wrote {what} to {plan.output}{there}: {plan.pixels / 1e6:.2f} Mpx, {counted(plan.cells, 'cell')}, "
         f"w0 {w0:g}, sigma {sigma:g}{unit}, w_c {background:.4g} on background and {cell:.4g} on cells"
     )
     console.result(
         {
+            "status": "done" if written else "skipped",
             "output": str(plan.output),
             "maps": count,
             "written": written,

@@ -17,7 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.evaluation.pairs import MaskPair, Meaning
 from unettile.evaluation.score import THRESHOLDS, Evaluation, Score, Totals
-from unettile.images.slide import Slide, open_labels
+from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.labels import check_labels
 from unettile.metrics.distances import Outline, hausdorff
 from unettile.metrics.objects import count_matches
@@ -46,7 +46,7 @@ def evaluate(
     return Evaluation(scores)
 
 
-def score_pair(prediction: Path, truth: Path, meaning: Meaning) -> Score:
+def score_pair(prediction: ImageSource, truth: ImageSource, meaning: Meaning) -> Score:
     """Score one predicted mask against the true one.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
-from unettile.images.slide import is_folder
+from unettile.images.slide import ImageSource, is_folder
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class MaskPair:
     """A predicted mask and the true one of the same image."""
 
     name: str
-    prediction: Path
-    truth: Path
+    prediction: ImageSource
+    truth: ImageSource
 
 
 def note_ids(pairs: Sequence[MaskPair], meaning: Meaning) -> list[str]:
@@ -108,7 +108,7 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[M
 
 def note_pairs(pairs: Sequence[MaskPair]) -> str | None:
     """Return what to tell the user of masks that were paired although their names differ; None if none were."""
-    return describe_alike({pair.prediction: pair.truth for pair in pairs}) if len(pairs) > 1 else None
+    return describe_alike((pair.prediction, pair.truth) for pair in pairs) if len(pairs) > 1 else None
 
 
 def _need_all(names: dict[str, Path], matched: dict[str, str], others: dict[str, Path], what: str) -> None:

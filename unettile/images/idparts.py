@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.images.slide import Slide, open_labels
+from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.labels import check_labels
 
 PIECE = 2048  # px; parts are counted within pieces of this edge
@@ -85,7 +84,7 @@ def count_parts(slide: Slide) -> IdParts:
     return found
 
 
-def count_parts_of(paths: Sequence[Path]) -> IdParts:
+def count_parts_of(paths: Sequence[ImageSource]) -> IdParts:
     """Count the parts of ids in a set of label images, in up to 256 of them, spread evenly; errors as one's."""
     count = min(len(paths), FILES)
     found = IdParts()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from unettile.errors import InputError
-from unettile.images.slide import image_stem, list_images
+from unettile.images.slide import ImageSource, image_stem, list_images
 
 _ROLE = re.compile(
     r"[ _.-]+(?:cp[ _-]?masks?|masks?|labels?|labell?ed|segmentations?|seg|ground[ _-]?truths?|gt|instances?|outlines?"
@@ -72,9 +72,10 @@ def nearest(name: str, others: Sequence[str]) -> str | None:
     return plain[found[0]] if found else None
 
 
-def describe_alike(pairs: Mapping[Path, Path]) -> str | None:
+def describe_alike(pairs: Iterable[tuple[ImageSource, ImageSource]]) -> str | None:
     """Say which files were paired although their names differ; None if none were."""
-    alike = [(one, other) for one, other in pairs.items() if name_of(one) != name_of(other)]
+    files = [(one, other) for one, other in pairs if isinstance(one, Path) and isinstance(other, Path)]
+    alike = [(one, other) for one, other in files if name_of(one) != name_of(other)]
     if not alike:
         return None
     named = ", ".join(f"{one.name} with {other.name}" for one, other in alike[:_NAMED])

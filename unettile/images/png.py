@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY, PNG_PALETTE = 0, 3
 """Colour types of the header."""
 
-_TEXT_BYTES = 2**20
+_TEXT_BYTES = 2**28  # of ids of many objects, their classes are a part
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -80,13 +79,17 @@ def read_description(path: Path) -> str:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        start = file.read(_TEXT_BYTES)
-    if not start.startswith(PNG_SIGNATURE):
-        return ""
-    with suppress(ValueError):  # the start of a file ends too early
-        for name, content in _chunks(start):
-            if name == b"tEXt" and content.startswith(b"Description\0"):
-                return content.partition(b"\0")[2].decode("latin-1")
+        if file.read(8) != PNG_SIGNATURE:
+            return ""
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == b"tEXt" and length <= _TEXT_BYTES:
+                content = file.read(length)
+                if content.startswith(b"Description\0"):
+                    return content.partition(b"\0")[2].decode("latin-1")
+                file.seek(4, 1)
+            else:
+                file.seek(length + 4, 1)
     return ""
 
 

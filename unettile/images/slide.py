@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.arrays import ArrayImage, ArraySlide
 from unettile.images.nodata import FilledSlide, NoData
+from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.orientation import UPRIGHT
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
@@ -40,6 +42,10 @@ _SAMPLE_BYTES = 2**16
 _SAMPLES = 256
 
 
+ImageSource = Path | ArrayImage
+"""Where an image comes from: a file, or an array."""
+
+
 class Slide(Protocol):
     """A 2-D image of one or more channels, read by region, from one thread at a time."""
 
@@ -53,12 +59,12 @@ class Slide(Protocol):
 
     @property
     def reader(self) -> str:
-        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr or openslide."""
+        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide or array."""
         ...
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that tell this image from another, for `fingerprint`; not all need exist."""
+        """The files that tell this image from another, for `fingerprint`; not all need exist. None of an array."""
         ...
 
     @property
@@ -127,14 +133,14 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: Path, view: View = FIRST, *, filled: bool = False) -> Slide:
-    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG.
+def open_slide(path: ImageSource, view: View = FIRST, *, filled: bool = False) -> Slide:
+    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG; or an array.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
     and 255. Opacity stays a channel. Pixels lie where a viewer shows them: an orientation in the metadata is applied.
 
     Args:
-        path: the file, or the Zarr directory.
+        path: the file, the Zarr directory, or the array.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
         filled: where the file declares that pixels hold no data, give them the middle intensity, and know of them.
 
@@ -154,7 +160,7 @@ def open_slide(path: Path, view: View = FIRST, *, filled: bool = False) -> Slide
         raise InputError(f"{path}: {error}") from error
 
 
-def open_labels(path: Path, view: View = FIRST, *, lossy: bool = False) -> Slide:
+def open_labels(path: ImageSource, view: View = FIRST, *, lossy: bool = False) -> Slide:
     """Open a label image: as `open_slide`, but with the stored numbers, which are the labels, and never resampled.
 
     A palette image gives its indices, a bilevel one 0 and 1.
@@ -179,7 +185,7 @@ def open_labels(path: Path, view: View = FIRST, *, lossy: bool = False) -> Slide
     return slide
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: ImageSource) -> NDArray[Any]:
     """Return a whole image (H, W, C), for images that fit into memory.
 
     Raises:
@@ -189,7 +195,7 @@ def read_image(path: Path) -> NDArray[Any]:
         return slide.read(Box.of_shape(slide.shape))
 
 
-def read_labels(path: Path) -> NDArray[Any]:
+def read_labels(path: ImageSource) -> NDArray[Any]:
     """Return a whole label image (H, W), for images that fit into memory.
 
     Raises:
@@ -237,16 +243,22 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
     """Return what tells this image from another: cheap at 100 GB, and free of paths and times.
 
     Files of together up to 16 MiB are hashed whole. Of larger ones, the first 64 KiB and 256 pieces of 64 KiB, spread
-    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed.
+    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed. Of an
+    array, the pixels that its intensity scaling is measured from are hashed: all up to 4 Mpx, else 256 squares.
 
     Returns:
-        JSON: bytes, sha256 of the header and of the content, reader, shape, dtype, channels; the orientation of an
-        image that was turned.
+        JSON: bytes (of an array its pixels'), sha256 of the header and of the content, reader, shape, dtype, channels;
+        the orientation of an image that was turned.
 
     Raises:
         InputError: a file cannot be read.
     """
     header, content = hashlib.sha256(), hashlib.sha256()
+    if not slide.files:
+        pixel_bytes = slide.channels * slide.dtype.itemsize
+        for box in sample_boxes(slide.shape):
+            content.update(np.ascontiguousarray(slide.read(box)).data)
+        return _described(slide, slide.shape[0] * slide.shape[1] * pixel_bytes, header.hexdigest(), content.hexdigest())
     try:
         sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
         if len(sizes) > 1:  # which of several files are there, and how long each is
@@ -262,10 +274,14 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
             content.update(pieces.read(start, length))
     except OSError as error:
         raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
+    return _described(slide, pieces.size, header.hexdigest(), content.hexdigest())
+
+
+def _described(slide: Slide, size: int, header: str, content: str) -> dict[str, Any]:
     return {
-        "bytes": pieces.size,
-        "header_sha256": header.hexdigest(),
-        "content_sha256": content.hexdigest(),
+        "bytes": size,
+        "header_sha256": header,
+        "content_sha256": content,
         "reader": slide.reader,
         "shape": list(slide.shape),
         "dtype": slide.dtype.name,
@@ -313,7 +329,9 @@ def _has_ending(path: Path) -> bool:
     return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and not path.is_dir()
 
 
-def _open(path: Path, view: View, as_stored: bool) -> Slide:
+def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
+    if isinstance(path, ArrayImage):
+        return ArraySlide(path, view, as_stored)
     try:
         if is_zarr(path):
             return ZarrSlide(path, view, as_stored)

@@ -39,9 +39,9 @@ def label_by_rules(
         InputError: an image that is damaged.
         OSError: the temporary file cannot be written.
     """
-    foreground, labelling = rules.foreground(class_names), rules.labelling()
+    foreground, labelling = rules.foreground(class_names), rules.labelling(class_names)
     own = depth if labelling.splitting is not None and rules.own_depth else None
-    cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, own)
+    cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, own, labelling.merged)
     return label_objects(cutter, labelling, spill.grid, spill, on_progress)
 
 

@@ -35,6 +35,27 @@ class Pixels(Protocol):
     def read(self, box: Box) -> NDArray[Any]: ...
 
 
+class ChosenIds:
+    """An image of ids, those that are not chosen left out.
+
+    Args:
+        ids: one channel of integers.
+        chosen: (N + 1,) bool, whether id 0, 1, … is; ids past it are kept, for whoever knows what they are.
+    """
+
+    channels = 1
+
+    def __init__(self, ids: Pixels, chosen: NDArray[np.bool_]) -> None:
+        self._ids, self._chosen = ids, chosen
+        self.path, self.shape, self.dtype = ids.path, ids.shape, ids.dtype
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return a part of the image, (h, w, 1)."""
+        ids = self._ids.read(box)
+        known = (ids >= 0) & (ids < self._chosen.size)
+        return np.where(known & ~self._chosen[np.where(known, ids, 0)], ids.dtype.type(0), ids)
+
+
 class ClassMap:
     """The classes of a mask, read by region.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from unettile.images.record import Record
 from unettile.objects.geojson import MOST_CLASSES
 from unettile.objects.labelling import Objects
-from unettile.objects.record import Record
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Found:
         by_class: objects of each class, by its name; empty if there are more than MOST_CLASSES.
         capped: objects wider than distances reach.
         first_capped: the id of the first of them and its first pixel (y, x), or None.
+        was_there: all that was asked for was there already, the same byte by byte.
     """
 
     shape: tuple[int, int]
@@ -33,6 +34,7 @@ class Found:
     by_class: dict[str, int]
     capped: int
     first_capped: tuple[int, int, int] | None
+    was_there: bool = False
 
     @classmethod
     def of(cls, objects: Objects, record: Record) -> Found:

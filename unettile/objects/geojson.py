@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.images.record import Record
 from unettile.objects.outline import Corners, Outline
-from unettile.objects.record import Record
 
 OBJECT_TYPES = ("detection", "annotation")
 
 MOST_CLASSES = 256
 """With more, the mask's numbers are ids of objects rather than classes, and polygons carry none."""
+
+HEAD = '{"type":"FeatureCollection","features":['
+"""How the file begins."""
 
 DECIMALS = 3
 """Of the coordinates of a mask that is not of the largest resolution."""
@@ -38,7 +41,7 @@ def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], rec
         OSError: the file cannot be written.
     """
     with path.open("w", encoding="utf-8") as file:
-        file.write('{"type":"FeatureCollection","features":[')
+        file.write(HEAD)
         first = True
         for feature in _features(corners, classes, record, object_type):
             file.write("\n" if first else ",\n")

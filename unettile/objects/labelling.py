@@ -10,6 +10,7 @@ Block sizes change neither which pixels are an object nor its number.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.idclasses import IdClasses
 from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
 from unettile.objects.foreground import Pixels
 from unettile.objects.gaps import close_gaps, gap_margin
 from unettile.objects.grow import grow, grow_margin
 from unettile.objects.numbering import Numbers, Register
-from unettile.objects.pieces import Pieces, connected_pieces, split_pieces
+from unettile.objects.pieces import Kinds, Pieces, connected_pieces, split_pieces
 from unettile.objects.rules import Labelling, Splitting
 from unettile.objects.spill import Spill
 from unettile.tiling import Block, BlockGrid
@@ -59,6 +61,11 @@ class Objects:
     def count(self) -> int:
         return self.numbers.count
 
+    @property
+    def id_classes(self) -> IdClasses:
+        """The classes of the objects, and how many of their pixels are of them."""
+        return IdClasses(self.numbers.classes, self.numbers.shares)
+
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the ids (h, w) of a part of the image, 0 for background."""
         if not self._gaps and not self._growth:
@@ -77,13 +84,16 @@ class Cutter:
         classes: of the image.
         splitting: None for connected regions.
         depth: a depth map to split by, one channel of the image's shape; None for distances.
+        merged: pixels of all classes are one foreground; pieces then tell how many pixels of which class they have.
 
     Raises:
         InputError: a depth map that does not fit.
     """
 
-    def __init__(self, classes: Classes, splitting: Splitting | None, depth: Pixels | None) -> None:
-        self._classes, self._splitting, self._depth = classes, splitting, depth
+    def __init__(
+        self, classes: Classes, splitting: Splitting | None, depth: Pixels | None, merged: bool = False
+    ) -> None:
+        self._classes, self._splitting, self._depth, self._merged = classes, splitting, depth, merged
         self._image = Box.of_shape(classes.shape)
         if depth is not None:
             check_depth(depth, classes.shape)
@@ -95,11 +105,20 @@ class Cutter:
             InputError: an image that is damaged.
         """
         splitting, box = self._splitting, block.box
-        if splitting is None:
-            return connected_pieces(self._classes.read(box), box, self._image.width)
-        beyond = 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
+        beyond = 0 if splitting is None else 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
         near = box.expand(beyond).intersect(self._image)
         classes = self._classes.read(near)
+        if not self._merged:
+            return self._cut(box, near, classes)
+        pieces = self._cut(box, near, (classes > 0).astype(np.uint32))
+        inside = np.ascontiguousarray(classes[box.relative_to(near).slices])
+        return replace(pieces, kinds=Kinds.count(pieces.labels, inside))
+
+    def _cut(self, box: Box, near: Box, classes: NDArray[np.uint32]) -> Pieces:
+        """Return the pieces of a box, of which classes are known within `near`."""
+        splitting = self._splitting
+        if splitting is None:
+            return connected_pieces(classes, box, self._image.width)
         if self._depth is None:
             depth = distance_depth(classes, splitting.reach)
             cap = splitting.reach * STEPS * GAIN**splitting.passes

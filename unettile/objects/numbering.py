@@ -9,13 +9,13 @@ All is done on arrays over pieces, never on pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, merge_basins, unite
-from unettile.objects.pieces import NO_PEAK, Face, Pieces
+from unettile.objects.pieces import NO_PEAK, Face, Kinds, Pieces
 from unettile.objects.rules import Splitting
 from unettile.tiling import BlockGrid
 
@@ -32,6 +32,7 @@ class Numbers:
         classes: (N,) uint32.
         capped: (N,) bool, thicker than distances reach.
         dropped: objects that were too small.
+        shares: (N,) float64 of the object's pixels that are of its class; None where all are.
     """
 
     of_piece: NDArray[np.uint32]
@@ -39,6 +40,7 @@ class Numbers:
     classes: NDArray[np.uint32]
     capped: NDArray[np.bool_]
     dropped: int
+    shares: NDArray[np.float64] | None = None
 
     @property
     def count(self) -> int:
@@ -84,6 +86,7 @@ class Register:
         self._joined: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
         self._above: list[Face | None] = [None] * grid.columns
         self._left: Face | None = None
+        self._kinds: list[Kinds] = []
 
     def add(self, index: int, pieces: Pieces) -> int:
         """Take the pieces of block `index`; returns what to add to their numbers, which begin at 1."""
@@ -99,6 +102,8 @@ class Register:
         inside = pieces.passes
         self._keep(Passes(inside.one + offset, inside.other + offset, inside.depth))
         self._known.append(_Known.of(pieces))
+        if pieces.kinds is not None:
+            self._kinds.append(replace(pieces.kinds, pieces=pieces.kinds.pieces + offset))
         self._count += pieces.count
         assert self._count <= MOST_OBJECTS
         return offset
@@ -120,7 +125,26 @@ class Register:
         kept = kept[np.argsort(first[kept])]
         number = np.zeros(parent.size, np.uint32)
         number[kept] = np.arange(1, kept.size + 1)
-        return Numbers(number[parent], first[kept], classes[kept], capped[kept], int(roots.size - kept.size))
+        of_piece, dropped = number[parent], int(roots.size - kept.size)
+        if not self._kinds:
+            return Numbers(of_piece, first[kept], classes[kept], capped[kept], dropped)
+        most, shares = self._majority(of_piece, kept.size)
+        return Numbers(of_piece, first[kept], most, capped[kept], dropped, shares)
+
+    def _majority(self, of_piece: NDArray[np.uint32], count: int) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+        """Return the class that most pixels of each object have, of equals the first, and their share."""
+        objects = of_piece[np.concatenate([kinds.pieces for kinds in self._kinds])].astype(np.int64)
+        classes, pixels = (
+            np.concatenate([getattr(one, name) for one in self._kinds]) for name in ("classes", "pixels")
+        )
+        kept = objects > 0
+        found = Kinds(objects[kept], classes[kept], pixels[kept]).summed()
+        area = np.zeros(count, np.int64)
+        np.add.at(area, found.pieces - 1, found.pixels)
+        order = np.lexsort((-found.classes, found.pixels, found.pieces))  # the last of each object is its class
+        last = np.flatnonzero(np.diff(found.pieces[order], append=-1))
+        most = order[last]
+        return found.classes[most].astype(np.uint32), found.pixels[most] / area
 
     def _join(self, before: Face, after: Face) -> None:
         """Note what two faces that lie side by side have in common."""

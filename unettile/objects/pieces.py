@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.compiled import compiled
+from unettile.metrics.overlaps import count_overlaps
 from unettile.objects.basins import (
     DOWN,
     HERE,
@@ -37,6 +38,37 @@ from unettile.objects.rules import Splitting
 
 NO_PEAK = -1
 """Peak of a piece that has none: all its pixels climb out of the block."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Which piece has how many pixels of which class, (M,) each; no pair of piece and class occurs twice.
+
+    Args:
+        pieces: int64, numbers from 1.
+        classes: int64.
+        pixels: int64, at least 1.
+    """
+
+    pieces: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+
+    @classmethod
+    def count(cls, labels: NDArray[np.uint32], classes: NDArray[np.uint32]) -> Kinds:
+        """Count the classes of the pixels of each piece; both arrays are (h, w), 0 is background in both."""
+        overlaps = count_overlaps(classes, labels)
+        inside = overlaps.truth > 0
+        return cls(overlaps.truth[inside], overlaps.prediction[inside], overlaps.pixels[inside])
+
+    def summed(self) -> Kinds:
+        """Return the same with the pixels of equal pairs added up, in order of piece and class."""
+        order = np.lexsort((self.classes, self.pieces))
+        pieces, classes, pixels = self.pieces[order], self.classes[order], self.pixels[order]
+        first = np.ones(pieces.size, bool)
+        first[1:] = (pieces[1:] != pieces[:-1]) | (classes[1:] != classes[:-1])
+        starts = np.flatnonzero(first)
+        return Kinds(pieces[starts], classes[starts], np.add.reduceat(pixels, starts) if starts.size else pixels)
 
 
 @dataclass(frozen=True)
@@ -72,6 +104,7 @@ class Pieces:
         basins: peak, place and area of each; without splitting the peaks mean nothing.
         passes: between pieces of the block, numbers from 1.
         faces: at UP, LEFT, RIGHT, DOWN.
+        kinds: of pieces whose pixels may be of several classes: which piece has how many px of which class.
     """
 
     labels: NDArray[np.uint32]
@@ -81,6 +114,7 @@ class Pieces:
     basins: Basins
     passes: Passes
     faces: dict[int, Face]
+    kinds: Kinds | None = None
 
     @property
     def count(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from unettile.errors import InputError, UsageError
 from unettile.images.pixelsize import PixelSize
+from unettile.images.record import Record
 from unettile.objects.measure import Sums
-from unettile.objects.record import Record
 
 ROWS = 2**16
 """Rows at once."""
@@ -22,7 +23,25 @@ ROWS = 2**16
 DECIMALS = 4
 """Of lengths and areas in a CSV file; other figures have as many significant digits, and two more."""
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a text that a spreadsheet would compute; such a name gets an apostrophe before it, as they ask for."""
+
 Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of objects beside their pixels, (N,) each.
+
+    Args:
+        classes: of the objects.
+        shares: of their pixels that are of their class; None where all are.
+        mask_ids: ids that they have in the mask; None if the mask holds none.
+    """
+
+    classes: NDArray[np.uint32]
+    shares: NDArray[np.float64] | None = None
+    mask_ids: NDArray[np.uint32] | None = None
 
 
 class Table:
@@ -30,15 +49,13 @@ class Table:
 
     Args:
         sums: measured.
-        classes: (N,) class of each object.
+        known: of the same objects.
         record: of the mask, for the names of the classes.
         pixel_size_um: height and width of a pixel; None leaves the columns in µm out.
     """
 
-    def __init__(
-        self, sums: Sums, classes: NDArray[np.uint32], record: Record, pixel_size_um: PixelSize | None
-    ) -> None:
-        self._sums, self._classes, self._record, self._pixel_size_um = sums, classes, record, pixel_size_um
+    def __init__(self, sums: Sums, known: Known, record: Record, pixel_size_um: PixelSize | None) -> None:
+        self._sums, self._known, self._record, self._pixel_size_um = sums, known, record, pixel_size_um
 
     def chunks(self) -> Iterator[Columns]:
         """Yield the columns of ROWS objects after ROWS, in order of id; at least one chunk, without rows if need be."""
@@ -47,12 +64,15 @@ class Table:
 
     def _columns(self, start: int, stop: int) -> Columns:
         found = self._sums.measurements(start, stop)
-        classes = self._classes[start:stop]
+        known = self._known
+        classes = known.classes[start:stop]
         present = {int(number): self._record.name(int(number)) for number in np.unique(classes)}
         columns: Columns = {
             "id": np.arange(start + 1, stop + 1),
             "class": classes.astype(np.int64),
             "class_name": np.array([present[int(number)] for number in classes], dtype=object),
+            **({} if known.shares is None else {"class_share": known.shares[start:stop]}),
+            **({} if known.mask_ids is None else {"mask_id": known.mask_ids[start:stop].astype(np.int64)}),
             "area_px": found.area,
             "centroid_y_px": found.centroid_y,
             "centroid_x_px": found.centroid_x,
@@ -122,6 +142,8 @@ def write_table(path: Path, table: Table, kind: str) -> None:
 
 def _text(name: str, values: NDArray[Any]) -> list[Any]:
     """Return the cells of a column; what is not known is empty."""
+    if values.dtype.kind == "O":
+        return [f"'{text}" if text.startswith(FORMULAS) else text for text in values]
     if values.dtype.kind != "f":
         return list(values.tolist())
     digits = f".{DECIMALS}f" if name.endswith(("_px", "_um", "_um2")) else f".{DECIMALS + 2}g"

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
+from unettile.images.slide import ImageSource
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its label file of the same name, and its weight map where one was computed before."""
+    """An image, its labels of the same name, and its weight map where one was computed before; files, or arrays.
 
-    image: Path
-    labels: Path
-    weights: Path | None = None
+    Args:
+        source: name of the recipe's source that it belongs to, or "".
+        zoom: by how much both are enlarged before anything else.
+    """
+
+    image: ImageSource
+    labels: ImageSource
+    weights: ImageSource | None = None
+    source: str = ""
+    zoom: float = 1.0
 
     @property
     def name(self) -> str:
-        return name_of(self.image)
+        return name_of(self.image) if isinstance(self.image, Path) else self.image.name
+
+    @property
+    def full_name(self) -> str:
+        """The name, after that of its source if it has one."""
+        return f"{self.source}/{self.name}" if self.source else self.name
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
@@ -41,15 +54,14 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
                 " labels to another"
             )
     found = by_name(images)
-    partners = [_partners(found, by_name(labels), "label image")]
-    if weights is not None:
-        partners.append(_partners(found, by_name(weights), "weight map"))
-    return tuple(Pair(path, *(of_kind[name] for of_kind in partners)) for name, path in found.items())
+    drawn = _partners(found, by_name(labels), "label image")
+    made = {} if weights is None else _partners(found, by_name(weights), "weight map")
+    return tuple(Pair(path, drawn[name], made.get(name)) for name, path in found.items())
 
 
 def note_pairs(pairs: Sequence[Pair]) -> str | None:
     """Return what to tell the user of files that were paired although their names differ; None if none were."""
-    return describe_alike({pair.image: pair.labels for pair in pairs})
+    return describe_alike((pair.image, pair.labels) for pair in pairs)
 
 
 def _partners(images: dict[str, Path], others: dict[str, Path], kind: str) -> dict[str, Path]:
@@ -103,10 +115,14 @@ def hold_out(
                 f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
                 f"part, and some to train on; change {'--validation' if name == 'validation' else 'split.test'}"
             )
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.name)).hexdigest())
-    part = {pair: index >= validating for index, pair in enumerate(ranked[: validating + testing])}
+    part = {pair: index >= validating for index, pair in enumerate(ranked(pairs)[: validating + testing])}
     return (
         tuple(pair for pair in pairs if pair not in part),
         tuple(pair for pair in pairs if part.get(pair) is False),
         tuple(pair for pair in pairs if part.get(pair) is True),
     )
+
+
+def ranked(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return pairs by the SHA-256 of their names: an order as good as random, the same whatever else is there."""
+    return sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.name)).hexdigest())

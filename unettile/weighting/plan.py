@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from unettile import __version__
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
+from unettile.images.provenance import read_provenance
 from unettile.images.slide import image_stem, is_folder, list_images, open_labels
 from unettile.protection import protect
 from unettile.weighting import OnProgress
@@ -97,7 +96,7 @@ class WeightPlan:
         border = self.weighting.border
         metadata = {
             "content": "weight map",
-            "version": __version__,
+            "unettile": __version__,
             "w0": border.w0,
             "sigma": border.sigma,
             "pixel_size": list(border.pixel_size),
@@ -127,6 +126,28 @@ class WeightPlan:
             self.output / PREVIEWS / f"{stem}.png" if self.is_folder else self.output.with_name(f"{stem}_preview.png")
         )
 
+    def preview_metadata(self, file: LabelFile) -> dict[str, Any]:
+        """Return what the picture of a map says of itself: all that decides it."""
+        return self.canvas(file).metadata | {"content": "picture of a weight map"}
+
+    def todo(self, previews: bool, overwrite: bool) -> tuple[LabelFile, ...]:
+        """Return the files whose map, or whose picture if pictures are wanted, is not there.
+
+        Args:
+            overwrite: of what is there, nothing counts.
+
+        Raises:
+            InputError: something else is where a picture would go.
+        """
+        if previews and not overwrite:
+            for file in self.files:
+                _refuse_foreign(self.preview_of(file), self.preview_metadata(file))
+        return tuple(
+            file
+            for file in self.files
+            if overwrite or not file.output.exists() or (previews and not self.preview_of(file).exists())
+        )
+
     def make_folders(self, previews: bool) -> None:
         """Make the folders that the maps go to.
 
@@ -150,7 +171,7 @@ def plan_weight_maps(
         labels: a file or a folder.
         output: a .tif file for a file, a folder for a folder; None for `default_output(labels)`.
         overwrite: outputs that exist will be replaced. Otherwise they are refused, unless they are a part of this very
-            set, left by a run that was interrupted.
+            set, left by a run that was interrupted, or all of it.
 
     Raises:
         UsageError: an output that does not fit the input.
@@ -158,9 +179,6 @@ def plan_weight_maps(
     """
     target = output if output is not None else default_output(labels)
     pairs = _name_outputs(labels, target)
-    existing = [written for _, written in pairs if written.exists()]
-    if existing and not overwrite and len(existing) == len(pairs):
-        raise InputError(f"{target} is already there: give --overwrite to replace it, or another -o")
     files: list[LabelFile] = []
     for path, written in pairs:
         files.append(survey(path, written, weighting.gap, weighting.components))
@@ -174,7 +192,7 @@ def plan_weight_maps(
     format_of(plan.files[0].output).check(plan.canvas(plan.files[0]))
     if not overwrite:
         for file in files:
-            _refuse_foreign(plan, file)
+            _refuse_foreign(file.output, plan.canvas(file).metadata)
     return plan
 
 
@@ -217,19 +235,20 @@ def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _refuse_foreign(plan: WeightPlan, file: LabelFile) -> None:
-    """Refuse an output that is there and is not what this run would write."""
-    if not file.output.exists():
+def _refuse_foreign(path: Path, need: dict[str, Any]) -> None:
+    """Refuse an output that is there and is not what this run would write.
+
+    Args:
+        need: what it would say of itself.
+    """
+    if not path.exists():
         return
-    found: Any = None
-    with suppress(Exception), tifffile.TiffFile(file.output) as tif:  # whatever it is, it is not ours
-        found = json.loads(tif.pages.first.description)
-    need = json.loads(plan.canvas(file).description)
-    if not isinstance(found, dict) or found.get("content") != need["content"]:
-        raise InputError(f"{file.output} is already there: give --overwrite to replace it, or another -o")
+    found = read_provenance(path)
+    if found.get("content") != need["content"]:
+        raise InputError(f"{path} is already there: give --overwrite to replace it, or another -o")
+    need = json.loads(json.dumps(need))
     differing = sorted(key for key in found.keys() | need.keys() if found.get(key) != need.get(key))
     if differing:
         raise InputError(
-            f"{file.output} is already there with other {', '.join(differing)}: give --overwrite to replace it, or "
-            "another -o"
+            f"{path} is already there with other {', '.join(differing)}: give --overwrite to replace it, or another -o"
         )

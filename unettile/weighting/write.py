@@ -9,9 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unettile.atomic import remove_leftovers
+from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.box import Box
-from unettile.images.formats import write_image
+from unettile.images.formats import format_of
 from unettile.images.slide import open_labels
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
@@ -26,6 +26,8 @@ from unettile.weightmap import weight_map
 def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progress: OnProgress) -> int:
     """Write the maps of a plan and return how many; without `overwrite`, those that an earlier run wrote are kept.
 
+    A map and its picture appear together.
+
     Args:
         preview: also write a picture of each.
 
@@ -35,8 +37,9 @@ def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progr
     """
     if preview:
         protect([file.labels for file in plan.files], [plan.preview_of(file) for file in plan.files])
-    plan.make_folders(preview)
-    todo = [file for file in plan.files if overwrite or not file.output.exists()]
+    todo = plan.todo(preview, overwrite)
+    if todo:
+        plan.make_folders(preview)
     done = plan.pixels - sum(file.pixels for file in todo)
     on_progress(done, plan.pixels)
     for file in todo:
@@ -45,12 +48,14 @@ def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progr
         def on_pixels(pixels: int, before: int = before) -> None:
             on_progress(before + pixels, plan.pixels)
 
-        _write(plan, file, plan.preview_of(file) if preview else None, on_pixels)
+        _write(plan, file, plan.preview_of(file) if preview else None, overwrite, on_pixels)
         done += file.pixels
     return len(todo)
 
 
-def _write(plan: WeightPlan, file: LabelFile, picture: Path | None, on_pixels: Callable[[int], None]) -> None:
+def _write(
+    plan: WeightPlan, file: LabelFile, picture: Path | None, overwrite: bool, on_pixels: Callable[[int], None]
+) -> None:
     weighting, done = plan.weighting, 0
     preview = Preview(file.shape, weighting.w0, plan.class_weights[0])
     rows, columns = weighting.margin
@@ -71,8 +76,17 @@ def _write(plan: WeightPlan, file: LabelFile, picture: Path | None, on_pixels: C
             on_pixels(done)
             return weights[inner].astype(weighting.dtype, copy=False)
 
-        if file.output.parent.is_dir():  # if not, writing says so
-            remove_leftovers(file.output)
-        write_image(file.output, plan.canvas(file), read)
-    if picture is not None:
-        preview.write(picture)
+        finals = [file.output, *([] if picture is None else [picture])]
+        for final in finals:
+            if final.parent.is_dir():  # if not, writing says so
+                remove_leftovers(final)
+        form = format_of(file.output)
+        with atomic_group(finals, overwrite=overwrite) as temporaries:
+            temporary = temporaries[file.output]
+            with naming(file.output):
+                if form.is_directory:
+                    temporary.mkdir()
+                form.write(temporary, plan.canvas(file), read)
+            if picture is not None:
+                with naming(picture):
+                    preview.write(temporaries[picture], plan.preview_metadata(file))
