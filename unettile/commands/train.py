@@ -9,12 +9,31 @@ import typer
 
 from unettile.atomic import remove_leftovers
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
+from unettile.commands.options import (
+    COMPUTE,
+    INPUT,
+    OUTPUT,
+    Channel,
+    Depth,
+    Json,
+    Level,
+    MaxTime,
+    Overwrite,
+    Precision,
+    Quiet,
+    Series,
+    Time,
+    choices,
+    parse_channels,
+)
 from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unettile.training.pairs import Pair
     from unettile.training.result import TrainProgress
     from unettile.training.state import LogRow
 
@@ -49,6 +68,11 @@ def train(
             metavar="DIR", help="Weight maps made by `unettile weights`, instead of on the fly.", rich_help_panel=INPUT
         ),
     ] = None,
+    level: Level = None,
+    series: Series = None,
+    channel: Channel = None,
+    z: Depth = None,
+    time: Time = None,
     validation: Annotated[
         float | None,
         typer.Option(
@@ -97,6 +121,7 @@ def train(
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
     from unettile.images.provenance import finished_line
+    from unettile.images.view import View
     from unettile.models import find_model
     from unettile.protection import protect
     from unettile.report.page import write_report
@@ -106,6 +131,7 @@ def train(
     from unettile.training.pairs import note_labels, note_pairs
     from unettile.training.recipe import read_recipe
     from unettile.training.state import TrainingFolder
+    from unettile.training.views import choose_views, note_views
 
     console = Console(quiet, json_output)
     set_threads()
@@ -124,13 +150,18 @@ def train(
     check_output(output, overwrite=overwrite, resume=resume)
     if read.sources and (validation is not None or isinstance(held_out, Folders) or weights is not None):
         raise UsageError("the recipe has [sources], which say what is held out: leave --validation… and --weights out")
+    view = View(series, level, None, parse_channels(channel), z, time)
+
+    def choose(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+        return choose_views(pairs, view, read.in_channels)
+
     data = (
-        find_sources(images, labels, read.sources)
+        find_sources(images, labels, read.sources, choose)
         if read.sources
-        else find_data(Folders(images, labels, weights), held_out, read.split.test)
+        else find_data(Folders(images, labels, weights), held_out, read.split.test, choose)
     )
     seen = (*data.training, *data.validation)
-    for note in (note_pairs(seen), note_labels(seen, read.labels.kind)):
+    for note in (note_pairs(seen), *note_views(seen, view), note_labels(seen, read.labels.kind)):
         if note is not None:
             console.message(note)
     by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)

@@ -12,6 +12,7 @@ from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 from unettile.images.slide import ImageSource
+from unettile.images.view import FIRST, View
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Pair:
     Args:
         source: name of the recipe's source that it belongs to, or "".
         zoom: by how much both are enlarged before anything else.
+        view: of the image's file.
+        label_view: of the labels' file.
+        plane: of a stack, what it adds to the name; "" of others.
     """
 
     image: ImageSource
@@ -28,10 +32,13 @@ class Pair:
     weights: ImageSource | None = None
     source: str = ""
     zoom: float = 1.0
+    view: View = FIRST
+    label_view: View = FIRST
+    plane: str = ""
 
     @property
     def name(self) -> str:
-        return name_of(self.image) if isinstance(self.image, Path) else self.image.name
+        return (name_of(self.image) if isinstance(self.image, Path) else self.image.name) + self.plane
 
     @property
     def full_name(self) -> str:
@@ -61,7 +68,7 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
 
 def note_pairs(pairs: Sequence[Pair]) -> str | None:
     """Return what to tell the user of files that were paired although their names differ; None if none were."""
-    return describe_alike((pair.image, pair.labels) for pair in pairs)
+    return describe_alike(dict.fromkeys((pair.image, pair.labels) for pair in pairs))
 
 
 def _partners(images: dict[str, Path], others: dict[str, Path], kind: str) -> dict[str, Path]:
@@ -94,7 +101,7 @@ def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
     if kind != "instances":
         return None
     advice = "give --set labels.kind=components, so that every separate part is one, or labels.kind=classes"
-    return count_parts_of([pair.labels for pair in pairs]).note(advice)
+    return count_parts_of([pair.labels for pair in pairs], [pair.label_view for pair in pairs]).note(advice)
 
 
 def hold_out(

@@ -93,6 +93,7 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
             raise InputError(
                 f"{pair.image} has {image.channels} channels, the recipe's network takes {need}: set "
                 f"{'network.in_channels' if hint.startswith('=') else 'network.in_channels=3'}{hint}"
+                f"{', or choose with --channel' if image.channels > need else ''}"
             )
         scaling = recipe.normalization.measure(image)
         counts, places = _look_at_labels(opened, recipe)
