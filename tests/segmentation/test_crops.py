@@ -94,7 +94,7 @@ def test_what_is_no_mosaic_is_refused(tmp_path: Path, folder: Path) -> None:
         "other": "2 images .other, slide.",
         "kind": "differ in kind",
         "stray": "no offset in its name",
-        "size": "its name says 60 × 90",
+        "size": "its name says 90 × 60",
         "downsampled": "full resolution",
     }
     for case, text in refused.items():
