@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from unettile.errors import InputError, UsageError
-from unettile.evaluation import evaluate as evaluating
+from unettile.evaluation import objects as evaluating
 from unettile.evaluation.evaluate import evaluate
 from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
 from unettile.objects import components

@@ -27,6 +27,7 @@ ORDER = (
     "weightmap",
     "atomic",
     "images",
+    "protection",
     "metrics",
     "objectsize",
     "objects",

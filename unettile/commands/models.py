@@ -52,6 +52,7 @@ def models(
     from unettile.checkpoint import save_checkpoint
     from unettile.models import MODELS, find_model
     from unettile.program import load_model
+    from unettile.protection import protect
 
     console = Console(json_output=json)
     if name is None:
@@ -65,6 +66,7 @@ def models(
         if changes:
             model = _changed(model, parse_changes(changes))
         if output is not None:
+            protect([find_model(name)], [output])
             _check(output, changed=bool(changes), overwrite=overwrite)
             model = save_checkpoint(model, output)
             console.message(f"wrote {output}")

@@ -28,6 +28,19 @@ class NoSuchImage(Exception):
     """What a view asks for is not in the file; the message completes "FILE: …"."""
 
 
+class ManyPlanes(NoSuchImage):
+    """A stack of which no plane was chosen.
+
+    Args:
+        axis: along which there are several, "z" or "t".
+        length: how many.
+    """
+
+    def __init__(self, message: str, axis: str, length: int) -> None:
+        super().__init__(message)
+        self.axis, self.length = axis, length
+
+
 @dataclass(frozen=True)
 class Level:
     """One resolution of an image.
@@ -152,9 +165,8 @@ class View:
         option = OPTIONS[axis]
         what = "planes in depth" if axis == "z" else "points in time"
         if wanted is None and length > 1:
-            raise NoSuchImage(
-                f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
-            )
+            message = f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
+            raise ManyPlanes(message, axis, length)
         if wanted is not None and wanted >= length:
             if length == 1:
                 one = "plane" if axis == "z" else "point in time"
