@@ -11,6 +11,7 @@ import typer
 from unettile.commands.console import Console
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
+from unettile.wording import counted, size_text
 
 if TYPE_CHECKING:
     from unettile.objects.found import Found
@@ -300,7 +301,7 @@ def _parse_percentiles(text: str) -> tuple[float, ...]:
 
 
 def _summary(found: Found, files: list[str]) -> str:
-    parts = [f"{found.count} objects in {found.shape[1]} × {found.shape[0]} px"]
+    parts = [f"{counted(found.count, 'object')} in {size_text(found.shape)}"]
     if found.classes > len(found.by_class):
         parts.append(f"{found.classes} classes, one for each number in the mask")
     elif found.classes > 1:

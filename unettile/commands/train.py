@@ -9,7 +9,22 @@ import typer
 
 from unettile.atomic import remove_leftovers
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
+from unettile.commands.options import (
+    COMPUTE,
+    INPUT,
+    OUTPUT,
+    Channel,
+    Depth,
+    Json,
+    Level,
+    Overwrite,
+    Precision,
+    Quiet,
+    Series,
+    Time,
+    choices,
+    parse_channels,
+)
 from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
 
@@ -48,6 +63,11 @@ def train(
             metavar="DIR", help="Weight maps made by `unettile weights`, instead of on the fly.", rich_help_panel=INPUT
         ),
     ] = None,
+    level: Level = None,
+    series: Series = None,
+    channel: Channel = None,
+    z: Depth = None,
+    time: Time = None,
     validation: Annotated[
         float | None,
         typer.Option(
@@ -65,7 +85,15 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
-    max_time: MaxTime = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Plan the whole run into so long; with --epochs, stop and save then, with exit code 75. 55m, 2h, or as"
+            " Slurm writes it: 0:55:00, 1-02:00:00.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
     ] = False,
@@ -96,23 +124,31 @@ def train(
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
     from unettile.images.provenance import finished_line
+    from unettile.images.view import View
     from unettile.models import find_model
+    from unettile.protection import protect
     from unettile.report.page import write_report
     from unettile.training.finished import is_finished
     from unettile.training.loop import train as run_training
-    from unettile.training.pairs import note_labels
+    from unettile.training.pairs import note_labels, note_pairs
     from unettile.training.request import TrainRequest
+    from unettile.training.state import TrainingFolder
+    from unettile.training.views import note_views
 
     console = Console(quiet, json_output)
     set_threads()
     keep_freed_memory()
+    begun = None if start is None else find_model(start)
+    read_from = (images, labels, weights, validation_images, validation_labels, Path(recipe), begun)
+    protect(read_from, (output, TrainingFolder.beside(output).path))
+    view = View(series, level, None, parse_channels(channel), z, time)
     job = TrainRequest(
         images,
         labels,
         output,
         recipe,
         tuple(changes or ()),
-        None if start is None else load_checkpoint(find_model(start)),
+        None if begun is None else load_checkpoint(begun),
         weights,
         validation,
         validation_images,
@@ -124,10 +160,12 @@ def train(
         precision.value,
         workers,
         overwrite,
+        view,
     ).job()
-    note = note_labels((*job.training, *job.validation), job.recipe.labels.kind)
-    if note is not None:
-        console.message(note)
+    seen = (*job.training, *job.validation)
+    for note in (note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
+        if note is not None:
+            console.message(note)
     if resume and not overwrite and is_finished(job):
         console.message(finished_line(output))
         console.result({"status": "skipped", "output": str(output)})

@@ -16,6 +16,7 @@ from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
 from unettile.objects.table import check_table
+from unettile.protection import protect
 
 _BEGINNINGS = {
     ".csv": b"id,",
@@ -132,8 +133,9 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
         UsageError: an output that is an input.
         InputError: another file is there, or the directory cannot be written to.
     """
+    protect(sources.paths, products.paths)
     for path in products.paths:
-        _check_place(path, sources)
+        _check_place(path)
         if path.exists() and not overwrite:
             if path in (products.labels, products.confidence):
                 found = read_metadata(path)
@@ -149,20 +151,10 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
     return bool(products.paths) and not overwrite and all(path.exists() for path in products.paths)
 
 
-def _check_place(output: Path, sources: Sources) -> None:
+def _check_place(output: Path) -> None:
     if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
         raise InputError(f"{output} is a directory: need a file name; give another")
-    if any(_touch(output, path) for path in sources.paths):
-        raise UsageError(f"{output} is one of the inputs: choose another name")
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no directory {output.parent}; create it first")
     if not os.access(output.parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {output}: no permission to write in {output.parent}; choose another directory")
-
-
-def _touch(output: Path, source: Path) -> bool:
-    """Whether writing the one would change the other: they are the same, by whatever name, or one holds the other."""
-    one, other = output.resolve(), source.resolve()
-    if one.is_relative_to(other) or other.is_relative_to(one):
-        return True
-    return output.exists() and source.exists() and output.samefile(source)

@@ -315,7 +315,8 @@ class _Run:
             self.folder.check_plan(plan)
         elif self.fabric.is_global_zero:
             held_out = {"validation": self.job.validation, "test": self.job.test}
-            self.folder.start(plan, self.recipe, {part: [p.name for p in pairs] for part, pairs in held_out.items()})
+            names = {part: [pair.full_name for pair in pairs] for part, pairs in held_out.items()}
+            self.folder.start(plan, self.recipe, names)
         self.fabric.barrier()
 
     def _save(self) -> None:

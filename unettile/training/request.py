@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import UsageError
+from unettile.images.view import FIRST, View
 from unettile.training.job import Data, TrainJob, check_output, find_sources, split
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe, read_recipe
+from unettile.training.views import choose_views
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class TrainRequest:
         epochs: instead of the recipe's.
         max_seconds: stop and save after so long; without a number of epochs the schedule ends by then.
         device, precision: by name.
+        view: which plane, level and channels of the images; of a stack, for which it chooses none, every plane.
     """
 
     images: Images
@@ -48,6 +52,7 @@ class TrainRequest:
     precision: str = "auto"
     workers: int = 1
     overwrite: bool = False
+    view: View = FIRST
 
     def job(self) -> TrainJob:
         """Return the job; nothing is written, but with `overwrite` what an earlier run left is cleared.
@@ -81,7 +86,7 @@ class TrainRequest:
     def _held_out(self, recipe: Recipe) -> tuple[Pair, ...] | float:
         """Return the pairs to validate on, or the fraction to hold out."""
         if self.validation_images is not None and self.validation_labels is not None and self.validation is None:
-            return pair_up(self.validation_images, self.validation_labels, kind="validation ")
+            return self._chosen(pair_up(self.validation_images, self.validation_labels, kind="validation "), recipe)
         if self.validation_images is not None or self.validation_labels is not None:
             raise UsageError(
                 "validation needs --validation FRACTION, or both --validation-images and --validation-labels"
@@ -90,11 +95,16 @@ class TrainRequest:
 
     def _data(self, recipe: Recipe, held_out: tuple[Pair, ...] | float) -> Data:
         if not recipe.sources:
-            return split(pair_up(self.images, self.labels, self.weights), held_out, recipe.split.test)
+            pairs = self._chosen(pair_up(self.images, self.labels, self.weights), recipe)
+            return split(pairs, held_out, recipe.split.test)
         if self.validation is not None or isinstance(held_out, tuple) or self.weights is not None:
             raise UsageError(
                 "the recipe has [sources], which say what is held out: leave --validation… and --weights out"
             )
         if not isinstance(self.images, Path) or not isinstance(self.labels, Path):
             raise UsageError("the recipe has [sources], which are folders: give folders of images and labels")
-        return find_sources(self.images, self.labels, recipe.sources)
+        return find_sources(self.images, self.labels, recipe.sources, lambda pairs: self._chosen(pairs, recipe))
+
+    def _chosen(self, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Pair, ...]:
+        """Return the pairs of 2-D images that the view chooses."""
+        return choose_views(pairs, self.view, recipe.in_channels)

@@ -128,7 +128,7 @@ class TrainingFolder:
 
     def _write_text(self, name: str, text: str) -> None:
         with atomic_path(self.path / name) as temporary:
-            temporary.write_text(text, "utf-8")
+            temporary.write_text(text, "utf-8", "surrogateescape")
 
 
 def _difference(key: str, earlier: Any, now: Any) -> str:
