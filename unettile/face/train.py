@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from unettile.atomic import remove_leftovers
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import keep_freed_memory
 from unettile.duration import seconds_of
+from unettile.face.advice import advise
 from unettile.face.image import ImageLike, source_of
 from unettile.face.model import Model
 from unettile.images.slide import ImageSource
@@ -84,7 +84,7 @@ def train(
         Incomplete: `max_time` is over; the run is saved.
 
     Warns:
-        UserWarning: labels whose ids do not look like those of objects.
+        Advice: labels whose ids do not look like those of objects.
 
     An example stands in docs/python.md: even a short training takes a minute.
     """
@@ -111,7 +111,7 @@ def train(
     ).job()
     note = note_labels((*job.training, *job.validation), job.recipe.labels.kind)
     if note is not None:
-        warnings.warn(note, stacklevel=2)
+        advise(note)
     if not (resume and not overwrite and is_finished(job)):
         remove_leftovers(file)
         result = run(job, progress or (lambda now: None), lambda: None)
