@@ -13,4 +13,4 @@ def advise(line: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "unettile":
         level, frame = level + 1, frame.f_back
-    warnings.warn(line, Advice, stacklevel=level - 1)
+    warnings.warn(line, Advice, stacklevel=level)
