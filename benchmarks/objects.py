@@ -23,9 +23,9 @@ from unettile.box import Box
 from unettile.images.canvas import Canvas
 from unettile.images.formats import write_image
 from unettile.objects.job import find_objects
-from unettile.objects.labelling import OnProgress
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, Splitting
+from unettile.objects.scan import OnProgress
 
 PATCH = 1280  # px; the field repeats in a way that no block edge divides
 

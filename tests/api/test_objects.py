@@ -39,6 +39,7 @@ def make_classes() -> NDArray[np.uint8]:
     [
         ({}, []),
         ({"split": True, "min_size": 30, "neck": 0.8}, ["--split", "--min-size", "30", "--neck", "0.8"]),
+        ({"measure": "all", "percentiles": (10, 50)}, ["--measure", "all", "--percentiles", "10,50"]),
         ({"classes": 2, "grow": 3, "pixel_size": 0.5}, ["--class", "2", "--grow", "3", "--pixel-size", "0.5"]),
     ],
     ids=str,
@@ -61,6 +62,33 @@ def test_the_rows_are_those_of_the_command(tmp_path: Path, given: dict[str, Any]
             assert list(found[name]) == told
         else:
             assert np.allclose(found[name].astype(float), np.array(told, float), rtol=1e-5, atol=1e-4), name
+
+
+def test_files_are_written_beside_the_rows_and_stay(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", make_classes())
+    assert run(["objects", str(tmp_path / "mask.tif"), "-o", str(tmp_path / "a.tif"), "--quiet"]) == 0
+    cells = unettile.objects(
+        make_classes(),
+        tmp_path / "b.tif",
+        table=tmp_path / "b.csv",
+        geojson=tmp_path / "b.geojson",
+        overlay=tmp_path / "b.png",
+    )
+    ids = unettile.open(tmp_path / "b.tif").read()
+    assert np.array_equal(ids, unettile.open(tmp_path / "a.tif").read()) and ids.max() == len(cells["id"])
+    with (tmp_path / "b.csv").open() as file:
+        assert [int(row["area_px"]) for row in csv.DictReader(file)] == list(cells["area_px"])
+    assert {path.name for path in tmp_path.glob("b.*")} == {"b.tif", "b.csv", "b.geojson", "b.png"}
+    with pytest.raises(unettile.InputError, match="exists"):
+        unettile.objects(make_classes() * 2, tmp_path / "b.tif")
+
+
+def test_ids_of_a_file_of_ours_have_their_classes(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", make_classes())
+    found = unettile.objects(tmp_path / "mask.tif", tmp_path / "ids.tif")
+    again = unettile.objects(tmp_path / "ids.tif", instances=True)
+    assert list(again["class"]) == list(found["class"]) and set(found["class"]) == {1, 2}
+    assert list(again["id"]) == list(found["id"]) and list(again["area_px"]) == list(found["area_px"])
 
 
 def test_ids_are_measured_as_they_are() -> None:
@@ -120,10 +148,13 @@ def test_a_mask_without_objects_has_no_rows() -> None:
     ("options", "kind", "match"),
     [
         ({"instances": True, "split": True}, unettile.UsageError, "as they are"),
-        ({"depth": np.zeros((200, 300))}, unettile.UsageError, "split=True"),
+        ({"depth": np.zeros((200, 300))}, unettile.UsageError, "--split"),
         ({"image": np.zeros((20, 30))}, unettile.InputError, "need the image that the mask is of"),
         ({"max_object": 1, "split": True}, unettile.UsageError, "max_object"),
         ({"pixel_size": -1.0}, unettile.UsageError, "pixel_size"),
+        ({"measure": "volume"}, unettile.UsageError, "basic, shape, intensity, all"),
+        ({"stains": "he"}, unettile.UsageError, "--image"),
+        ({"min_confidence": 0.5}, unettile.UsageError, "--probabilities"),
         ({"classes": 0}, unettile.UsageError, "class 0"),
     ],
     ids=lambda part: str(list(part)) if isinstance(part, dict) else "",

@@ -24,9 +24,9 @@ from unettile.checkpoint import Checkpoint
 from unettile.errors import Interrupted
 from unettile.inference.predict import Predictor
 from unettile.objects.job import find_objects
-from unettile.objects.labelling import OnProgress
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import ObjectRules
+from unettile.objects.scan import OnProgress
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard

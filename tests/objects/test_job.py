@@ -28,9 +28,9 @@ from unettile.images.slide import open_slide
 from unettile.images.view import View
 from unettile.objects.found import Found
 from unettile.objects.job import find_objects
-from unettile.objects.labelling import OnProgress
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, Splitting
+from unettile.objects.scan import OnProgress
 
 SPLITTING = Labelling(Splitting(smallest=8), min_size=8, growth=1)
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import shapely.geometry
 import tifffile
@@ -47,7 +48,7 @@ def test_objects_are_numbered_split_and_counted(cli: Cli, tmp_path: Path, mask: 
     labels = tifffile.imread(out)
     assert labels[20, 20] == 1 and labels[20, 38] == 2 and labels[41, 70] == 3 and labels[50, 5] == 0
     done = cli("objects", mask, "-o", tmp_path / "one.tif", "--class", 2)
-    assert done.code == 0 and "1 objects in 90 × 60 px" in done.err
+    assert done.code == 0 and "1 object in 60 × 90 px" in done.err
 
 
 def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
@@ -132,6 +133,18 @@ def test_on_a_full_disk_nothing_appears_and_the_right_file_is_named(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [mask]
 
 
+def test_all_measures_of_a_stained_image(cli: Cli, tmp_path: Path, mask: Path) -> None:
+    image, table = tmp_path / "slide.tif", tmp_path / "t.csv"
+    tifffile.imwrite(image, np.random.default_rng(0).integers(40, 255, (60, 90, 3)).astype(np.uint8), photometric="rgb")
+    command = ("objects", mask, "--table", table, "--image", image, "--stains", "he", "--measure", "all")
+    done = cli(*command, "--percentiles", "1,50")
+    assert done.code == 0, done.err
+    rows = pandas.read_csv(table)
+    for name in ("solidity", "nearest_px", "p1_intensity_2", "mean_od_eosin", "p50_od_haematoxylin", "sum_od_eosin"):
+        assert np.isfinite(rows[name]).all(), name
+    np.testing.assert_allclose(rows["p50_od_eosin"], rows["median_od_eosin"], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -152,6 +165,12 @@ def test_on_a_full_disk_nothing_appears_and_the_right_file_is_named(tmp_path: Pa
         (("-o", "l.tif", "--split", "--max-object", "0"), 2, "--max-object"),
         (("-o", "l.tif", "--depth", "mask.tif"), 2, "--split"),
         (("-o", "l.tif", "--pixel-size", "0"), 2, "--pixel-size"),
+        (("--table", "t.csv", "--percentiles", "x"), 2, "--percentiles"),
+        (("--table", "t.csv", "--percentiles", "101"), 2, "--percentiles"),
+        (("--table", "t.csv", "--stains", "he"), 2, "--image"),
+        (("--table", "t.csv", "--stains", "he", "--image", "mask.tif"), 2, "red, green and blue"),
+        (("--table", "t.csv", "--min-confidence", "0.5"), 2, "--probabilities"),
+        (("--confidence", "c.tif"), 2, "--probabilities"),
         (("-o", "mine.zarr", "--overwrite"), 3, "is a directory"),
         (("-o", "l.tif", "--image", "other.tif"), 3, "need the image"),
         (("-o", "l.tif", "--split", "--depth", "other.tif"), 3, "equal sizes"),

@@ -11,6 +11,7 @@ import typer
 from unettile.commands.console import Console
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
+from unettile.wording import counted, size_text
 
 if TYPE_CHECKING:
     from unettile.objects.found import Found
@@ -22,6 +23,22 @@ class ObjectType(StrEnum):
 
     DETECTION = "detection"
     ANNOTATION = "annotation"
+
+
+class Measure(StrEnum):
+    """Values of --measure."""
+
+    BASIC = "basic"
+    SHAPE = "shape"
+    INTENSITY = "intensity"
+    ALL = "all"
+
+
+class Stains(StrEnum):
+    """Values of --stains."""
+
+    HE = "he"
+    HDAB = "hdab"
 
 
 def objects(
@@ -49,6 +66,18 @@ def objects(
         Path | None,
         typer.Option(metavar="FILE", help="Polygons that QuPath opens: .geojson.", rich_help_panel=OUTPUT),
     ] = None,
+    measure: Annotated[
+        Measure,
+        typer.Option(
+            help="What the table holds: basic is area, place, perimeter, eccentricity and mean intensities; shape adds "
+            "hulls, axes, diameters and the nearest neighbour; intensity adds spread, order and sum of intensities.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Measure.BASIC,
+    percentiles: Annotated[
+        str,
+        typer.Option(metavar="P,...", help="Percentiles of intensities, with --measure.", rich_help_panel=OUTPUT),
+    ] = "5,95",
     object_type: Annotated[
         ObjectType,
         typer.Option(metavar=choices(ObjectType), help="What the polygons become in QuPath.", rich_help_panel=OUTPUT),
@@ -61,11 +90,35 @@ def objects(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    confidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Image in which every object has its mean probability, in 1/255.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     image: Annotated[
         Path | None,
         typer.Option(
             metavar="IMAGE",
             help="The image of the mask: adds mean intensities to the table, and lies below the overlay.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    stains: Annotated[
+        Stains | None,
+        typer.Option(
+            help="IMAGE is a bright slide of these stains: adds their optical densities to the table.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Probabilities of the classes, as `segment` writes them: adds the confidence of each object to the "
+            "table. Default: MASK's, with --threshold.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -150,6 +203,14 @@ def objects(
             rich_help_panel=COMPUTE,
         ),
     ] = 0,
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            help="Drop objects whose mean probability is less than P, 0 to 1; needs probabilities.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = 0.0,
     close_gaps: Annotated[
         int,
         typer.Option(
@@ -178,19 +239,23 @@ def objects(
     splitting = _splitting(split, neck, rise, max_object, min_size) if split else None
 
     from unettile.objects.job import find_objects
+    from unettile.objects.measures import Measures
     from unettile.objects.products import Products, Sources
     from unettile.objects.rules import Foreground, Labelling
 
     console = Console(quiet, json)
-    products = Products(output, table, geojson, overlay, object_type.value)
+    products = Products(output, table, geojson, overlay, object_type.value, confidence)
     size = None if pixel_size is None else (pixel_size, pixel_size)
     found = find_objects(
-        Sources(mask, series, image, depth, depth_channel, size),
+        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value),
         Foreground(threshold, chosen, fill_holes),
-        Labelling(splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes),
+        Labelling(
+            splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
+        ),
         products,
         overwrite=overwrite,
         stage=console.progress,
+        measures=Measures.of(measure.value, _parse_percentiles(percentiles)),
     )
     console.message(_summary(found, [path.name for path in products.paths]))
     if found.first_capped is not None:
@@ -228,8 +293,15 @@ def _parse_classes(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _parse_percentiles(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f'--percentiles got "{text}": need numbers from 0 to 100, like 5,95') from None
+
+
 def _summary(found: Found, files: list[str]) -> str:
-    parts = [f"{found.count} objects in {found.shape[1]} × {found.shape[0]} px"]
+    parts = [f"{counted(found.count, 'object')} in {size_text(found.shape)}"]
     if found.classes > len(found.by_class):
         parts.append(f"{found.classes} classes, one for each number in the mask")
     elif found.classes > 1:
@@ -237,5 +309,7 @@ def _summary(found: Found, files: list[str]) -> str:
         parts.append(", ".join(f"{n} {name}" for name, n in listed[:8]) + (", …" if len(listed) > 8 else ""))
     if found.dropped:
         parts.append(f"{found.dropped} too small")
+    if found.uncertain:
+        parts.append(f"{found.uncertain} not probable enough")
     said = "was there already, the same:" if found.was_there else "wrote"
     return f"{'; '.join(parts)}; {said} {', '.join(files)}"

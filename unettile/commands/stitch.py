@@ -12,6 +12,7 @@ from unettile.commands.console import Console
 from unettile.commands.failures import Told, writing_to
 from unettile.commands.options import INPUT, Json, Output, Overwrite, Quiet
 from unettile.errors import UsageError
+from unettile.wording import counted, size_text
 
 
 def stitch(
@@ -75,11 +76,10 @@ def stitch(
         console.message(finished_line(output))
         console.result(result.to_dict() | {"status": "skipped"})
         return
-    height, width = result.shape
     found = result.written.found
-    parts = [f"{width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}"]
+    parts = [f"{size_text(result.shape)} from {counted(result.parts, 'block' if of_run else 'crop')}"]
     parts += [] if result.start is None else [f"which begin at y {result.start[0]}, x {result.start[1]}"]
-    parts += [] if found is None else [f"{found.count} objects"]
+    parts += [] if found is None else [counted(found.count, "object")]
     console.message(f"wrote {output}: {', '.join(parts)}")
     console.result(result.to_dict() | {"status": "done"})
 

@@ -13,6 +13,7 @@ from typing import Any
 from unettile.errors import UsageError
 from unettile.images.channels import NoSuchChannel, find_channels
 from unettile.images.pixelsize import PixelSize
+from unettile.wording import size_text
 
 SAME_SIZE = 1.05
 """Pixels whose edges differ by no more than this factor count as equally large: nothing is resampled for less."""
@@ -138,7 +139,7 @@ class View:
             NoSuchImage: no such level, or a pixel size is asked for and the file states none.
         """
         if self.level is not None and self.level >= len(levels):
-            listed = ", ".join(f"{n}: {one.shape[1]} × {one.shape[0]} px" for n, one in enumerate(levels[:_LISTED]))
+            listed = ", ".join(f"{n}: {size_text(one.shape)}" for n, one in enumerate(levels[:_LISTED]))
             count = f"{len(levels)} levels" if len(levels) > 1 else "one level"
             raise NoSuchImage(f"--level {self.level} does not exist: it has {count} ({listed})")
         if self.mpp is None:

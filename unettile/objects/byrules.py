@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.objects.foreground import ClassMap, Pixels
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, OnProgress, label_objects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, label_objects
 from unettile.objects.rules import ObjectRules
+from unettile.objects.scan import OnProgress
 from unettile.objects.spill import Spill
 from unettile.tiling import BlockGrid
 

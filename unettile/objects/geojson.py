@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.images.record import Record
-from unettile.objects.outline import Corners, Outline
+from unettile.objects.gather import Grouped
+from unettile.objects.outline import Outline, outlines
 
 OBJECT_TYPES = ("detection", "annotation")
 
@@ -24,7 +25,7 @@ DECIMALS = 3
 """Of the coordinates of a mask that is not of the largest resolution."""
 
 
-def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
+def write_geojson(path: Path, corners: Grouped, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
     """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
 
     Coordinates are (x, y) in px of the image's largest resolution, (0, 0) the upper left corner of its first pixel, as
@@ -50,10 +51,10 @@ def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], rec
         file.write("\n]}\n")
 
 
-def _features(corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> Iterator[str]:
+def _features(corners: Grouped, classes: NDArray[np.uint32], record: Record, object_type: str) -> Iterator[str]:
     described: dict[int, str] = {}
     classified = np.unique(classes).size <= MOST_CLASSES
-    for outline in corners.outlines():
+    for outline in outlines(corners):
         number = int(classes[outline.number - 1])
         if number not in described:
             values = {"name": record.name(number), "color": list(record.colour(number))}

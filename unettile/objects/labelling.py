@@ -9,7 +9,6 @@ Block sizes change neither which pixels are an object nor its number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.idclasses import IdClasses
+from unettile.objects.certainty import Chance
 from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
 from unettile.objects.foreground import Pixels
 from unettile.objects.gaps import close_gaps, gap_margin
@@ -26,14 +26,13 @@ from unettile.objects.grow import grow, grow_margin
 from unettile.objects.numbering import Numbers, Register
 from unettile.objects.pieces import Kinds, Pieces, connected_pieces, split_pieces
 from unettile.objects.rules import Labelling, Splitting
+from unettile.objects.scan import OnProgress
 from unettile.objects.spill import Spill
 from unettile.tiling import Block, BlockGrid
+from unettile.wording import size_text
 
 BLOCK_EDGE = 2048
 """Edge of the blocks, px."""
-
-OnProgress = Callable[[int, int], None]
-"""Takes pixels done and pixels in all."""
 
 
 class Classes(Protocol):
@@ -85,15 +84,22 @@ class Cutter:
         splitting: None for connected regions.
         depth: a depth map to split by, one channel of the image's shape; None for distances.
         merged: pixels of all classes are one foreground; pieces then tell how many pixels of which class they have.
+        chance: the probability of an object; pieces then tell what theirs add up to.
 
     Raises:
         InputError: a depth map that does not fit.
     """
 
     def __init__(
-        self, classes: Classes, splitting: Splitting | None, depth: Pixels | None, merged: bool = False
+        self,
+        classes: Classes,
+        splitting: Splitting | None,
+        depth: Pixels | None,
+        merged: bool = False,
+        chance: Chance | None = None,
     ) -> None:
         self._classes, self._splitting, self._depth, self._merged = classes, splitting, depth, merged
+        self.chance = chance
         self._image = Box.of_shape(classes.shape)
         if depth is not None:
             check_depth(depth, classes.shape)
@@ -109,10 +115,16 @@ class Cutter:
         near = box.expand(beyond).intersect(self._image)
         classes = self._classes.read(near)
         if not self._merged:
-            return self._cut(box, near, classes)
-        pieces = self._cut(box, near, (classes > 0).astype(np.uint32))
-        inside = np.ascontiguousarray(classes[box.relative_to(near).slices])
-        return replace(pieces, kinds=Kinds.count(pieces.labels, inside))
+            pieces = self._cut(box, near, classes)
+        else:
+            pieces = self._cut(box, near, (classes > 0).astype(np.uint32))
+            inside = np.ascontiguousarray(classes[box.relative_to(near).slices])
+            pieces = replace(pieces, kinds=Kinds.count(pieces.labels, inside))
+        if self.chance is None:
+            return pieces
+        weights = self.chance.read(box).ravel()  # sums stay below 2^53, so that they are exact
+        sums = np.bincount(pieces.labels.ravel(), weights, minlength=pieces.count + 1)[1:]
+        return replace(pieces, chance=sums.astype(np.int64))
 
     def _cut(self, box: Box, near: Box, classes: NDArray[np.uint32]) -> Pieces:
         """Return the pieces of a box, of which classes are known within `near`."""
@@ -159,7 +171,9 @@ def label_objects(
         spill.write(block.index, pieces.labels, register.add(block.index, pieces))
         done += block.box.area
         on_progress(done, total)
-    return Objects(spill, register.solve(labelling.splitting, labelling.min_size), grid.shape, labelling)
+    scale = 1 if cutter.chance is None else cutter.chance.scale
+    numbers = register.solve(labelling.splitting, labelling.min_size, labelling.min_confidence, scale)
+    return Objects(spill, numbers, grid.shape, labelling)
 
 
 def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:
@@ -169,9 +183,7 @@ def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:
         InputError: another size, several channels, or a type that is not taken.
     """
     if depth.shape != shape:
-        raise InputError(
-            f"{depth.path} is {depth.shape[1]} × {depth.shape[0]} px, MASK {shape[1]} × {shape[0]}: need equal sizes"
-        )
+        raise InputError(f"{depth.path} is {size_text(depth.shape)}, MASK {size_text(shape)}: need equal sizes")
     if depth.channels != 1:
         raise InputError(
             f"{depth.path} has {depth.channels} channels: need one, of depths; choose with --depth-channel"

@@ -105,6 +105,7 @@ class Pieces:
         passes: between pieces of the block, numbers from 1.
         faces: at UP, LEFT, RIGHT, DOWN.
         kinds: of pieces whose pixels may be of several classes: which piece has how many px of which class.
+        chance: (N,) sums of the probabilities of their pixels; None where these are not known.
     """
 
     labels: NDArray[np.uint32]
@@ -115,6 +116,7 @@ class Pieces:
     passes: Passes
     faces: dict[int, Face]
     kinds: Kinds | None = None
+    chance: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:

@@ -13,6 +13,7 @@ from unettile.images.formats import format_of
 from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
+from unettile.images.slide import ImageSource
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
 from unettile.objects.table import check_table
 from unettile.protection import protect
@@ -36,6 +37,8 @@ class Products:
         table: .csv or .parquet.
         geojson: polygons, of `object_type`.
         overlay: .png.
+        confidence: an image in which every object has its mean probability, in 1/255.
+        columns: keep the table for who asked, in `Found.columns`.
 
     Raises:
         UsageError: nothing, or an ending that is not written.
@@ -47,12 +50,15 @@ class Products:
     geojson: Path | None = None
     overlay: Path | None = None
     object_type: str = "detection"
+    confidence: Path | None = None
+    columns: bool = False
 
     def __post_init__(self) -> None:
-        if not self.paths:
-            raise UsageError("nothing to write: give -o LABELS, --table, --geojson or --overlay, or several of them")
-        if self.labels is not None:
-            format_of(self.labels)
+        if not self.paths and not self.columns:
+            raise UsageError("nothing to write: give -o LABELS, --table, --geojson, --overlay or others of them")
+        for path in (self.labels, self.confidence):
+            if path is not None:
+                format_of(path)
         if self.table is not None:
             check_table(self.table)
         for path, option, endings in (
@@ -69,7 +75,8 @@ class Products:
 
     @property
     def paths(self) -> list[Path]:
-        return [path for path in (self.labels, self.table, self.geojson, self.overlay) if path is not None]
+        given = (self.labels, self.table, self.geojson, self.overlay, self.confidence)
+        return [path for path in given if path is not None]
 
 
 @dataclass(frozen=True)
@@ -83,18 +90,33 @@ class Sources:
         depth: of the same size, to split by.
         depth_channel: of the depth, from 0; None if it has one.
         pixel_size_um: height and width of a pixel; None for what the mask says, or else the image.
+        probabilities: of the classes, of the same size; None for those of the mask, if it holds some.
+        stains: of the image, to be unmixed; see `stains.STAINS`.
+        instances: the numbers of the mask are objects, to be taken as they are.
+
+    Raises:
+        UsageError: stains without an image.
     """
 
-    mask: Path
+    mask: ImageSource
     series: int | None = None
-    image: Path | None = None
-    depth: Path | None = None
+    image: ImageSource | None = None
+    depth: ImageSource | None = None
     depth_channel: int | None = None
     pixel_size_um: PixelSize | None = None
+    probabilities: ImageSource | None = None
+    stains: str | None = None
+    instances: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stains is not None and self.image is None:
+            raise UsageError("--stains unmixes the colours of an image: give --image with it")
 
     @property
     def paths(self) -> list[Path]:
-        return [path for path in (self.mask, self.image, self.depth) if path is not None]
+        """The files among them."""
+        given = (self.mask, self.image, self.depth, self.probabilities)
+        return [path for path in given if isinstance(path, Path)]
 
 
 def check_outputs(products: Products, sources: Sources, identity: Mapping[str, Any], overwrite: bool) -> bool:
@@ -115,16 +137,18 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
     for path in products.paths:
         _check_place(path)
         if path.exists() and not overwrite:
-            if path == products.labels:
+            if path in (products.labels, products.confidence):
                 found = read_metadata(path)
-                likely = all(found.get(key) == value for key, value in identity.items())
+                content = "instances" if path == products.labels else "confidence"
+                wanted = {**identity, "content": content}
+                likely = all(found.get(key) == value for key, value in wanted.items())
             else:
                 beginning = _BEGINNINGS.get(path.suffix.lower(), b"")
                 with path.open("rb") as file:
                     likely = bool(beginning) and file.read(len(beginning)) == beginning
             if not likely:
                 raise InputError(f"{path} exists and is another: choose another name, or give --overwrite")
-    return not overwrite and all(path.exists() for path in products.paths)
+    return bool(products.paths) and not overwrite and all(path.exists() for path in products.paths)
 
 
 def _check_place(output: Path) -> None:

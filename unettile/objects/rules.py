@@ -86,6 +86,7 @@ class Labelling:
         growth: px that every object grows into the background.
         merged: objects may have pixels of several classes, and are of the class that most of them have; of equals, of
             the first.
+        min_confidence: objects are dropped whose mean probability is less, where probabilities are known.
 
     Raises:
         UsageError: a number out of range.
@@ -96,6 +97,7 @@ class Labelling:
     gaps: int = 0
     growth: int = 0
     merged: bool = False
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if self.min_size < 0:
@@ -104,6 +106,8 @@ class Labelling:
             raise UsageError(f"close-gaps is {self.gaps}: need 0 to {LARGEST_GAP} px")
         if not 0 <= self.growth <= LARGEST_GROWTH:
             raise UsageError(f"grow is {self.growth}: need 0 to {LARGEST_GROWTH} px")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min-confidence is {self.min_confidence:g}: it is a probability; need 0 to 1")
 
 
 @dataclass(frozen=True)

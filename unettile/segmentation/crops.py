@@ -20,6 +20,7 @@ from unettile.errors import InputError
 from unettile.images.pixelsize import number
 from unettile.images.provenance import CROPS
 from unettile.images.slide import fingerprint, list_images, open_labels
+from unettile.wording import counted, size_text
 
 _PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>\d+)_x(?P<x>\d+)")
 _QUPATH = re.compile(
@@ -133,7 +134,7 @@ class CropMosaic:
             spare = 0 if name.downsample == 1 else 1  # QuPath rounds as it pleases
             if name.size is not None and max(abs(name.size[0] - height), abs(name.size[1] - width)) > spare:
                 raise InputError(
-                    f"{path} has {width} × {height} px, but its name says {name.size[1]} × {name.size[0]}:"
+                    f"{path} has {size_text((height, width))}, but its name says {size_text(name.size)}:"
                     " export it again, and do not resize it"
                 )
             crops.append(Crop(path, Box(name.y, name.x, name.y + height, name.x + width)))
@@ -146,7 +147,7 @@ class CropMosaic:
         if len(kinds) > 1:
             (first, one), (second, other) = list(kinds.items())[:2]
             raise InputError(
-                f"{one} and {other} differ in kind ({first[0]} × {first[1]}, {second[0]} × {second[1]}):"
+                f"{one} and {other} differ in kind ({_kind(*first)}, {_kind(*second)}):"
                 " need one number of channels and one type"
             )
         [(channels, dtype)] = kinds
@@ -158,7 +159,9 @@ class CropMosaic:
             crops = [Crop(crop.path, crop.box.relative_to(Box(*start, *start))) for crop in crops]
         extent = (max(crop.box.y1 for crop in crops), max(crop.box.x1 for crop in crops))
         if shape is not None and not Box.of_shape(shape).contains(Box.of_shape(extent)):
-            raise InputError(f"the crops in {folder} reach to y {extent[0]}, x {extent[1]}, past the image {shape}")
+            raise InputError(
+                f"the crops in {folder} reach to y {extent[0]}, x {extent[1]}, past the image of {size_text(shape)}"
+            )
         crops.sort(key=lambda crop: (crop.box, crop.path))
         return cls(tuple(crops), shape or extent, channels, np.dtype(dtype), pixel_size_um, start)
 
@@ -243,6 +246,10 @@ class CropMosaic:
             f"{other.path} and {crop.path} disagree where they overlap, first at y {y}, x {x}:"
             " export them again from one image"
         )
+
+
+def _kind(channels: int, dtype: str) -> str:
+    return f"{counted(channels, 'channel')} of {dtype}"
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

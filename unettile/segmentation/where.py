@@ -20,6 +20,7 @@ from unettile.images.normalize import Scaling
 from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.tissue import Background, Read, Tissue
+from unettile.wording import size_text
 
 Inside = Callable[[Box], NDArray[np.bool_]]
 """Tells which pixels (h, w) of a box are to be segmented."""
@@ -71,7 +72,7 @@ class MaskFile:
             # each edge of the mask may be rounded by a pixel
             if abs(height * shape[1] - width * shape[0]) > max(shape) + max(height, width):
                 raise InputError(
-                    f"--mask {path} has {width} × {height} px, the image {shape[1]} × {shape[0]} px:"
+                    f"--mask {path} has {size_text((height, width))}, the image {size_text(shape)}:"
                     " need the same form at any resolution"
                 )
         except InputError:

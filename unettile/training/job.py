@@ -72,43 +72,15 @@ class Data:
     test: tuple[Pair, ...] = ()
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Directories whose files pair by stem: images, labels and, where they were computed before, weight maps."""
-
-    images: Path
-    labels: Path
-    weights: Path | None = None
-
-
-def find_data(
-    training: Folders,
-    validation: Folders | float,
-    test: float = 0.0,
-    choose: Callable[[Sequence[Pair]], tuple[Pair, ...]] = tuple,
-) -> Data:
-    """Return the pairs of each part.
-
-    Args:
-        validation: directories of their own, or the fraction of the training images to hold out.
-        test: the fraction to hold out besides.
-        choose: gives the pairs of 2-D images of the pairs of files.
-
-    Raises:
-        InputError: files that do not pair, or fractions that leave a part empty.
-    """
-    pairs = choose(find_pairs(training.images, training.labels, training.weights))
-    if isinstance(validation, float):
-        return split(pairs, validation, test)
-    return split(pairs, choose(find_pairs(validation.images, validation.labels)), test)
-
-
 def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: float = 0.0) -> Data:
-    """Return the pairs of each part; errors as in `find_data`.
+    """Return the pairs of each part.
 
     Args:
         validation: pairs of their own, or the fraction of the pairs to hold out.
         test: the fraction to hold out besides.
+
+    Raises:
+        InputError: fractions that leave a part empty.
     """
     if isinstance(validation, float):
         return Data(*hold_out(pairs, validation, test))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
@@ -13,6 +13,9 @@ from unettile.images.idparts import count_parts_of
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
+
+Images = Path | Sequence[ImageSource]
+"""A folder of images, or a list of them."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,35 @@ def _partners(images: dict[str, Path], others: dict[str, Path], kind: str) -> di
             hint = "" if near is None else f" ({near} is the most like {names[0]})"
             raise InputError(f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name")
     return {name: others[other] for name, other in matched.items()}
+
+
+def pair_up(images: Images, labels: Images, weights: Images | None = None, kind: str = "") -> tuple[Pair, ...]:
+    """Pair images with their labels: the files of folders by name, those of lists by their order.
+
+    Args:
+        kind: begins the names of arrays, which are numbered.
+
+    Raises:
+        UsageError: a folder and a list, or lists of different lengths.
+        InputError: files that do not pair.
+    """
+    given = [images, labels, *([] if weights is None else [weights])]
+    folders = [one for one in given if isinstance(one, Path)]
+    lists = [one for one in given if not isinstance(one, Path)]
+    if not lists:
+        return find_pairs(*folders)
+    if folders or len({len(one) for one in lists}) > 1:
+        raise UsageError("images and labels are folders, or lists of the same length: give both as one or the other")
+    named = [
+        [_numbered(one, f"{kind}{name} {number:04}") for number, one in enumerate(some)]
+        for name, some in zip(("image", "labels", "weights"), lists, strict=False)
+    ]
+    return tuple(Pair(*parts) for parts in zip(*named, strict=True))
+
+
+def _numbered(source: ImageSource, name: str) -> ImageSource:
+    """Return an image with a name that tells it from others; that of a file does already."""
+    return source if isinstance(source, Path) else replace(source, name=name)
 
 
 def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
