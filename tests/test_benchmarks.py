@@ -89,7 +89,7 @@ def test_a_tiny_case_of_objects_reports_its_figures(tmp_path: Path) -> None:
     bench = load("objects")
     bench.write_mask(tmp_path / "mask.tif", 300)
     result = bench.work(tmp_path / "mask.tif", tmp_path, True)
-    assert result["objects"] > 100 and len(result["mpx_per_s"]) == 5
+    assert result["objects"] > 100 and len(result["mpx_per_s"]) == 3 and result["processor_s"] > 0
 
 
 def test_a_tiny_case_of_weights_reports_ratios_and_errors(shown: Callable[[Any], Any]) -> None:

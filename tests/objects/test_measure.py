@@ -56,7 +56,8 @@ def measured(
         lookers.append(values)
         pictures.append(picture)
         channels.append(Channels(names, values, percentiles))
-    Scan(objects, pictures, lookers, lambda done, total: None).show_all(BlockGrid(objects.shape, edge))
+    with Scan(objects, pictures, lookers, lambda done, total: None) as scan:
+        scan.show_all(BlockGrid(objects.shape, edge))
     for one in channels:
         if isinstance(one.values, Values):
             one.values.finish()

@@ -24,7 +24,8 @@ SCRATCH = Path(tempfile.gettempdir())
 def outlines(labels: NDArray[np.integer], edge: int, directory: Path) -> list[Outline]:
     objects = InMemory(labels)
     finder = CornerFinder(directory, objects.count, objects.shape)
-    Scan(objects, (), (finder,), lambda done, total: None).show_all(BlockGrid(objects.shape, edge))
+    with Scan(objects, (), (finder,), lambda done, total: None) as scan:
+        scan.show_all(BlockGrid(objects.shape, edge))
     return list(all_outlines(finder.finish()))
 
 

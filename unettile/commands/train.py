@@ -138,9 +138,10 @@ def train(
     console = Console(quiet, json_output)
     set_threads()
     keep_freed_memory()
-    view = View(series, level, None, parse_channels(channel), z, time)
     begun = None if start is None else find_model(start)
-    protect([begun], [output, TrainingFolder.beside(output).path])
+    read_from = (images, labels, weights, validation_images, validation_labels, Path(recipe), begun)
+    protect(read_from, (output, TrainingFolder.beside(output).path))
+    view = View(series, level, None, parse_channels(channel), z, time)
     job = TrainRequest(
         images,
         labels,

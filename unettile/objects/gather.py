@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.atomic import naming
 from unettile.compiled import compiled
 from unettile.objects.mapped import MappedArray
 
-BATCH_RECORDS = 2**20
+BATCH_RECORDS = 2**18
 """Records that are read at once; one object may have more."""
 
 
@@ -76,8 +77,9 @@ class Gathering:
         if owners.size == 0:
             return
         _count(owners, self._counts)
-        self._file.write(np.ascontiguousarray(owners).data)
-        self._file.write(np.ascontiguousarray(records, self._dtype).data)
+        with naming(self._directory):
+            self._file.write(np.ascontiguousarray(owners).data)
+            self._file.write(np.ascontiguousarray(records, self._dtype).data)
         self._sizes.append(owners.size)
 
     def close(self) -> None:

@@ -9,15 +9,18 @@ Block sizes change neither which pixels are an object nor its number.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.ahead import map_ahead
 from unettile.images.idclasses import IdClasses
+from unettile.limits import count_threads
 from unettile.objects.certainty import Chance
 from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
 from unettile.objects.foreground import Pixels
@@ -31,7 +34,7 @@ from unettile.objects.spill import Spill
 from unettile.tiling import Block, BlockGrid
 from unettile.wording import size_text
 
-BLOCK_EDGE = 2048
+BLOCK_EDGE = 1536
 """Edge of the blocks, px."""
 
 
@@ -68,16 +71,16 @@ class Objects:
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the ids (h, w) of a part of the image, 0 for background."""
         if not self._gaps and not self._growth:
-            return self.numbers.of_piece[self._spill.read(box)]
+            return self._spill.read(box, self.numbers.of_piece)
         margin = gap_margin(self._gaps) + grow_margin(self._growth)
         near = box.expand(margin).intersect(Box.of_shape(self.shape))
-        closed = close_gaps(self.numbers.of_piece[self._spill.read(near)], self._gaps)
+        closed = close_gaps(self._spill.read(near, self.numbers.of_piece), self._gaps)
         grown = grow(closed, self._growth)
         return np.ascontiguousarray(grown[box.relative_to(near).slices])
 
 
 class Cutter:
-    """Cuts a block into pieces.
+    """Cuts blocks into pieces; several threads may do so at a time.
 
     Args:
         classes: of the image.
@@ -100,6 +103,7 @@ class Cutter:
     ) -> None:
         self._classes, self._splitting, self._depth, self._merged = classes, splitting, depth, merged
         self.chance = chance
+        self._reading = threading.Lock()  # images are read by one thread at a time
         self._image = Box.of_shape(classes.shape)
         if depth is not None:
             check_depth(depth, classes.shape)
@@ -113,7 +117,8 @@ class Cutter:
         splitting, box = self._splitting, block.box
         beyond = 0 if splitting is None else 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
         near = box.expand(beyond).intersect(self._image)
-        classes = self._classes.read(near)
+        with self._reading:
+            classes = self._classes.read(near)
         if not self._merged:
             pieces = self._cut(box, near, classes)
         else:
@@ -122,7 +127,8 @@ class Cutter:
             pieces = replace(pieces, kinds=Kinds.count(pieces.labels, inside))
         if self.chance is None:
             return pieces
-        weights = self.chance.read(box).ravel()  # sums stay below 2^53, so that they are exact
+        with self._reading:
+            weights = self.chance.read(box).ravel()  # sums stay below 2^53, so that they are exact
         sums = np.bincount(pieces.labels.ravel(), weights, minlength=pieces.count + 1)[1:]
         return replace(pieces, chance=sums.astype(np.int64))
 
@@ -135,7 +141,9 @@ class Cutter:
             depth = distance_depth(classes, splitting.reach)
             cap = splitting.reach * STEPS * GAIN**splitting.passes
         else:
-            depth = map_depth(self._depth.read(near)[:, :, 0])
+            with self._reading:
+                values = self._depth.read(near)[:, :, 0]
+            depth = map_depth(values)
             depth[classes == 0] = 0
             cap = np.iinfo(np.int64).max
         depth = smooth(depth, splitting.passes)
@@ -143,9 +151,13 @@ class Cutter:
         seen = ring.intersect(self._image)
         pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
         inside = seen.relative_to(near).slices
-        return split_pieces(
-            np.pad(classes[inside], pads), np.pad(depth[inside], pads), cap, splitting, box, self._image
-        )
+        ringed = (_padded(classes[inside], pads), _padded(depth[inside], pads))
+        return split_pieces(*ringed, cap, splitting, box, self._image)
+
+
+def _padded(pixels: NDArray[Any], pads: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[Any]:
+    """Return pixels with so many zeros before and after them on each axis."""
+    return np.pad(pixels, pads) if any(map(any, pads)) else np.ascontiguousarray(pixels)
 
 
 def label_objects(
@@ -166,8 +178,7 @@ def label_objects(
     """
     register = Register(grid)
     done, total = 0, grid.shape[0] * grid.shape[1]
-    for block in grid:
-        pieces = cutter.cut(block)
+    for block, pieces in zip(grid, map_ahead(cutter.cut, grid, ahead=count_threads()), strict=True):
         spill.write(block.index, pieces.labels, register.add(block.index, pieces))
         done += block.box.area
         on_progress(done, total)

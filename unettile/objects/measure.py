@@ -25,7 +25,7 @@ SUMS = np.dtype(
         ("yy", np.int64),
         ("yx", np.int64),
         ("xx", np.int64),
-        ("sides", np.int64),  # neighbours outside of the object, over a side and over a corner
+        ("sides", np.int64),  # neighbours outside of the object, over a side (counted twice) and over a corner
         ("corners", np.int64),
         ("y0", np.int32),
         ("x0", np.int32),
@@ -92,7 +92,7 @@ class Sums:
             first_y + y,
             first_x + x,
             box,
-            math.pi / 8 * (part["sides"] + part["corners"] / math.sqrt(2)),
+            math.pi / 8 * (part["sides"] // 2 + part["corners"] / math.sqrt(2)),
             *_ellipse(part, n, y, x, box),
         )
 
@@ -124,12 +124,13 @@ class Summing:
             rows = self._table.array[start : start + FORGET]
             rows["y0"], rows["x0"] = height, width
             self._table.forget()
-        self._origin, self._width = origin, width
+        self._origin, self._height, self._width = origin, height, width
         self._columns = tuple(self._table.array[name] for name in SUMS.names or ())
 
     def see(self, part: Part) -> None:
         """Add the pixels of a part."""
-        _add(part.ids, part.box.y0, part.box.x0, self._width, self._origin, self._columns)
+        last = (part.box.y1 == self._height, part.box.x1 == self._width)
+        _add(part.ids, part.box.y0, part.box.x0, last, self._width, self._origin, self._columns)
         self._table.forget()
 
     def finish(self) -> Sums:
@@ -155,30 +156,53 @@ def _ellipse(
 
 
 @compiled
-def _add(labels, top, left, width, origin, columns):  # type: ignore[no-untyped-def]
-    """Add one block, read with 1 px more on every side, to the columns of the table."""
+def _add(labels, top, left, last, width, origin, columns):  # type: ignore[no-untyped-def]
+    """Add one part, read with 1 px more on every side, to the columns of the table.
+
+    Pixels are added run by run along rows. Neighbours are counted where four pixels meet that are not all alike: of two
+    over a side both ends see it, of two over a corner one point does. Points belong to parts as in `outline`.
+    """
     area, sy, sx, syy, syx, sxx, sides, corners, y0, x0, y1, x1 = columns
     rows, across = labels.shape[0] - 2, labels.shape[1] - 2
     for i in range(rows):
-        for j in range(across):
+        j = 0
+        while j < across:
             own = labels[i + 1, j + 1]
+            begin = j
+            j += 1
+            while j < across and labels[i + 1, j + 1] == own:
+                j += 1
             if own == 0:
                 continue
             k = np.int64(own) - 1
             fy = origin[k] // width
-            dy, dx = top + i - fy, left + j - (origin[k] - fy * width)
-            area[k] += 1
-            sy[k] += dy
-            sx[k] += dx
-            syy[k] += dy * dy
-            syx[k] += dy * dx
-            sxx[k] += dx * dx
-            y0[k], x0[k] = min(y0[k], top + i), min(x0[k], left + j)
-            y1[k], x1[k] = max(y1[k], top + i + 1), max(x1[k], left + j + 1)
-            for a in range(-1, 2):
-                for b in range(-1, 2):
-                    if labels[i + 1 + a, j + 1 + b] != own:
-                        if a == 0 or b == 0:
-                            sides[k] += 1
-                        else:
-                            corners[k] += 1
+            dy, n = top + i - fy, j - begin
+            low = left + begin - (origin[k] - fy * width)
+            high = low + n - 1
+            total = n * (low + high) // 2
+            squares = (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) // 6
+            area[k] += n
+            sy[k] += n * dy
+            sx[k] += total
+            syy[k] += n * dy * dy
+            syx[k] += dy * total
+            sxx[k] += squares
+            y0[k], x0[k] = min(y0[k], top + i), min(x0[k], left + begin)
+            y1[k], x1[k] = max(y1[k], top + i + 1), max(x1[k], left + j)
+    for i in range(rows + (1 if last[0] else 0)):
+        for j in range(across + (1 if last[1] else 0)):
+            a, b, c, d = labels[i, j], labels[i, j + 1], labels[i + 1, j], labels[i + 1, j + 1]
+            if a == b and a == c and a == d:
+                continue
+            for one, other in ((a, b), (a, c), (b, d), (c, d)):
+                if one != other:
+                    if one != 0:
+                        sides[np.int64(one) - 1] += 1
+                    if other != 0:
+                        sides[np.int64(other) - 1] += 1
+            for one, other in ((a, d), (b, c)):
+                if one != other:
+                    if one != 0:
+                        corners[np.int64(one) - 1] += 1
+                    if other != 0:
+                        corners[np.int64(other) - 1] += 1

@@ -80,31 +80,76 @@ class CornerFinder:
         return self._gathering.finish()
 
 
+@dataclass(frozen=True)
+class Rings:
+    """The rings of a run of objects; of each object the outer one is first.
+
+    Args:
+        x, y: (M,) lattice points, ring after ring, clockwise on the screen.
+        starts: (R + 1,) where rings begin, and the end.
+        owners: (R,) which object each is of, counted from 0.
+    """
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    owners: NDArray[np.int64]
+
+
+def rings_of(starts: NDArray[np.int64], places: NDArray[np.int32]) -> Rings:
+    """Return the rings of objects from their corners; see `Grouped.part`."""
+    y, x4, partner = link(starts, places, True)
+    walk, ring_starts = _walk(partner)
+    owner = np.repeat(np.arange(starts.size - 1), np.diff(starts))
+    return Rings(x4[walk] >> 2, y[walk], ring_starts, owner[walk[ring_starts[:-1]]])
+
+
 def outlines(corners: Grouped) -> Iterator[Outline]:
     """Yield the outlines of all objects in the order of their ids."""
     for first, starts, places in corners.batches():
-        owner = np.repeat(np.arange(starts.size - 1), np.diff(starts))
-        yield from _rings(owner, places[:, 0].astype(np.int64), places[:, 1].astype(np.int64), first + 1)
+        found = rings_of(starts, places)
+        points = np.stack([found.x, found.y], axis=1)
+        rings: list[NDArray[np.int64]] = []
+        for k in range(found.owners.size):
+            ring = points[found.starts[k] : found.starts[k + 1]]
+            rings.append(ring[::-1] if rings else ring)
+            if k + 1 == found.owners.size or found.owners[k + 1] != found.owners[k]:
+                yield Outline(first + 1 + int(found.owners[k]), tuple(rings))
+                rings = []
 
 
-def _rings(owner: NDArray[np.int64], y: NDArray[np.int64], x4: NDArray[np.int64], number: int) -> Iterator[Outline]:
-    """Yield the outlines of objects number, number + 1, …, from their corners, each with its owner, from 0."""
-    order = np.lexsort((x4, y, owner))
-    owner, y, x4 = owner[order], y[order], x4[order]
-    x = x4 >> 2
-    down = np.lexsort((x4 & 1, y, x, owner))  # along columns, upper of two corners at one point first
-    partner = np.empty(owner.size, np.int64)
-    partner[down[0::2]], partner[down[1::2]] = down[1::2], down[0::2]
-    walk, ring_starts = _walk(partner)
-    points = np.stack([x[walk], y[walk]], axis=1)
-    ring_owner = owner[walk[ring_starts[:-1]]]
-    rings: list[NDArray[np.int64]] = []
-    for k in range(ring_owner.size):
-        ring = points[ring_starts[k] : ring_starts[k + 1]]
-        rings.append(ring[::-1] if rings else ring)
-        if k + 1 == ring_owner.size or ring_owner[k + 1] != ring_owner[k]:
-            yield Outline(number + int(ring_owner[k]), tuple(rings))
-            rings = []
+@compiled
+def link(starts, places, joined):  # type: ignore[no-untyped-def]
+    """Return y and 4 x + bits of each object's corners, row by row, and which corner is above or below each.
+
+    starts: (n + 1,) where the corners of each object begin, and the end.
+    joined: where two pixels meet at a corner alone, the object is joined; else the background is.
+    """
+    total = places.shape[0]
+    y, x4, partner = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64)
+    for k in range(starts.size - 1):
+        begin, count = starts[k], starts[k + 1] - starts[k]
+        keys = np.empty(count, np.int64)
+        in_order = True
+        for i in range(count):
+            keys[i] = np.int64(places[begin + i, 0]) << 32 | np.int64(places[begin + i, 1])
+            if i > 0 and keys[i] < keys[i - 1]:
+                in_order = False
+        if not in_order:
+            keys.sort()
+        down = np.empty(count, np.int64)
+        for i in range(count):
+            y[begin + i], x4[begin + i] = keys[i] >> 32, keys[i] & 0xFFFFFFFF
+            point = keys[i] >> 2
+            twice = (i > 0 and keys[i - 1] >> 2 == point) or (i + 1 < count and keys[i + 1] >> 2 == point)
+            bit = keys[i] & 1
+            if twice and not joined:
+                bit = 1 - bit
+            down[i] = (x4[begin + i] >> 2) << 33 | y[begin + i] << 1 | bit
+        order = np.argsort(down)
+        for i in range(0, count, 2):
+            partner[begin + order[i]], partner[begin + order[i + 1]] = begin + order[i + 1], begin + order[i]
+    return y, x4, partner
 
 
 @compiled

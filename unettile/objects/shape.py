@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unettile.compiled import compiled
 from unettile.objects.gather import Grouped
+from unettile.objects.outline import link
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,9 @@ def measure_shapes(corners: Grouped, begin: int, end: int) -> Shapes:
         corners: as `outline` finds them.
     """
     starts, places = corners.part(begin, end)
-    owner = np.repeat(np.arange(end - begin), np.diff(starts))
-    y, x4 = places[:, 0].astype(np.int64), places[:, 1].astype(np.int64)
-    order = np.lexsort((x4, y, owner))
-    owner, y, x4 = owner[order], y[order], x4[order]
-    x = x4 >> 2
-    same = (owner[1:] == owner[:-1]) & (y[1:] == y[:-1]) & (x[1:] == x[:-1])
-    twice = np.concatenate([[False], same]) | np.concatenate([same, [False]])
-    down = np.lexsort(((x4 & 1) ^ twice, y, x, owner))
-    partner = np.empty(owner.size, np.int64)
-    partner[down[0::2]], partner[down[1::2]] = down[1::2], down[0::2]
+    y, x4, partner = link(starts, places, False)
     found = np.empty((4, end - begin), np.float64)
-    _measure(starts, y, x, partner, found)
+    _measure(starts, y, x4 >> 2, partner, found)
     return Shapes(*found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from unettile.errors import InputError, UsageError
 from unettile.images.record import Record
 from unettile.objects.columns import Columns, Figures, Frames, Known, make_columns
+from unettile.objects.digits import WIDEST, cells_of, put_rows
 
 ROWS = 2**16
 """Rows at once."""
@@ -76,12 +77,11 @@ def write_table(path: Path, table: Table, kind: str) -> None:
         OSError: the file cannot be written.
     """
     if kind == ".csv":
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with path.open("wb") as file:
             for number, columns in enumerate(table.chunks()):
                 if number == 0:
-                    writer.writerow(columns)
-                writer.writerows(zip(*(_text(name, values) for name, values in columns.items()), strict=True))
+                    file.write((",".join(columns) + "\n").encode())
+                file.write(_rows(columns).data)
         return
     arrow, parquet = _parquet()
     kept: Any = None
@@ -96,14 +96,32 @@ def write_table(path: Path, table: Table, kind: str) -> None:
             kept.close()
 
 
-def _text(name: str, values: NDArray[Any]) -> list[Any]:
-    """Return the cells of a column; what is not known is empty."""
-    if values.dtype.kind == "O":
-        return [f"'{text}" if text.startswith(FORMULAS) else text for text in values]
-    if values.dtype.kind != "f":
-        return list(values.tolist())
-    digits = f".{DECIMALS}f" if name.endswith(("_px", "_um", "_um2")) else f".{DECIMALS + 2}g"
-    return [format(value, digits) if math.isfinite(value) else "" for value in values.tolist()]
+def _rows(columns: Columns) -> NDArray[np.uint8]:
+    """Return the lines of a CSV file; what is not known is an empty cell."""
+    numbers = [name for name, values in columns.items() if values.dtype.kind != "O"]
+    (named,) = set(columns) - set(numbers)
+    texts, index = np.unique(columns[named].astype(str), return_inverse=True)
+    encoded = [_quoted(str(text)).encode() for text in texts]
+    cells, lengths = [], []
+    for name in numbers:
+        fixed = name.endswith(("_px", "_um", "_um2"))
+        found = cells_of(columns[name], DECIMALS if fixed else DECIMALS + 2, fixed)
+        cells.append(found[0])
+        lengths.append(found[1])
+    longest = max((len(text) for text in encoded), default=0)
+    out = np.empty(len(index) * (longest + 1 + len(numbers) * (WIDEST + 1)), np.uint8)
+    ends = np.cumsum([0, *map(len, encoded)])
+    joined = np.frombuffer(b"".join(encoded), np.uint8)
+    place = list(columns).index(named)
+    length = put_rows(np.stack(cells), np.stack(lengths), joined, ends, index.reshape(-1), place, out)
+    return out[:length]
+
+
+def _quoted(text: str) -> str:
+    """Return a cell with a text, quoted where CSV or a spreadsheet needs it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([f"'{text}" if text.startswith(FORMULAS) else text, ""])
+    return line.getvalue()[:-1]
 
 
 def _parquet() -> tuple[Any, Any]:

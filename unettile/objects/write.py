@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from unettile.images.record import Record
 from unettile.images.slide import Slide
 from unettile.objects.certainty import Chance, Rims
 from unettile.objects.columns import Channels, Columns, Confidence, Figures, Frames, Known
+from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
 from unettile.objects.intensity import Totals, Values
 from unettile.objects.measure import Summing
@@ -128,47 +130,64 @@ class Writer:
         """
         products, context = self._products, self._context
         names = ", ".join(path.name for path in products.paths)
-        with stage(f"writing {names}" if names else "measuring") as on_progress:
-            scan = Scan(self._objects, self._pictures, self._lookers, on_progress)
+        with (
+            stage(f"writing {names}" if names else "measuring") as on_progress,
+            Scan(self._objects, self._pictures, self._lookers, on_progress) as scan,
+        ):
             if products.labels is not None:
                 with naming(products.labels):
                     self._write_labels(products.labels, temporaries[products.labels], scan)
+                scan.wait()
             else:
                 scan.show_all(context.grid)
         corners = None if self._corners is None else self._corners.finish()
-        if self._summing is not None:
-            sums = self._summing.finish()
-            shape = context.measures.shape
-            for channels in self._channels:
-                if isinstance(channels.values, Values):
-                    channels.values.finish()
-            figures = Figures(
-                sums,
-                corners if shape else None,
-                nearest(sums.centroids()) if shape else None,
-                tuple(self._channels),
-                self._confidence(),
-            )
-            table = Table(figures, context.known, context.record, context.frames)
-            if products.table is not None:
-                with naming(products.table):
-                    write_table(temporaries[products.table], table, products.table.suffix.lower())
-            if products.columns:
-                self.columns = table.columns()
-        if products.geojson is not None:
-            assert corners is not None
-            with naming(products.geojson):
-                classes = self._objects.numbers.classes
-                write_geojson(temporaries[products.geojson], corners, classes, context.record, products.object_type)
-        if products.overlay is not None:
-            assert self._thumbnail is not None
-            with stage(f"drawing {products.overlay.name}") as on_progress, naming(products.overlay):
-                picture = draw_overlay(self._thumbnail, self._beneath.image, on_progress)
-                write_overlay(temporaries[products.overlay], picture)
-
+        with ThreadPoolExecutor(2, "unettile-write") as pool:
+            texts = [
+                pool.submit(self._write_table, temporaries, corners),
+                pool.submit(self._write_geojson, temporaries, corners),
+            ]
+            if products.overlay is not None:
+                assert self._thumbnail is not None
+                with stage(f"drawing {products.overlay.name}") as on_progress, naming(products.overlay):
+                    picture = draw_overlay(self._thumbnail, self._beneath.image, on_progress)
+                    write_overlay(temporaries[products.overlay], picture)
+            for text in texts:
+                text.result()
         if products.confidence is not None:
             with stage(f"writing {products.confidence.name}") as on_progress, naming(products.confidence):
                 self._write_confidence(products.confidence, temporaries[products.confidence], on_progress)
+
+    def _write_table(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
+        path, context = self._products.table, self._context
+        if self._summing is None:
+            return
+        sums = self._summing.finish()
+        for channels in self._channels:
+            if isinstance(channels.values, Values):
+                channels.values.finish()
+        shape = context.measures.shape
+        figures = Figures(
+            sums,
+            corners if shape else None,
+            nearest(sums.centroids()) if shape else None,
+            tuple(self._channels),
+            self._confidence(),
+        )
+        table = Table(figures, context.known, context.record, context.frames)
+        if path is not None:
+            with naming(path):
+                write_table(temporaries[path], table, path.suffix.lower())
+        if self._products.columns:
+            self.columns = table.columns()
+
+    def _write_geojson(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
+        path = self._products.geojson
+        if path is None:
+            return
+        assert corners is not None
+        with naming(path):
+            classes = self._objects.numbers.classes
+            write_geojson(temporaries[path], corners, classes, self._context.record, self._products.object_type)
 
     def _look_beneath(self) -> None:
         """Choose who looks at the pictures under the objects."""
@@ -207,7 +226,7 @@ class Writer:
         dtype = np.dtype(np.uint16 if self._objects.count < 2**16 else np.uint32)
         layer = Layer("instances", reduction="majority", names=("background",))
         canvas = self._canvas(layer, dtype, self._context.metadata)
-        _write_image(path, temporary, canvas, lambda box: scan.show(box).astype(dtype))
+        _write_image(path, temporary, canvas, lambda box: scan.show(box, dtype))
 
     def _write_confidence(self, path: Path, temporary: Path, on_progress: OnProgress) -> None:
         """Write the mean probability of every object, in 1/255."""

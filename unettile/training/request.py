@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import UsageError
 from unettile.images.view import FIRST, View
-from unettile.protection import protect
 from unettile.training.job import Data, TrainJob, check_output, find_sources, split
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe, read_recipe
-from unettile.training.state import TrainingFolder
 from unettile.training.views import choose_views
 
 
@@ -34,7 +32,7 @@ class TrainRequest:
         epochs: instead of the recipe's.
         max_seconds: stop and save after so long; without a number of epochs the schedule ends by then.
         device, precision: by name.
-        view: which planes, levels and channels of the images.
+        view: which plane, level and channels of the images; of a stack, for which it chooses none, every plane.
     """
 
     images: Images
@@ -66,9 +64,6 @@ class TrainRequest:
         chosen = choose_device(self.device)
         changes = (*self.changes, *([f"run.epochs={self.epochs}"] if self.epochs else ()))
         recipe = read_recipe(self.recipe, changes)
-        given = (self.images, self.labels, self.weights, self.validation_images, self.validation_labels)
-        read = [one for one in given if isinstance(one, Path)]
-        protect([*read, Path(self.recipe)], [self.output, TrainingFolder.beside(self.output).path])
         held_out = self._held_out(recipe)
         check_output(self.output, overwrite=self.overwrite, resume=self.resume)
         data = self._data(recipe, held_out)
@@ -91,8 +86,7 @@ class TrainRequest:
     def _held_out(self, recipe: Recipe) -> tuple[Pair, ...] | float:
         """Return the pairs to validate on, or the fraction to hold out."""
         if self.validation_images is not None and self.validation_labels is not None and self.validation is None:
-            pairs = pair_up(self.validation_images, self.validation_labels, kind="validation ")
-            return choose_views(pairs, self.view, recipe.in_channels)
+            return self._chosen(pair_up(self.validation_images, self.validation_labels, kind="validation "), recipe)
         if self.validation_images is not None or self.validation_labels is not None:
             raise UsageError(
                 "validation needs --validation FRACTION, or both --validation-images and --validation-labels"
@@ -100,13 +94,17 @@ class TrainRequest:
         return recipe.split.validation if self.validation is None else self.validation
 
     def _data(self, recipe: Recipe, held_out: tuple[Pair, ...] | float) -> Data:
-        choose = partial(choose_views, view=self.view, in_channels=recipe.in_channels)
         if not recipe.sources:
-            return split(choose(pair_up(self.images, self.labels, self.weights)), held_out, recipe.split.test)
+            pairs = self._chosen(pair_up(self.images, self.labels, self.weights), recipe)
+            return split(pairs, held_out, recipe.split.test)
         if self.validation is not None or isinstance(held_out, tuple) or self.weights is not None:
             raise UsageError(
                 "the recipe has [sources], which say what is held out: leave --validation… and --weights out"
             )
         if not isinstance(self.images, Path) or not isinstance(self.labels, Path):
             raise UsageError("the recipe has [sources], which are folders: give folders of images and labels")
-        return find_sources(self.images, self.labels, recipe.sources, choose)
+        return find_sources(self.images, self.labels, recipe.sources, lambda pairs: self._chosen(pairs, recipe))
+
+    def _chosen(self, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Pair, ...]:
+        """Return the pairs of 2-D images that the view chooses."""
+        return choose_views(pairs, self.view, recipe.in_channels)

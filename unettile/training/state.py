@@ -92,7 +92,7 @@ class TrainingFolder:
         try:
             earlier = json.loads((self.path / "plan.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot resume: {self.path / 'recipe.json'} is damaged; start afresh") from error
+            raise InputError(f"cannot resume: {self.path / 'plan.json'} is damaged; start afresh") from error
         now = json.loads(json.dumps(plan))
         for key in sorted(earlier.keys() | now.keys()):
             if earlier.get(key) != now.get(key):
