@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from unettile.atomic import atomic_path, remove_leftovers
+from unettile import atomic
+from unettile.atomic import atomic_group, atomic_path, naming, remove_leftovers
 from unettile.errors import InputError
 
 
@@ -69,3 +70,59 @@ def test_leftovers_of_the_dead_are_removed(tmp_path: Path) -> None:
         path.write_text("x")
     remove_leftovers(final)
     assert sorted(tmp_path.iterdir()) == sorted(stay)
+
+
+def make_group(folder: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Write a file and a directory that belong together."""
+    file, directory = folder / "a.bin", folder / "b.zarr"
+    with atomic_group((file, directory), overwrite=overwrite) as temporary:
+        temporary[file].write_bytes(content)
+        temporary[directory].mkdir()
+        (temporary[directory] / "c").write_bytes(content)
+
+
+def test_a_group_appears_together_and_replaces_the_old_one(tmp_path: Path) -> None:
+    make_group(tmp_path, b"old")
+    make_group(tmp_path, b"new", overwrite=True)
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.zarr" / "c").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.zarr"]
+
+
+def test_what_is_missing_of_a_group_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, names = atomic._put, []
+
+    def stop_at_the_second(temporary: Path, final: Path) -> None:
+        names.append(final.name)
+        if len(names) == 2:
+            raise KeyboardInterrupt
+        put(temporary, final)
+
+    monkeypatch.setattr(atomic, "_put", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        make_group(tmp_path, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+    monkeypatch.undo()
+    inode = (tmp_path / "a.bin").stat().st_ino
+    make_group(tmp_path, b"x")
+    assert (tmp_path / "a.bin").stat().st_ino == inode and (tmp_path / "b.zarr" / "c").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("there", ["a.bin", "b.zarr/c", "b.zarr/d"])
+def test_another_file_that_is_there_keeps_the_whole_group_away(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_bytes(b"mine")
+    with pytest.raises(InputError, match="--overwrite"):
+        make_group(tmp_path, b"x")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / there]
+
+
+def test_the_file_of_a_group_that_met_a_full_disk_is_named(tmp_path: Path) -> None:
+    finals = tmp_path / "a.bin", tmp_path / "b.bin"
+    with (
+        pytest.raises(InputError, match=r"cannot write .*b\.bin: the disk is full"),
+        atomic_group(finals, overwrite=False) as temporary,
+    ):
+        temporary[finals[0]].write_bytes(b"x")
+        with naming(finals[1]):
+            raise OSError(errno.ENOSPC, "no")
+    assert not list(tmp_path.iterdir())

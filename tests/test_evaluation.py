@@ -9,9 +9,10 @@ import pytest
 import tifffile
 
 from unettile.errors import InputError, UsageError
-from unettile.evaluation import evaluate as evaluating
+from unettile.evaluation import objects as evaluating
 from unettile.evaluation.evaluate import evaluate
 from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
+from unettile.objects import components
 
 
 def write(path: Path, values: object) -> Path:
@@ -53,7 +54,7 @@ def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     meanings = (Meaning(classes=3, objects=True, boundaries=True), Meaning(instances=True, objects=True))
     whole = [evaluate([pair], meaning).to_dict() for meaning in meanings]
     monkeypatch.setattr(evaluating, "BLOCK_EDGE", 7)
-    monkeypatch.setattr(evaluating, "LABELLED_EDGE", 9)
+    monkeypatch.setattr(components, "BLOCK_EDGE", 9)
     assert [evaluate([pair], meaning).to_dict() for meaning in meanings] == whole
 
 
@@ -106,7 +107,7 @@ def test_pairing(tmp_path: Path) -> None:
 
 
 def test_sizes_must_agree(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"6 × 2 px .* 4 × 1 px"):
+    with pytest.raises(InputError, match=r"2 × 6 px .* 1 × 4 px"):
         evaluate(
             [MaskPair("a", write(tmp_path / "p.tif", TRUTH), write(tmp_path / "t.tif", [[0, 1, 1, 0]]))], Meaning()
         )

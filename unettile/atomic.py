@@ -1,12 +1,13 @@
-"""Writing a file so that its final name never shows half of it."""
+"""Writing files so that a final name never shows half of one, and that files which belong together appear together."""
 
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -58,31 +59,118 @@ def atomic_directory(final: Path) -> Iterator[Path]:
     Raises:
         InputError: the destination cannot be written, or is full.
     """
-    temporary, aside = _beside(final, "tmp"), _beside(final, "old")
+    temporary = _beside(final, "tmp")
     try:
         temporary.mkdir()
         made = temporary.stat()
         yield temporary
         if not os.path.samestat(made, temporary.stat()):  # who writes into it may have made it anew
             raise FileNotFoundError(errno.ENOENT, "vanished while it was written", str(temporary))
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
-        if final.is_dir():
-            final.rename(aside)
-        try:
-            temporary.rename(final)
-        except OSError:
-            with suppress(OSError):
-                aside.rename(final)
-            raise
+        _sync_all(temporary)
+        _put(temporary, final)
         _sync(final.parent)
     except OSError as error:
         raise _refusal(error, final, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def atomic_group(finals: Sequence[Path], *, overwrite: bool) -> Iterator[dict[Path, Path]]:
+    """Give a temporary name for each of several files or directories that are to appear together, or not at all.
+
+    On success all are made safe on disk, then each gets its name; else all are removed. A process that is killed in
+    between leaves some of the names: whoever writes the same again finds these the same, and the others appear.
+
+    Args:
+        finals: their names, all different.
+        overwrite: replace what is there. Without it, what is there must be the same byte by byte, and stays.
+
+    Yields:
+        The temporary name of each, which must exist at the end.
+
+    Raises:
+        InputError: another file is there, or the destination cannot be written or is full.
+    """
+    temporaries = {final: _beside(final, "tmp") for final in finals}
+    try:
+        yield temporaries
+        for temporary in temporaries.values():
+            _sync_all(temporary)
+        there = [] if overwrite else [final for final in finals if final.exists()]
+        for final in there:
+            if not _is_same(temporaries[final], final):
+                raise InputError(f"{final} exists and is another: choose another name, or give --overwrite")
+        for final, temporary in temporaries.items():
+            if final not in there:
+                _put(temporary, final)
+                _sync(final.parent)
+    except OSError as error:
+        for final, temporary in temporaries.items():
+            refusal = _refusal(error, final, temporary)
+            if isinstance(refusal, InputError) and error.filename is not None:
+                raise refusal from error
+        raise
+    finally:
+        for temporary in temporaries.values():
+            _remove(temporary)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file that is being written in an error of the system that names none, as a full disk gives it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _put(temporary: Path, final: Path) -> None:
+    """Give a file or a directory its name; a directory that is there is moved aside first."""
+    if not temporary.is_dir():
+        temporary.replace(final)
+        return
+    aside = _beside(final, "old")
+    if final.is_dir():
+        final.rename(aside)
+    try:
+        temporary.rename(final)
+    except OSError:
+        with suppress(OSError):
+            aside.rename(final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two files, or two directories with all below them, are the same byte by byte."""
+    if one.is_dir() != other.is_dir():
+        return False
+    if not one.is_dir():
+        return filecmp.cmp(one, other, shallow=False)
+    names = sorted(path.relative_to(one) for path in one.rglob("*"))
+    return names == sorted(path.relative_to(other) for path in other.rglob("*")) and all(
+        (one / name).is_dir() or filecmp.cmp(one / name, other / name, shallow=False) for name in names
+    )
+
+
+def _sync_all(path: Path) -> None:
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _sync(Path(folder, name))
+            _sync(Path(folder))
+    else:
+        _sync(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def _beside(final: Path, ending: str) -> Path:

@@ -21,10 +21,10 @@ from unettile.atomic import atomic_path
 from unettile.errors import InputError, UsageError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Normalization
-from unettile.networks import build_network, config_values, parse_config
+from unettile.networks import build_network, config_values, find_network, parse_config
 from unettile.networks.difference import measure_difference
 from unettile.networks.folding import fold_batch_norm
-from unettile.networks.reach import receptive_field
+from unettile.networks.margin import graph_of
 from unettile.objects.rules import ObjectRules
 from unettile.objectsize import ObjectSize
 
@@ -92,7 +92,8 @@ class Checkpoint:
         """The edge, px, of the largest square of the image on which one pixel of the mask depends; None if unknown."""
         if self.module is not None:
             return self.measured_field
-        return receptive_field(parse_config(self.network, self.config).reach, self.geometry.stride)
+        config = parse_config(self.network, self.config)
+        return graph_of(find_network(self.network).build, config).receptive_field(config.stride)
 
     @property
     def identity(self) -> dict[str, Any]:

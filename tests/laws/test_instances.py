@@ -23,13 +23,14 @@ from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import Checkpoint
 from unettile.errors import Interrupted
 from unettile.inference.predict import Predictor
-from unettile.objects.job import Products, Sources, find_objects
-from unettile.objects.labelling import OnProgress
+from unettile.objects.job import find_objects
+from unettile.objects.products import Products, Sources
 from unettile.objects.rules import ObjectRules
+from unettile.objects.scan import OnProgress
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 SHAPE = (211, 203)
@@ -93,7 +94,7 @@ def test_ids_are_those_of_the_whole_mask(
     find_objects(
         sources,
         rules.foreground(()),
-        rules.labelling(),
+        rules.labelling(()),
         Products(tmp_path / "whole.tif"),
         overwrite=False,
         stage=silent,

@@ -38,7 +38,7 @@ def test_arrays_and_files_give_the_same_objects(tmp_path: Path, rules: ObjectRul
     found = find_objects(
         sources,
         rules.foreground(NAMES),
-        rules.labelling(),
+        rules.labelling(()),
         Products(tmp_path / "ids.tif"),
         overwrite=False,
         stage=silent,

@@ -26,9 +26,11 @@ from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
 from unettile.images.slide import open_slide
 from unettile.images.view import View
-from unettile.objects.job import Found, Products, Sources, find_objects
-from unettile.objects.labelling import OnProgress
+from unettile.objects.found import Found
+from unettile.objects.job import find_objects
+from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, Splitting
+from unettile.objects.scan import OnProgress
 
 SPLITTING = Labelling(Splitting(smallest=8), min_size=8, growth=1)
 
@@ -222,7 +224,12 @@ def test_polygons_are_of_the_largest_resolution(tmp_path: Path) -> None:
     assert shape == (40, 60)
     classes = np.zeros(shape, np.uint8)
     classes[10:20, 30:50] = 1
-    described = {"view": view.to_dict(), "downsample": list(downsample), "classes": ["background", "bar"]}
+    described = {
+        "unettile": "0.1.0",
+        "view": view.to_dict(),
+        "downsample": list(downsample),
+        "classes": ["background", "bar"],
+    }
     tifffile.imwrite(mask, classes, description=json.dumps(described), metadata=None)
     _, paths = make(tmp_path / "out", Sources(mask, image=image), Labelling(), 64)
     feature = json.loads(paths["geojson"].read_text("utf-8"))["features"][0]
@@ -260,7 +267,7 @@ def test_an_omezarr_mask_gives_an_omezarr_label_image(tmp_path: Path) -> None:
     classes[100:200, 500:600] = 1
     classes[600:, :50] = 2
     layer = Layer("classes", reduction="majority", names=("none", "a", "b"), colours=((0, 0, 0), (9, 8, 7), (6, 5, 4)))
-    metadata = {"classes": ["none", "a", "b"]}
+    metadata = {"unettile": "0.1.0", "classes": ["none", "a", "b"]}
     write_image(path, Canvas((700, 600), (layer,), metadata=metadata), lambda box: classes[box.slices])
     polygons = tmp_path / "o.geojson"
     found = find_objects(
@@ -275,7 +282,12 @@ def test_an_omezarr_mask_gives_an_omezarr_label_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, reference(classes))
     assert np.asarray(group["1"]).shape == (350, 300)
     with pytest.raises(InputError, match="--overwrite"):
-        find_objects(Sources(path), Foreground(), Labelling(), Products(out), overwrite=False, stage=silent)
+        find_objects(
+            Sources(path), Foreground(), Labelling(min_size=6000), Products(out), overwrite=False, stage=silent
+        )
+    assert find_objects(
+        Sources(path), Foreground(), Labelling(), Products(out), overwrite=False, stage=silent
+    ).was_there
     again = Labelling(min_size=6000)
     find_objects(Sources(path), Foreground(), again, Products(out), overwrite=True, stage=silent)
     assert np.asarray(zarr.open_group(out, mode="r")["0"]).max() == 1
@@ -312,7 +324,7 @@ def test_a_border_is_no_object(tmp_path: Path) -> None:
     classes[2:10, 8:10] = 2
     mask = tmp_path / "mask.tif"
     layer = Layer("classes", names=("background", "cell", "border"))
-    canvas = Canvas((12, 20), (layer,), metadata={"classes": list(layer.names)})
+    canvas = Canvas((12, 20), (layer,), metadata={"unettile": "0.1.0", "classes": list(layer.names)})
     write_image(mask, canvas, lambda box: np.ascontiguousarray(classes[box.slices]))
 
     def objects(labelling: Labelling, foreground: Foreground | None = None) -> NDArray[np.integer]:

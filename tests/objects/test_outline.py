@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from tests.objects.shapes import SHAPES, InMemory, blobs, masks, reference
-from unettile.objects.outline import Outline, find_corners
+from unettile.objects.outline import CornerFinder, Outline
+from unettile.objects.outline import outlines as all_outlines
+from unettile.objects.scan import Scan
 from unettile.tiling import BlockGrid
 
 SCRATCH = Path(tempfile.gettempdir())
@@ -21,8 +23,10 @@ SCRATCH = Path(tempfile.gettempdir())
 
 def outlines(labels: NDArray[np.integer], edge: int, directory: Path) -> list[Outline]:
     objects = InMemory(labels)
-    found = find_corners(objects, BlockGrid(objects.shape, edge), directory, lambda done, total: None)
-    return list(found.outlines())
+    finder = CornerFinder(directory, objects.count, objects.shape)
+    with Scan(objects, (), (finder,), lambda done, total: None) as scan:
+        scan.show_all(BlockGrid(objects.shape, edge))
+    return list(all_outlines(finder.finish()))
 
 
 def polygon(outline: Outline) -> Polygon:

@@ -47,3 +47,57 @@ def test_refusals(cli: Cli, tmp_path: Path) -> None:
     ):
         done = cli("evaluate", *arguments)
         assert done.code == code and part in done.err and done.err.count("\n") == 1 and done.out == "", done.err
+
+
+def test_every_object_is_listed_and_classes_are_scored(cli: Cli, tmp_path: Path) -> None:
+    truth = np.zeros((60, 60), np.uint16)
+    truth[5:15, 5:15], truth[20:30, 20:30], truth[40:50, 40:50] = 1, 2, 3
+    prediction = np.zeros_like(truth)
+    prediction[5:15, 5:14], prediction[20:30, 20:30], prediction[52:58, 2:8] = 9, 5, 7
+    classes = np.where(truth == 3, 2, (truth > 0) * 1).astype(np.uint8)
+    guessed = np.where(prediction == 5, 2, (prediction > 0) * 1).astype(np.uint8)
+    for name, pixels in (("t", truth), ("p", prediction), ("tc", classes), ("pc", guessed)):
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    table = tmp_path / "match.csv"
+    maps = ("--prediction-classes", tmp_path / "pc.tif", "--truth-classes", tmp_path / "tc.tif")
+    command = ("evaluate", tmp_path / "p.tif", tmp_path / "t.tif", "--objects", "--instances", "--boundaries")
+    done = cli(*command, *maps, "--match", table, "--json", "--quiet")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["pooled"]["objects"]
+    assert found["aggregated_jaccard"] == (90 + 100) / (100 + 100 + 100 + 36)
+    assert found["detection"] == {"f1": 4 / 6, "true_positives": 2, "false_positives": 1, "false_negatives": 1}
+    # Class 1: 9 with 1 at 0.9; 2 missed, 7 invented. Class 2: 3 missed, 5 invented.
+    assert found["panoptic_quality_by_class"] == [0.9 / 2, 0.0]
+    assert found["multi_class_panoptic_quality"] == 0.225
+    assert 0 < json.loads(done.out)["images"]["p"]["boundary_f1"][0] < 1
+    rows = [line.split(",") for line in table.read_text("utf-8").splitlines()]
+    assert [row[1:4] + row[7:8] for row in rows[1:]] == [
+        ["matched", "0.9000", "1", "9"],
+        ["matched", "1.0000", "2", "5"],
+        ["missed", "0.0000", "3", ""],
+        ["invented", "0.0000", "", "7"],
+    ]
+    assert rows[1][4:7] == ["100", "9.5000", "9.5000"]
+    done = cli(*command, "--match", table)
+    assert done.code == 3 and "--overwrite" in done.err
+    assert "aji" in cli(*command, *maps).out
+    for arguments, part in (
+        (("--match", tmp_path / "m.txt"), ".csv"),
+        (maps[:2], "belong together"),
+        (("--distance", "-1"), "--distance"),
+        (("--tolerance", "nan"), "--tolerance"),
+    ):
+        done = cli(*command, *arguments)
+        assert done.code == 2 and part in done.err and done.err.count("\n") == 1, done.err
+
+
+def test_classes_have_objects_of_their_own(cli: Cli, tmp_path: Path) -> None:
+    truth = np.zeros((30, 30), np.uint8)
+    truth[5:10, 5:10], truth[5:10, 10:15] = 1, 2
+    tifffile.imwrite(tmp_path / "t.tif", truth)
+    tifffile.imwrite(tmp_path / "p.tif", np.where(truth == 2, 1, truth))
+    done = cli("evaluate", tmp_path / "p.tif", tmp_path / "t.tif", "--objects", "--classes", 3, "--json", "--quiet")
+    # Class 1: 25 of 50 px are no match, one is missed, one invented. Class 2: one missed.
+    assert json.loads(done.out)["pooled"]["objects"]["panoptic_quality_by_class"] == [0.0, 0.0]
+    done = cli("evaluate", tmp_path / "t.tif", tmp_path / "t.tif", "--objects", "--classes", 3, "--json", "--quiet")
+    assert json.loads(done.out)["pooled"]["objects"]["multi_class_panoptic_quality"] == 1

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import tifffile
+import torch
 import zarr
 
 import unettile.segmentation.output
 import unettile.tiling
 from tests.laws.test_instances import make_model
+from tests.narrow import make_checkpoint
 from tests.scenarios.conftest import Cli, make_pixels
 from unettile.checkpoint import load_checkpoint, save_checkpoint
 from unettile.images.slide import open_labels, open_slide
@@ -86,7 +89,8 @@ def test_several_kinds_in_one_file_are_those_of_files_of_their_own(
             assert slide.shape == (150, 170) and slide.channels == 1
     table = tmp_path / "cells.csv"
     assert cli("objects", tmp_path / "all.ome.tif", "--series", 2, "--table", table).code == 0
-    assert ",class 1,class 1," not in table.read_text("utf-8").splitlines()[1], "an id is no class, and has no name"
+    rows = pandas.read_csv(table)
+    assert set(rows["class"]) == {1} and rows["mask_id"].tolist() == rows["id"].tolist(), "an id is no class"
     done = cli("segment", image, "-m", deep_model, "-o", tmp_path / "all.tif", *several)
     assert done.code == 2 and ".ome.tif" in done.err
 
@@ -171,6 +175,32 @@ def test_a_model_carries_its_rules(cli: Cli, tmp_path: Path, image: Path, deep_m
     assert cli("segment", image, "-m", deep_model, "--write", "instances", *rules, "-o", second).code == 0
     np.testing.assert_array_equal(tifffile.imread(first), tifffile.imread(second))
     assert cli("models", deep_model, "--set", "objects.neck=3").code == 2
+
+
+def test_ids_of_a_model_of_several_classes_know_their_class(cli: Cli, tmp_path: Path, image: Path) -> None:
+    model, table = tmp_path / "three.safetensors", tmp_path / "cells.csv"
+    checkpoint = make_checkpoint(classes=3, widths=(2, 3), seed=1)
+    pixels = torch.from_numpy(tifffile.imread(image)[None, None, :148, :168] / np.float32(255))
+    logits = checkpoint.build()(pixels).detach()
+    bias = checkpoint.parameters["head.bias"] - logits.mean(dim=(0, 2, 3))  # each class somewhere the likeliest
+    save_checkpoint(replace(checkpoint, parameters=checkpoint.parameters | {"head.bias": bias}, sha256=""), model)
+    outputs = tmp_path / "ids.png", tmp_path / "classes.tif"
+    for out, kind in zip(outputs, ("instances", "classes"), strict=True):
+        assert cli("segment", image, "-m", model, "--tile", 68, "-o", out, "--write", kind).code == 0
+    done = cli("objects", outputs[0], "--table", table, "--json")
+    by_class = json.loads(done.out)["by_class"]
+    assert set(by_class) == {"class 1", "class 2"}
+    with open_labels(outputs[0]) as slide:
+        ids = slide.read(unettile.tiling.Box.of_shape(slide.shape))[:, :, 0]
+    classes, rows = tifffile.imread(outputs[1]), pandas.read_csv(table)
+    assert (rows["class_share"] < 1).any()
+    for row in rows.itertuples():
+        counts = np.bincount(classes[ids == row.mask_id], minlength=3)
+        assert row[rows.columns.get_loc("class") + 1] == counts.argmax()
+        assert abs(row.class_share - counts.max() / counts.sum()) < 0.003
+    apart = cli("segment", image, "-m", model, "--tile", 68, "-o", tmp_path / "apart.tif", "--write", "instances",
+                "--set", "merge_classes=false", "--json")  # fmt: skip
+    assert json.loads(apart.out)["objects"]["objects"] > len(rows)
 
 
 def test_series_of_ids_is_read_back(cli: Cli, tmp_path: Path, image: Path, deep_model: Path) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+import shapely.geometry
 import tifffile
 
+import unettile
 from tests.scenarios.conftest import Cli
+from unettile.images.canvas import Canvas, Layer
+from unettile.images.formats import write_image
+from unettile.images.view import View
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def test_objects_are_numbered_split_and_counted(cli: Cli, tmp_path: Path, mask: 
     labels = tifffile.imread(out)
     assert labels[20, 20] == 1 and labels[20, 38] == 2 and labels[41, 70] == 3 and labels[50, 5] == 0
     done = cli("objects", mask, "-o", tmp_path / "one.tif", "--class", 2)
-    assert done.code == 0 and "1 objects in 90 × 60 px" in done.err
+    assert done.code == 0 and "1 object in 60 × 90 px" in done.err
 
 
 def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
@@ -55,6 +62,87 @@ def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, m
         described = json.loads(tif.pages.first.description)
     assert {feature["properties"]["classification"]["name"] for feature in features} == {described["classes"][1]}
     assert {feature["properties"]["objectType"] for feature in features} == {"annotation"}
+
+
+@pytest.mark.parametrize("ending", ["tif", "ome.tif", "png", "ome.zarr"])
+def test_names_borders_and_places_come_from_a_mask_of_every_format(cli: Cli, tmp_path: Path, ending: str) -> None:
+    """A mask of a lower level with a class `border`: its objects are named, the border is none, polygons are placed."""
+    classes = np.zeros((40, 60), np.uint8)
+    classes[5:15, 10:30] = 1
+    classes[5:15, 20] = 2
+    path, polygons = tmp_path / f"mask.{ending}", tmp_path / "o.geojson"
+    metadata = {
+        "unettile": "0.1.0",
+        "view": View(level=1).to_dict(),
+        "downsample": [4.0, 4.0],
+        "write": ["classes"],
+        "classes": ["background", "nucleus", "border"],
+    }
+    layer = Layer("classes", reduction="majority", colours=((0, 0, 0), (9, 8, 7), (6, 5, 4)))
+    write_image(path, Canvas((40, 60), (layer,), metadata=metadata), lambda box: classes[box.slices])
+    done = cli("objects", path, "--geojson", polygons, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["by_class"] == {"nucleus": 2}
+    features = json.loads(polygons.read_text("utf-8"))["features"]
+    assert [feature["properties"]["classification"] for feature in features] == [
+        {"name": "nucleus", "color": [9, 8, 7]}
+    ] * 2
+    bounds = [shapely.geometry.shape(feature["geometry"]).bounds for feature in features]
+    assert bounds == [(40, 20, 80, 60), (84, 20, 120, 60)]
+
+
+def test_given_again_it_ends_well_and_finishes_what_is_missing(cli: Cli, tmp_path: Path, mask: Path) -> None:
+    out = {name: tmp_path / f"o.{name}" for name in ("tif", "csv", "geojson", "png", "ome.zarr")}
+    command = ("objects", mask, "-o", out["tif"], "--table", out["csv"], "--geojson", out["geojson"])
+    command = (*command, "--overlay", out["png"])
+    assert cli(*command).code == 0
+    before = {name: path.read_bytes() for name, path in out.items() if path.exists()}
+    done = cli(*command, "--json")
+    assert done.code == 0 and "was there already" in done.err and json.loads(done.out)["status"] == "was there"
+    for name in before:  # as a kill between two names leaves it
+        for other in before.keys() - {name}:
+            out[other].unlink()
+        done = cli(*command)
+        assert done.code == 0 and "wrote" in done.err, done.err
+        assert {name: path.read_bytes() for name, path in out.items() if path.exists()} == before
+    for other in (("--min-size", 4), ("--split",)):
+        done = cli(*command, *other)
+        assert done.code == 3 and "--overwrite" in done.err and done.err.count("\n") == 1
+    out["csv"].write_text(out["csv"].read_text("utf-8") + "mine\n", "utf-8")
+    done = cli(*command)
+    assert done.code == 3 and "o.csv exists and is another" in done.err.splitlines()[-1]
+    assert cli("objects", mask, "-o", out["ome.zarr"]).code == cli("objects", mask, "-o", out["ome.zarr"]).code == 0
+
+
+def test_on_a_full_disk_nothing_appears_and_the_right_file_is_named(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.tif"
+    classes = (np.indices((600, 600)) % 3 > 0).all(axis=0)
+    tifffile.imwrite(mask, classes.astype(np.uint8))
+    products = {"-o": "ids.tif", "--table": "t.csv", "--geojson": "o.geojson"}
+    limit = 5 * 2**20  # the table takes 4 MB, the polygons more than 8
+    done = subprocess.run(
+        [sys.executable, "-m", "unettile", "objects", mask, *(word for pair in products.items() for word in pair)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(unettile.__file__).parent.parent)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 3, done.stderr
+    assert "o.geojson" in done.stderr.splitlines()[-1] and "larger than allowed" in done.stderr
+    assert list(tmp_path.iterdir()) == [mask]
+
+
+def test_all_measures_of_a_stained_image(cli: Cli, tmp_path: Path, mask: Path) -> None:
+    image, table = tmp_path / "slide.tif", tmp_path / "t.csv"
+    tifffile.imwrite(image, np.random.default_rng(0).integers(40, 255, (60, 90, 3)).astype(np.uint8), photometric="rgb")
+    command = ("objects", mask, "--table", table, "--image", image, "--stains", "he", "--measure", "all")
+    done = cli(*command, "--percentiles", "1,50")
+    assert done.code == 0, done.err
+    rows = pandas.read_csv(table)
+    for name in ("solidity", "nearest_px", "p1_intensity_2", "mean_od_eosin", "p50_od_haematoxylin", "sum_od_eosin"):
+        assert np.isfinite(rows[name]).all(), name
+    np.testing.assert_allclose(rows["p50_od_eosin"], rows["median_od_eosin"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +165,12 @@ def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, m
         (("-o", "l.tif", "--split", "--max-object", "0"), 2, "--max-object"),
         (("-o", "l.tif", "--depth", "mask.tif"), 2, "--split"),
         (("-o", "l.tif", "--pixel-size", "0"), 2, "--pixel-size"),
+        (("--table", "t.csv", "--percentiles", "x"), 2, "--percentiles"),
+        (("--table", "t.csv", "--percentiles", "101"), 2, "--percentiles"),
+        (("--table", "t.csv", "--stains", "he"), 2, "--image"),
+        (("--table", "t.csv", "--stains", "he", "--image", "mask.tif"), 2, "red, green and blue"),
+        (("--table", "t.csv", "--min-confidence", "0.5"), 2, "--probabilities"),
+        (("--confidence", "c.tif"), 2, "--probabilities"),
         (("-o", "mine.zarr", "--overwrite"), 3, "is a directory"),
         (("-o", "l.tif", "--image", "other.tif"), 3, "need the image"),
         (("-o", "l.tif", "--split", "--depth", "other.tif"), 3, "equal sizes"),
@@ -114,7 +208,7 @@ def test_what_cannot_be_is_refused_in_one_line(
 def test_masks_that_are_none_are_refused(cli: Cli, tmp_path: Path) -> None:
     for name, pixels, words in (
         ("colour.tif", np.zeros((9, 9, 3), np.uint8), "--threshold"),
-        ("float.tif", np.zeros((9, 9), np.float32), "--threshold"),
+        ("float.tif", np.full((9, 9), 0.5, np.float32), "--threshold"),
         ("negative.tif", np.full((9, 9), -1, np.int16), "-1"),
     ):
         tifffile.imwrite(tmp_path / name, pixels)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.runs import RECIPE
 from unettile.box import Box
-from unettile.training.diameters import diameter_percentiles, object_areas, zoom_to
+from unettile.objects.diameters import diameter_percentiles, object_areas, zoom_to
 from unettile.training.pairs import find_pairs
 from unettile.training.parts import AugmentPart
 from unettile.training.reader import OpenPair

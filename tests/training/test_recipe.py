@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,17 @@ def test_a_diameter_is_a_size_or_auto_of_instances_alone() -> None:
     assert read_recipe("nuclei-valid", ("labels.diameter=auto",)).labels.diameter == "auto"
     with pytest.raises(InputError, match=r'labels\.diameter is that of objects; need labels\.kind = "instances"'):
         read_recipe("adam", ("labels.diameter=28",))
+
+
+@pytest.mark.parametrize(
+    ("change", "home"),
+    [("epochs=3", "run.epochs"), ("learning_rate=.1", "optimizer.learning_rate"), ("w0=5", "loss.w0")],
+)
+def test_a_key_without_its_table_is_told_where_it_belongs(change: str, home: str) -> None:
+    with pytest.raises(UsageError, match=rf"did you mean {re.escape(home)}\?"):
+        read_recipe("nuclei", (change,))
+    key, value = change.split("=")
+    assert read_recipe("nuclei", (f"{home}={value}",)).value(home) == float(value), key
 
 
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import INPUT, Json, Quiet
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet
+from unettile.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from unettile.evaluation.pairs import Meaning
@@ -28,8 +29,8 @@ def evaluate(
         bool,
         typer.Option(
             "--objects",
-            help="Score objects, too: average precision at IoU 0.50 … 0.95, F1, panoptic quality, SEG, Rand error, "
-            "variation of information.",
+            help="Score objects, too: average precision at IoU 0.50 … 0.95, F1, panoptic quality, also of each class, "
+            "SEG, aggregated Jaccard, detection F1, Rand error, variation of information.",
             rich_help_panel=INPUT,
         ),
     ] = False,
@@ -37,7 +38,7 @@ def evaluate(
         bool,
         typer.Option(
             "--boundaries",
-            help="Score outlines, too: the Hausdorff distance at 95 %, in px, of each class.",
+            help="Score outlines, too: the Hausdorff distance at 95 %, in px, and boundary F1 of each class.",
             rich_help_panel=INPUT,
         ),
     ] = False,
@@ -69,6 +70,43 @@ def evaluate(
         bool,
         typer.Option("--subset", help="Let TRUTH have images that PREDICTION has not.", rich_help_panel=INPUT),
     ] = False,
+    distance: Annotated[
+        float,
+        typer.Option(
+            metavar="PX",
+            help="With --objects: two objects count as detected where their middles are no further apart.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = 12.0,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="PX",
+            help="With --boundaries: outlines agree where they are no further apart.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = 2.0,
+    prediction_classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="With --objects: classes of the predicted objects, a mask or a folder; with --truth-classes.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    truth_classes: Annotated[
+        Path | None,
+        typer.Option(metavar="MASK", help="Classes of the true objects, likewise.", rich_help_panel=INPUT),
+    ] = None,
+    match: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --objects: list every matched, missed and invented object: .csv.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -78,17 +116,38 @@ def evaluate(
     confidence intervals from the bootstrap over images; --json has every image by itself, too.
     """
     from unettile.evaluation.evaluate import evaluate as score
-    from unettile.evaluation.pairs import Meaning, pair_masks
+    from unettile.evaluation.matches import check_matches, write_matches
+    from unettile.evaluation.objects import Scoring
+    from unettile.evaluation.pairs import Meaning, note_ids, note_pairs, pair_masks
 
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
+    if not objects and (match or prediction_classes or truth_classes):
+        raise UsageError(
+            "--match, --prediction-classes and --truth-classes are about objects: give --objects with them"
+        )
+    if (prediction_classes is None) != (truth_classes is None):
+        raise UsageError("--prediction-classes and --truth-classes belong together: give both")
+    maps = None
+    if prediction_classes is not None and truth_classes is not None:
+        maps = {pair.name: pair for pair in pair_masks(prediction_classes, truth_classes, subset=True)}
+    scoring = Scoring(distance, tolerance, maps, match is not None)
+    if match is not None:
+        check_matches(match, overwrite=overwrite)
     pairs = pair_masks(prediction, truth, subset=subset)
+    if maps is not None and len(pairs) > 1 and (alone := [pair.name for pair in pairs if pair.name not in maps]):
+        raise InputError(f"{alone[0]} has no classes in {prediction_classes} and {truth_classes}: need equal names")
     console = Console(quiet, json)
     with console.images("images") as show:
-        evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""))
+        evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""), scoring)
+    notes = [note for note in (note_pairs(pairs), *note_ids(pairs, meaning)) if note is not None]
+    for note in notes:
+        console.message(note)
+    if match is not None:
+        write_matches(match, evaluation)
     if json:
-        console.result(evaluation.to_dict())
+        console.result(evaluation.to_dict() | {"notes": notes})
     else:
-        typer.echo("\n".join(_report(evaluation, meaning)))
+        console.text("\n".join(_report(evaluation, meaning)) + "\n")
 
 
 def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.failures import writing_to
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
+from unettile.wording import counted, size_text
 
 if TYPE_CHECKING:
     from unettile.objects.found import Found
@@ -23,6 +23,22 @@ class ObjectType(StrEnum):
 
     DETECTION = "detection"
     ANNOTATION = "annotation"
+
+
+class Measure(StrEnum):
+    """Values of --measure."""
+
+    BASIC = "basic"
+    SHAPE = "shape"
+    INTENSITY = "intensity"
+    ALL = "all"
+
+
+class Stains(StrEnum):
+    """Values of --stains."""
+
+    HE = "he"
+    HDAB = "hdab"
 
 
 def objects(
@@ -50,8 +66,21 @@ def objects(
         Path | None,
         typer.Option(metavar="FILE", help="Polygons that QuPath opens: .geojson.", rich_help_panel=OUTPUT),
     ] = None,
+    measure: Annotated[
+        Measure,
+        typer.Option(
+            help="What the table holds: basic is area, place, perimeter, eccentricity and mean intensities; shape adds "
+            "hulls, axes, diameters and the nearest neighbour; intensity adds spread, order and sum of intensities.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Measure.BASIC,
+    percentiles: Annotated[
+        str,
+        typer.Option(metavar="P,...", help="Percentiles of intensities, with --measure.", rich_help_panel=OUTPUT),
+    ] = "5,95",
     object_type: Annotated[
-        ObjectType, typer.Option(help="What the polygons become in QuPath.", rich_help_panel=OUTPUT)
+        ObjectType,
+        typer.Option(metavar=choices(ObjectType), help="What the polygons become in QuPath.", rich_help_panel=OUTPUT),
     ] = ObjectType.DETECTION,
     overlay: Annotated[
         Path | None,
@@ -61,11 +90,35 @@ def objects(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    confidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Image in which every object has its mean probability, in 1/255.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     image: Annotated[
         Path | None,
         typer.Option(
             metavar="IMAGE",
             help="The image of the mask: adds mean intensities to the table, and lies below the overlay.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    stains: Annotated[
+        Stains | None,
+        typer.Option(
+            help="IMAGE is a bright slide of these stains: adds their optical densities to the table.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Probabilities of the classes, as `segment` writes them: adds the confidence of each object to the "
+            "table. Default: MASK's, with --threshold.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -83,6 +136,14 @@ def objects(
             "--class", metavar="K,...", help="Classes that are objects. Default: all but 0.", rich_help_panel=INPUT
         ),
     ] = None,
+    merge_classes: Annotated[
+        bool,
+        typer.Option(
+            "--merge-classes",
+            help="Pixels of several classes may be one object, of the class that most of them have.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = False,
     series: Series = None,
     pixel_size: Annotated[
         float | None,
@@ -113,6 +174,7 @@ def objects(
     neck: Annotated[
         float,
         typer.Option(
+            metavar="SHARE",
             help="With --split: two are one where the neck is wider than so much of the narrower one.",
             rich_help_panel=COMPUTE,
         ),
@@ -120,6 +182,7 @@ def objects(
     rise: Annotated[
         float,
         typer.Option(
+            metavar="RISE",
             help="With --split: two are one where the lower middle rises less above the neck; px, or grey values.",
             rich_help_panel=COMPUTE,
         ),
@@ -140,6 +203,14 @@ def objects(
             rich_help_panel=COMPUTE,
         ),
     ] = 0,
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            help="Drop objects whose mean probability is less than P, 0 to 1; needs probabilities.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = 0.0,
     close_gaps: Annotated[
         int,
         typer.Option(
@@ -167,21 +238,25 @@ def objects(
         raise UsageError(f"--pixel-size is {pixel_size:g}: need µm, above 0")
     splitting = _splitting(split, neck, rise, max_object, min_size) if split else None
 
-    from unettile.objects.job import Products, Sources, find_objects
+    from unettile.objects.job import find_objects
+    from unettile.objects.measures import Measures
+    from unettile.objects.products import Products, Sources
     from unettile.objects.rules import Foreground, Labelling
 
     console = Console(quiet, json)
-    products = Products(output, table, geojson, overlay, object_type.value)
+    products = Products(output, table, geojson, overlay, object_type.value, confidence)
     size = None if pixel_size is None else (pixel_size, pixel_size)
-    with writing_to(products.paths[0]):
-        found = find_objects(
-            Sources(mask, series, image, depth, depth_channel, size),
-            Foreground(threshold, chosen, fill_holes),
-            Labelling(splitting, min_size, gaps=close_gaps, growth=grow),
-            products,
-            overwrite=overwrite,
-            stage=console.progress,
-        )
+    found = find_objects(
+        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value),
+        Foreground(threshold, chosen, fill_holes),
+        Labelling(
+            splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
+        ),
+        products,
+        overwrite=overwrite,
+        stage=console.progress,
+        measures=Measures.of(measure.value, _parse_percentiles(percentiles)),
+    )
     console.message(_summary(found, [path.name for path in products.paths]))
     if found.first_capped is not None:
         number, y, x = found.first_capped
@@ -193,6 +268,7 @@ def objects(
         {
             "mask": str(mask),
             "outputs": [str(path) for path in products.paths],
+            "status": "was there" if found.was_there else "done",
             "height": found.shape[0],
             "width": found.shape[1],
             **found.to_dict(),
@@ -217,8 +293,15 @@ def _parse_classes(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _parse_percentiles(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f'--percentiles got "{text}": need numbers from 0 to 100, like 5,95') from None
+
+
 def _summary(found: Found, files: list[str]) -> str:
-    parts = [f"{found.count} objects in {found.shape[1]} × {found.shape[0]} px"]
+    parts = [f"{counted(found.count, 'object')} in {size_text(found.shape)}"]
     if found.classes > len(found.by_class):
         parts.append(f"{found.classes} classes, one for each number in the mask")
     elif found.classes > 1:
@@ -226,4 +309,7 @@ def _summary(found: Found, files: list[str]) -> str:
         parts.append(", ".join(f"{n} {name}" for name, n in listed[:8]) + (", …" if len(listed) > 8 else ""))
     if found.dropped:
         parts.append(f"{found.dropped} too small")
-    return f"{'; '.join(parts)}; wrote {', '.join(files)}"
+    if found.uncertain:
+        parts.append(f"{found.uncertain} not probable enough")
+    said = "was there already, the same:" if found.was_there else "wrote"
+    return f"{'; '.join(parts)}; {said} {', '.join(files)}"

@@ -5,39 +5,30 @@ The objects of a class mask, its connected components, are labelled in blocks, t
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.box import Box
 from unettile.errors import InputError
+from unettile.evaluation.objects import PLAIN, Scoring, blocks, read_ids, score_objects
 from unettile.evaluation.pairs import MaskPair, Meaning
-from unettile.evaluation.score import THRESHOLDS, Evaluation, Score, Totals
+from unettile.evaluation.score import Evaluation, Score, Totals
 from unettile.images.slide import Slide, open_labels
-from unettile.labels import check_labels
-from unettile.metrics.distances import Outline, hausdorff
-from unettile.metrics.objects import count_matches
-from unettile.metrics.overlaps import OverlapCounter, Overlaps
-from unettile.metrics.partitions import score_partition
+from unettile.metrics.distances import Outline, boundary_f1, hausdorff
 from unettile.metrics.pixels import confusion_matrix
-from unettile.objects.labelling import BLOCK_EDGE as LABELLED_EDGE
-from unettile.objects.labelling import Cutter, label_objects
-from unettile.objects.rules import Labelling
-from unettile.objects.spill import Spill
-from unettile.tiling import BlockGrid
-
-BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
+from unettile.wording import size_text
 
 Labels = NDArray[Any]
 
 
 def evaluate(
-    pairs: Sequence[MaskPair], meaning: Meaning, on_pair: Callable[[int], None] = lambda done: None
+    pairs: Sequence[MaskPair],
+    meaning: Meaning,
+    on_pair: Callable[[int], None] = lambda done: None,
+    scoring: Scoring = PLAIN,
 ) -> Evaluation:
     """Score every pair; `on_pair` takes the number of pairs done.
 
@@ -46,37 +37,39 @@ def evaluate(
     """
     scores = {}
     for number, pair in enumerate(pairs, start=1):
-        scores[pair.name] = score_pair(pair.prediction, pair.truth, meaning)
+        scores[pair.name] = score_pair(pair, meaning, scoring)
         on_pair(number)
     return Evaluation(scores)
 
 
-def score_pair(prediction: Path, truth: Path, meaning: Meaning) -> Score:
+def score_pair(pair: MaskPair, meaning: Meaning, scoring: Scoring = PLAIN) -> Score:
     """Score one predicted mask against the true one.
 
     Raises:
         InputError: see `evaluate`.
     """
-    with open_labels(prediction) as predicted, open_labels(truth) as true:
+    with open_labels(pair.prediction) as predicted, open_labels(pair.truth) as true:
         if predicted.shape != true.shape:
             raise InputError(
-                f"{prediction} is {_by(predicted.shape)} px and {truth} is {_by(true.shape)} px: "
+                f"{pair.prediction} is {size_text(predicted.shape)} and {pair.truth} is {size_text(true.shape)}: "
                 "need masks of one image; check the pairing"
             )
         confusion = _confusion(predicted, true, meaning)
-        distances = _distances(predicted, true, meaning) if meaning.boundaries else None
+        outlines = _outlines(predicted, true, meaning) if meaning.boundaries else None
+        distances = None if outlines is None else tuple(_distance(*both) for both in outlines)
+        edges = None if outlines is None else tuple(boundary_f1(*both, scoring.tolerance) for both in outlines)
         if not meaning.objects:
-            return Score(Totals(confusion, None), None, distances)
-        overlaps = _overlaps(predicted, true, meaning)
-        return Score(Totals(confusion, count_matches(overlaps, THRESHOLDS)), score_partition(overlaps), distances)
+            return Score(Totals(confusion, None), None, distances, edges)
+        found = score_objects(pair, predicted, true, meaning, scoring)
+        return Score(Totals(confusion, found.counts, found.agreement), found.partition, distances, edges, found.rows)
 
 
 def _confusion(predicted: Slide, true: Slide, meaning: Meaning) -> NDArray[np.int64]:
     classes = meaning.class_count
     confusion = np.zeros((classes, classes), np.int64)
     only_id: int | None = None
-    for box in _blocks(predicted.shape):
-        p, t = _read(predicted, box), _read(true, box)
+    for box in blocks(predicted.shape):
+        p, t = read_ids(predicted, box), read_ids(true, box)
         if meaning.classes is None:
             if not meaning.instances:
                 only_id = _single_id(p, only_id, predicted.path)
@@ -88,68 +81,20 @@ def _confusion(predicted: Slide, true: Slide, meaning: Meaning) -> NDArray[np.in
     return confusion
 
 
-def _distances(predicted: Slide, true: Slide, meaning: Meaning) -> tuple[float, ...]:
-    """Return the 95 % Hausdorff distance of each class but the background, px."""
+def _outlines(predicted: Slide, true: Slide, meaning: Meaning) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the outlines of the prediction and of the truth, for each class but the background."""
     pairs = [(Outline(predicted.shape), Outline(true.shape)) for _ in range(1, meaning.class_count)]
-    for box in _blocks(predicted.shape):
+    for box in blocks(predicted.shape):
         seen = pairs[0][0].window(box)
-        p, t = _read(predicted, seen), _read(true, seen)
+        p, t = read_ids(predicted, seen), read_ids(true, seen)
         for k, (outline_p, outline_t) in enumerate(pairs, start=1):
             outline_p.add(box, p > 0 if meaning.classes is None else p == k)
             outline_t.add(box, t > 0 if meaning.classes is None else t == k)
-    return tuple(_distance(first.points, second.points) for first, second in pairs)
+    return [(first.points, second.points) for first, second in pairs]
 
 
 def _distance(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
     return hausdorff(first, second) if len(first) or len(second) else float("nan")
-
-
-def _overlaps(predicted: Slide, true: Slide, meaning: Meaning) -> Overlaps:
-    """Count which objects share how many pixels."""
-    with ExitStack() as stack:
-        read_prediction = _reader(predicted, stack, components=not meaning.instances)
-        read_truth = _reader(true, stack, components=meaning.truth_components)
-        counter = OverlapCounter()
-        for box in _blocks(predicted.shape):
-            counter.add(read_prediction(box), read_truth(box))
-        return counter.overlaps()
-
-
-class _Foreground:
-    """All that is above 0 in a mask, as one class."""
-
-    def __init__(self, slide: Slide) -> None:
-        self._slide = slide
-        self.shape = slide.shape
-
-    def read(self, box: Box) -> NDArray[np.uint32]:
-        return (_read(self._slide, box) > 0).astype(np.uint32)
-
-
-def _reader(slide: Slide, stack: ExitStack, *, components: bool) -> Callable[[Box], Labels]:
-    """Return what gives the object ids of a box: those of the file, or those of its foreground's connected parts.
-
-    Args:
-        stack: closes the temporary file of the latter.
-    """
-    if not components:
-        return lambda box: _read(slide, box)
-    grid = BlockGrid(slide.shape, LABELLED_EDGE)
-    spill = stack.enter_context(Spill(grid, Path(tempfile.gettempdir())))
-    return label_objects(
-        Cutter(_Foreground(slide), None, None), Labelling(), grid, spill, lambda done, total: None
-    ).read
-
-
-def _blocks(shape: tuple[int, int]) -> Iterator[Box]:
-    whole = Box.of_shape(shape)
-    for y0 in range(0, shape[0], BLOCK_EDGE):
-        for x0 in range(0, shape[1], BLOCK_EDGE):
-            yield Box(y0, x0, y0 + BLOCK_EDGE, x0 + BLOCK_EDGE).intersect(whole)
-
-
-def _read(slide: Slide, box: Box) -> Labels:
-    return check_labels(slide.read(box), str(slide.path))
 
 
 def _single_id(labels: Labels, known: int | None, path: Path) -> int | None:
@@ -169,7 +114,3 @@ def _single_id(labels: Labels, known: int | None, path: Path) -> int | None:
 def _check_classes(labels: Labels, classes: int, path: Path) -> None:
     if labels.max() >= classes:
         raise InputError(f"{path} holds the id {labels.max()}: --classes {classes} allows 0 … {classes - 1}; raise it")
-
-
-def _by(shape: tuple[int, int]) -> str:
-    return f"{shape[1]} × {shape[0]}"

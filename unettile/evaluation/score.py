@@ -10,13 +10,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.metrics.aggregate import Agreement, pool
 from unettile.metrics.bootstrap import interval, resamplings
 from unettile.metrics.objects import ObjectCounts, average_precision, f1, panoptic_quality, seg
+from unettile.metrics.pairings import Pairing
 from unettile.metrics.partitions import Partition
 from unettile.metrics.pixels import accuracy, dice, iou
 
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds of the object score."""
+
+
+Place = tuple[int, float, float]
+"""Area of an object, px, and its middle (y, x)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An object of an image, or two that match.
+
+    Args:
+        pairing: which.
+        truth, prediction: where they are; None for none.
+    """
+
+    pairing: Pairing
+    truth: Place | None
+    prediction: Place | None
 
 
 @dataclass(frozen=True)
@@ -26,10 +46,12 @@ class Totals:
     Args:
         confusion: (K, K) int64 pixel counts, rows are the true class.
         counts: of objects, or None where they were not scored.
+        agreement: of the same objects by area, place and class.
     """
 
     confusion: NDArray[np.int64]
     counts: ObjectCounts | None
+    agreement: Agreement | None = None
 
     @property
     def figures(self) -> dict[str, float]:
@@ -47,6 +69,12 @@ class Totals:
                 "panoptic_quality": panoptic_quality(self.counts),
                 "seg": seg(self.counts),
             }
+        if self.agreement is not None:
+            result |= {"aji": self.agreement.aggregated_jaccard, "detection_f1": self.agreement.detection_f1}
+            by_class = self.agreement.panoptic_by_class
+            if by_class.size:
+                result["mpq"] = self.agreement.multi_class_panoptic_quality
+                result |= {f"pq_{k}": float(value) for k, value in enumerate(by_class, start=1)}
         return result
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,6 +99,23 @@ class Totals:
                 "false_positives": list(self.counts.fp),
                 "false_negatives": list(self.counts.fn),
             }
+        if self.agreement is not None:
+            matched, invented, missed = self.agreement.near
+            result["objects"] |= {
+                "aggregated_jaccard": self.agreement.aggregated_jaccard,
+                "detection": {
+                    "f1": self.agreement.detection_f1,
+                    "true_positives": int(matched),
+                    "false_positives": int(invented),
+                    "false_negatives": int(missed),
+                },
+            }
+            by_class = self.agreement.panoptic_by_class
+            if by_class.size:
+                result["objects"]["multi_class_panoptic_quality"] = _or_none(
+                    self.agreement.multi_class_panoptic_quality
+                )
+                result["objects"]["panoptic_quality_by_class"] = [_or_none(value) for value in by_class]
         return result
 
 
@@ -83,11 +128,15 @@ class Score:
         partition: of the objects, or None where they were not scored.
         hausdorff_95: px, of each class but the background; NaN for a class that is in neither mask, infinity for one
             that is in one of them. None where outlines were not scored.
+        boundary_f1: of the same classes; NaN for one that is in neither mask.
+        rows: every object, if they are to be listed.
     """
 
     totals: Totals
     partition: Partition | None = None
     hausdorff_95: tuple[float, ...] | None = None
+    boundary_f1: tuple[float, ...] | None = None
+    rows: tuple[Row, ...] = ()
 
     @property
     def figures(self) -> dict[str, float]:
@@ -100,6 +149,8 @@ class Score:
             }
         if self.hausdorff_95 is not None:
             result |= {f"hausdorff_95_{k}": value for k, value in enumerate(self.hausdorff_95, start=1)}
+        if self.boundary_f1 is not None:
+            result |= {f"boundary_f1_{k}": value for k, value in enumerate(self.boundary_f1, start=1)}
         return result
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +167,8 @@ class Score:
             }
         if self.hausdorff_95 is not None:
             result["hausdorff_95"] = [_or_none(value) for value in self.hausdorff_95]
+        if self.boundary_f1 is not None:
+            result["boundary_f1"] = [_or_none(value) for value in self.boundary_f1]
         return result
 
 
@@ -192,7 +245,9 @@ def _pool(totals: Sequence[Totals], times: NDArray[np.int64]) -> Totals:
         tuple((times @ np.array([getattr(count, name) for count in counts])).tolist()) for name in ("tp", "fp", "fn")
     )
     iou_sum, seg_sum = (float(times @ [getattr(count, name) for count in counts]) for name in ("iou_sum", "seg_sum"))
-    return Totals(confusion, ObjectCounts(counts[0].thresholds, tp, fp, fn, iou_sum, seg_sum))
+    agreements = [one.agreement for one in totals if one.agreement is not None]
+    agreement = pool(agreements, times) if len(agreements) == len(totals) else None
+    return Totals(confusion, ObjectCounts(counts[0].thresholds, tp, fp, fn, iou_sum, seg_sum), agreement)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
-from unettile.images.pixelsize import PixelSize, believable
+from unettile.images.nodata import ALL_DATA
+from unettile.images.orientation import UPRIGHT
+from unettile.images.pixelsize import PixelSize, believable, number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
+from unettile.wording import size_text
 
 INSTALL = "pip install 'unettile[openslide]'"
 
@@ -43,6 +46,9 @@ class OpenSlideSlide:
     """
 
     reader = "openslide"
+    orientation = UPRIGHT
+    no_data = ALL_DATA
+    lossy = True
     dtype = np.dtype(np.uint8)
     origin_um = None
 
@@ -69,7 +75,7 @@ class OpenSlideSlide:
         size = _pixel_size(properties.get("openslide.mpp-y"), properties.get("openslide.mpp-x"))
         levels = _levels([(height, width) for width, height in self._slide.level_dimensions], size)
         height, width = levels[0].shape
-        series = view.pick_series([f"{width} × {height} px"], [0])
+        series = view.pick_series([size_text((height, width))], [0])
         level, mpp = view.pick_level(levels)
         plane = view.pick_plane("t", 1), view.pick_plane("z", 1)
         self._selected = list(view.pick_channels(3))
@@ -117,6 +123,9 @@ class OpenSlideSlide:
             out[part.relative_to(box).slices] = pixels[part.relative_to(whole).slices][..., self._selected]
         return out
 
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
+
     def close(self) -> None:
         self._slide.close()
 
@@ -160,10 +169,7 @@ def knows(path: Path) -> bool:
 
 
 def _pixel_size(height: Any, width: Any) -> PixelSize | None:
-    try:
-        return believable(float(height), float(width))
-    except (TypeError, ValueError):
-        return None
+    return believable(number(height), number(width))
 
 
 def _levels(shapes: list[tuple[int, int]], size: PixelSize | None) -> list[Level]:

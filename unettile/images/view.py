@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from unettile.errors import UsageError
+from unettile.images.channels import NoSuchChannel, find_channels
 from unettile.images.pixelsize import PixelSize
+from unettile.wording import size_text
 
 SAME_SIZE = 1.05
 """Pixels whose edges differ by no more than this factor count as equally large: nothing is resampled for less."""
@@ -24,6 +26,19 @@ _LISTED = 8
 
 class NoSuchImage(Exception):
     """What a view asks for is not in the file; the message completes "FILE: …"."""
+
+
+class ManyPlanes(NoSuchImage):
+    """A stack of which no plane was chosen.
+
+    Args:
+        axis: along which there are several, "z" or "t".
+        length: how many.
+    """
+
+    def __init__(self, message: str, axis: str, length: int) -> None:
+        super().__init__(message)
+        self.axis, self.length = axis, length
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class View:
         series: of a file with several images, counted from 0.
         level: resolution, 0 is the largest; with `mpp`, the one to resample.
         mpp: edge of a pixel, micrometres.
-        channels: by number, counted from 0, or by the name that the file gives them.
+        channels: by number, counted from 0, or by the name that the file gives them; text that is no name is a number.
         z: plane of a stack, counted from 0.
         t: point in time, counted from 0.
 
@@ -124,7 +139,7 @@ class View:
             NoSuchImage: no such level, or a pixel size is asked for and the file states none.
         """
         if self.level is not None and self.level >= len(levels):
-            listed = ", ".join(f"{n}: {one.shape[1]} × {one.shape[0]} px" for n, one in enumerate(levels[:_LISTED]))
+            listed = ", ".join(f"{n}: {size_text(one.shape)}" for n, one in enumerate(levels[:_LISTED]))
             count = f"{len(levels)} levels" if len(levels) > 1 else "one level"
             raise NoSuchImage(f"--level {self.level} does not exist: it has {count} ({listed})")
         if self.mpp is None:
@@ -150,9 +165,8 @@ class View:
         option = OPTIONS[axis]
         what = "planes in depth" if axis == "z" else "points in time"
         if wanted is None and length > 1:
-            raise NoSuchImage(
-                f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
-            )
+            message = f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
+            raise ManyPlanes(message, axis, length)
         if wanted is not None and wanted >= length:
             if length == 1:
                 one = "plane" if axis == "z" else "point in time"
@@ -172,20 +186,10 @@ class View:
         """
         if self.channels is None:
             return tuple(range(count))
-        numbers = []
-        for channel in self.channels:
-            if isinstance(channel, str):
-                same = [number for number, name in enumerate(names[:count]) if name.lower() == channel.lower()]
-                if len(same) != 1:
-                    raise NoSuchImage(self._unnamed(channel, count, names, len(same)))
-                numbers += same
-            elif channel >= count:
-                raise NoSuchImage(
-                    f"channel {channel} does not exist: it has {count}; use numbers from 0 to {count - 1}"
-                )
-            else:
-                numbers.append(channel)
-        return tuple(numbers)
+        try:
+            return find_channels(self.channels, count, names)
+        except NoSuchChannel as error:
+            raise NoSuchImage(str(error)) from error
 
     def resolved(
         self, series: int, level: tuple[int, float | None], plane: tuple[int, int], channels: Sequence[int]
@@ -194,14 +198,6 @@ class View:
         return replace(
             self, series=series, level=level[0], mpp=level[1], t=plane[0], z=plane[1], channels=tuple(channels)
         )
-
-    def _unnamed(self, channel: str, count: int, names: Sequence[str], found: int) -> str:
-        if found > 1:
-            return f"{found} channels are named {channel!r}: choose by number, from 0 to {count - 1}"
-        if not any(names):
-            return f"channel {channel!r} does not exist: the file names none; use numbers from 0 to {count - 1}"
-        listed = ", ".join(f"{number}: {name}" for number, name in enumerate(names[:_LISTED]))
-        return f"channel {channel!r} does not exist: its channels are {listed}{', …' if count > _LISTED else ''}"
 
 
 FIRST = View()

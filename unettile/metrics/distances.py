@@ -56,3 +56,25 @@ def hausdorff(first: NDArray[np.int64], second: NDArray[np.int64], percentile: f
         return 0.0 if len(first) == len(second) else float("inf")
     directed = (np.percentile(cKDTree(b).query(a)[0], percentile) for a, b in ((first, second), (second, first)))
     return float(max(directed))
+
+
+def boundary_f1(prediction: NDArray[np.int64], truth: NDArray[np.int64], tolerance: float) -> float:
+    """Return the F1 score of two outlines: how much of either lies near the other.
+
+    Precision is the share of the predicted outline's pixels that are no further than `tolerance` from the true one,
+    recall the same with the parts changed (Csurka et al., BMVC 2013).
+
+    Args:
+        prediction, truth: (n, 2) pixels.
+        tolerance: px.
+
+    Returns:
+        2 P R / (P + R); NaN if both are empty, 0 if one is.
+    """
+    if not len(prediction) or not len(truth):
+        return float("nan") if len(prediction) == len(truth) else 0.0
+    near = [
+        float((cKDTree(other).query(own, distance_upper_bound=np.nextafter(tolerance, np.inf))[0] <= tolerance).mean())
+        for own, other in ((prediction, truth), (truth, prediction))
+    ]
+    return 2 * near[0] * near[1] / sum(near) if sum(near) else 0.0

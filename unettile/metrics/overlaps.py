@@ -29,6 +29,16 @@ class Overlaps:
     prediction: NDArray[np.int64]
     pixels: NDArray[np.int64]
 
+    @classmethod
+    def summed(cls, truth: NDArray[np.int64], prediction: NDArray[np.int64], pixels: NDArray[np.int64]) -> Overlaps:
+        """Return the distinct pairs of (n,) ids, in order, and the sums of their pixels."""
+        if truth.size == 0:
+            return cls(truth, prediction, pixels)
+        order = np.lexsort((prediction, truth))
+        t, p = truth[order], prediction[order]
+        starts = np.flatnonzero(np.concatenate([[True], (t[1:] != t[:-1]) | (p[1:] != p[:-1])]))
+        return cls(t[starts], p[starts], np.add.reduceat(pixels[order], starts))
+
     def areas(self, of: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the distinct ids of `of` (`truth` or `prediction`), in order, and their areas in px."""
         ids, index = np.unique(of, return_inverse=True)
@@ -59,7 +69,7 @@ class OverlapCounter:
         t, p = _ids(truth, "truth"), _ids(prediction, "prediction")
         changes = (t[1:] != t[:-1]) | (p[1:] != p[:-1])
         starts = np.flatnonzero(np.concatenate([[True], changes]))  # runs: far fewer than pixels
-        self._parts.append(_summed(t[starts], p[starts], np.diff(starts, append=t.size)))
+        self._parts.append(Overlaps.summed(t[starts], p[starts], np.diff(starts, append=t.size)))
         if sum(part.pixels.size for part in self._parts) > 2 * self._kept + _PENDING:
             self._join()  # pairs that blocks cut are joined now and then, so that none pile up
 
@@ -77,7 +87,7 @@ class OverlapCounter:
                 [part.pixels for part in self._parts],
             )
         ]
-        self._parts = [_summed(*columns)]
+        self._parts = [Overlaps.summed(*columns)]
         self._kept = self._parts[0].pixels.size
 
 
@@ -99,13 +109,3 @@ def _ids(labels: NDArray[np.integer], name: str) -> NDArray[np.int64]:
     if labels.min() < 0:
         raise InputError(f"the {name} holds the id {labels.min()}; ids start at 0, which is background")
     return labels.ravel().astype(np.int64)
-
-
-def _summed(truth: NDArray[np.int64], prediction: NDArray[np.int64], pixels: NDArray[np.int64]) -> Overlaps:
-    """Return the distinct pairs, in order, and the sums of their pixels."""
-    if truth.size == 0:
-        return Overlaps(truth, prediction, pixels)
-    order = np.lexsort((prediction, truth))
-    t, p = truth[order], prediction[order]
-    starts = np.flatnonzero(np.concatenate([[True], (t[1:] != t[:-1]) | (p[1:] != p[:-1])]))
-    return Overlaps(t[starts], p[starts], np.add.reduceat(pixels[order], starts))

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unettile.geometry import Geometry
-from unettile.networks.blocks import check_window, class_logits, he_init
-from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach, margin_of
+from unettile.networks.blocks import Registered, check_window, class_logits, he_init
+from unettile.networks.config import Padded, check_channels
+from unettile.networks.margin import geometry_of
 
 STEM = 32  # channels
 NORM_EPSILON = 1e-3  # as the encoder was trained with on ImageNet
@@ -57,7 +57,7 @@ LEVELS = (
 
 
 @dataclass(frozen=True)
-class LiteUNetConfig:
+class LiteUNetConfig(Padded):
     """What varies.
 
     Args:
@@ -87,22 +87,7 @@ class LiteUNetConfig:
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry(margin_of(self.reach, self.stride), self.stride, base=0)
-
-    def reach(self, rows: Reach) -> Reach:
-        """Return the rows of the image on which rows of the output depend."""
-        skips = []
-        for _ in self.widths:
-            rows = rows.conv(3).conv(3)
-            skips.append(rows)
-            rows = rows.nearest()
-        for level in reversed(range(len(self.widths))):
-            kernels = [group.kernel for group in LEVELS[level] for _ in range(group.blocks)]
-            for number, kernel in reversed(list(enumerate(kernels))):
-                rows = rows.conv(kernel, stride=2 if level and number == 0 else 1)
-            if level:
-                rows = rows.join(skips.pop())
-        return rows.conv(3, stride=2).join(skips.pop())
+        return geometry_of(LiteUNet, self)
 
 
 PRESETS = {
@@ -111,14 +96,11 @@ PRESETS = {
 }
 
 
-class LiteUNet(nn.Module):
+class LiteUNet(Registered):
     """The network: float images (N, C, H, W) to logits (N, K, H, W), H and W multiples of the stride."""
 
     def __init__(self, config: LiteUNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.geometry = config.geometry
-        self.lost = 0
+        super().__init__(config)
         depth = len(config.widths)
         self.encoder = LiteEncoder(config.in_channels, depth)
         skips = (config.in_channels, *(level[-1].channels for level in LEVELS[: depth - 1]))
@@ -130,7 +112,7 @@ class LiteUNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_window(x, self.config.in_channels, self.geometry, self.lost)
+        check_window(x, self.config)
         skips = [x, *self.encoder(x)]  # (N, C, H, W), (N, 16, H/2, W/2), … (N, 112, H/16, W/16)
         x = skips.pop()
         for merge in self.merge:

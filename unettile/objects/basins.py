@@ -135,7 +135,7 @@ def climb(classes, depth):  # type: ignore[no-untyped-def]
     """
     height, width = classes.shape[0] - 2, classes.shape[1] - 2
     points = np.zeros((height, width), np.uint8)
-    root = np.empty(height * width, np.int64)
+    root = np.empty(height * width, np.int32)
     for y in range(height):
         for x in range(width):
             own = classes[y + 1, x + 1]
@@ -184,27 +184,41 @@ def climb(classes, depth):  # type: ignore[no-untyped-def]
     return points, basin, ends
 
 
+def meetings(
+    classes: NDArray[np.uint32], depth: NDArray[np.int32], basin: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the passes inside a block: (M,) basin, (M,) other basin, (M,) depth, one for each pair of pixels.
+
+    All of one shape (h, w).
+    """
+    room = basin.size // 16 + 4096
+    while True:
+        found = np.empty((3, room), np.int64)
+        count = _meet(classes, depth, basin, found)
+        if count <= room:
+            return found[0, :count], found[1, :count], found[2, :count]
+        room = count
+
+
 @compiled
-def meetings(classes, depth, basin):  # type: ignore[no-untyped-def]
-    """Return the passes inside a block: (M,) basin, (M,) other basin, (M,) depth, one for each pair of pixels."""
+def _meet(classes, depth, basin, found):  # type: ignore[no-untyped-def]
+    """Return how many passes there are, and put as many as there is room for into `found`."""
     height, width = basin.shape
+    room = found.shape[1]
     count = 0
-    for fill in (False, True):
-        if fill:
-            one, other = np.empty(count, np.int64), np.empty(count, np.int64)
-            at = np.empty(count, np.int64)
-            count = 0
-        for y in range(height):
-            for x in range(width):
-                own = classes[y, x]
-                if own == 0:
-                    continue
-                for way in range(2):
-                    ny, nx = (y, x + 1) if way == 0 else (y + 1, x)
-                    if ny >= height or nx >= width or classes[ny, nx] != own or basin[ny, nx] == basin[y, x]:
-                        continue
-                    if fill:
-                        one[count], other[count] = basin[y, x], basin[ny, nx]
-                        at[count] = min(depth[y, x], depth[ny, nx])
-                    count += 1
-    return one, other, at
+    for y in range(height):
+        for x in range(width):
+            own = classes[y, x]
+            if own == 0:
+                continue
+            if x + 1 < width and basin[y, x + 1] != basin[y, x] and classes[y, x + 1] == own:
+                if count < room:
+                    found[0, count], found[1, count] = basin[y, x], basin[y, x + 1]
+                    found[2, count] = min(depth[y, x], depth[y, x + 1])
+                count += 1
+            if y + 1 < height and basin[y + 1, x] != basin[y, x] and classes[y + 1, x] == own:
+                if count < room:
+                    found[0, count], found[1, count] = basin[y, x], basin[y + 1, x]
+                    found[2, count] = min(depth[y, x], depth[y + 1, x])
+                count += 1
+    return count

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.objects.foreground import ClassMap, Pixels
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, OnProgress, label_objects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, label_objects
 from unettile.objects.rules import ObjectRules
+from unettile.objects.scan import OnProgress
 from unettile.objects.spill import Spill
 from unettile.tiling import BlockGrid
 
@@ -39,9 +40,9 @@ def label_by_rules(
         InputError: an image that is damaged.
         OSError: the temporary file cannot be written.
     """
-    foreground, labelling = rules.foreground(class_names), rules.labelling()
+    foreground, labelling = rules.foreground(class_names), rules.labelling(class_names)
     own = depth if labelling.splitting is not None and rules.own_depth else None
-    cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, own)
+    cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, own, labelling.merged)
     return label_objects(cutter, labelling, spill.grid, spill, on_progress)
 
 

@@ -34,7 +34,7 @@ def distance_depth(classes: NDArray[np.uint32], reach: int) -> NDArray[np.int32]
     """
     depth = np.zeros(classes.shape, np.int32)
     roots = (np.sqrt(np.arange(reach**2 + 1, dtype=np.float64)) * STEPS).astype(np.int32)
-    _distances(np.ascontiguousarray(classes), np.int64(reach), roots, depth)
+    _distances(np.ascontiguousarray(classes), np.int32(reach), roots, depth)
     return depth
 
 
@@ -57,9 +57,7 @@ def smooth(depth: NDArray[np.int32], passes: int) -> NDArray[np.int32]:
     A pass reaches 1 px; past the array's edge its last row or column is repeated.
     """
     for _ in range(passes):
-        wide = np.pad(depth, 1, mode="edge")
-        rows = wide[:-2] + 2 * wide[1:-1] + wide[2:]
-        depth = rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]
+        depth = _binomial(depth)
     return depth
 
 
@@ -72,19 +70,20 @@ def steps(amount: float, passes: int) -> int:
 def _distances(classes, reach, roots, out):  # type: ignore[no-untyped-def]
     """Fill `out`: with distances along columns, then with the roots of the least squared distance over each row."""
     height, width = classes.shape
+    one = np.int32(1)
     for x in range(width):
         out[0, x] = reach
     for y in range(1, height):
         for x in range(width):
-            out[y, x] = 1 if classes[y, x] != classes[y - 1, x] else min(reach, out[y - 1, x] + 1)
+            out[y, x] = one if classes[y, x] != classes[y - 1, x] else min(reach, out[y - 1, x] + one)
     for y in range(height - 2, -1, -1):
         for x in range(width):
-            far = 1 if classes[y, x] != classes[y + 1, x] else min(reach, out[y + 1, x] + 1)
+            far = one if classes[y, x] != classes[y + 1, x] else min(reach, out[y + 1, x] + one)
             out[y, x] = min(out[y, x], far)
-    line = np.empty(width, np.int64)
+    line = np.empty(width, np.int32)
     for y in range(height):
         for x in range(width):
-            line[x] = np.int64(out[y, x]) ** 2
+            line[x] = out[y, x] * out[y, x]
         for x in range(width):
             own = classes[y, x]
             if own == 0:
@@ -112,3 +111,18 @@ def _distances(classes, reach, roots, out):  # type: ignore[no-untyped-def]
                         best = min(best, k * k + line[x + k])
                 k += 1
             out[y, x] = roots[best]
+
+
+@compiled
+def _binomial(depth):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    out = np.empty((height, width), np.int32)
+    line = np.empty(width + 2, np.int32)
+    for y in range(height):
+        above, below = max(y - 1, 0), min(y + 1, height - 1)
+        for x in range(width):
+            line[x + 1] = depth[above, x] + 2 * depth[y, x] + depth[below, x]
+        line[0], line[width + 1] = line[1], line[width]
+        for x in range(width):
+            out[y, x] = line[x] + 2 * line[x + 1] + line[x + 2]
+    return out

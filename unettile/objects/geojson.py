@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.objects.outline import Corners, Outline
-from unettile.objects.record import Record
+from unettile.compiled import compiled
+from unettile.images.record import Record
+from unettile.objects.digits import put_integer, put_text
+from unettile.objects.gather import Grouped
+from unettile.objects.outline import Rings, rings_of
 
 OBJECT_TYPES = ("detection", "annotation")
 
 MOST_CLASSES = 256
 """With more, the mask's numbers are ids of objects rather than classes, and polygons carry none."""
 
-DECIMALS = 3
-"""Of the coordinates of a mask that is not of the largest resolution."""
+HEAD = '{"type":"FeatureCollection","features":['
+"""How the file begins."""
 
 
-def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
+def write_geojson(path: Path, corners: Grouped, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
     """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
 
     Coordinates are (x, y) in px of the image's largest resolution, (0, 0) the upper left corner of its first pixel, as
@@ -37,33 +39,100 @@ def write_geojson(path: Path, corners: Corners, classes: NDArray[np.uint32], rec
     Raises:
         OSError: the file cannot be written.
     """
-    with path.open("w", encoding="utf-8") as file:
-        file.write('{"type":"FeatureCollection","features":[')
-        first = True
-        for feature in _features(corners, classes, record, object_type):
-            file.write("\n" if first else ",\n")
-            file.write(feature)
-            first = False
-        file.write("\n]}\n")
-
-
-def _features(corners: Corners, classes: NDArray[np.uint32], record: Record, object_type: str) -> Iterator[str]:
-    described: dict[int, str] = {}
     classified = np.unique(classes).size <= MOST_CLASSES
-    for outline in corners.outlines():
-        number = int(classes[outline.number - 1])
-        if number not in described:
-            values = {"name": record.name(number), "color": list(record.colour(number))}
-            described[number] = f'"classification":{json.dumps(values)},' if classified else ""
-        yield (
-            f'{{"type":"Feature","geometry":{{"type":"Polygon","coordinates":[{_rings(outline, record.downsample)}]}},'
-            f'"properties":{{"objectType":"{object_type}",{described[number]}'
-            f'"measurements":{{"id":{outline.number}}}}}}}'
-        )
+    with path.open("wb") as file:
+        file.write(HEAD.encode())
+        for begin, starts, places in corners.batches():
+            own = classes[begin : begin + starts.size - 1]
+            text = _features(rings_of(starts, places), own, begin, record, object_type, classified)
+            file.write(text[int(begin == 0) :].data)  # every feature begins with a comma but the first
+        file.write(b"\n]}\n")
 
 
-def _rings(outline: Outline, downsample: tuple[float, float]) -> str:
-    closed = [np.concatenate([ring, ring[:1]]) for ring in outline.rings]
-    if downsample != (1.0, 1.0):
-        closed = [np.round(ring * downsample[::-1], DECIMALS) for ring in closed]
-    return ",".join(str(ring.tolist()).replace(" ", "") for ring in closed)
+def _features(
+    rings: Rings,
+    classes: NDArray[np.uint32],
+    begin: int,
+    record: Record,
+    object_type: str,
+    classified: bool,
+) -> NDArray[np.uint8]:
+    """Return the text of the features of the objects begin + 1 …, each after a comma and a new line."""
+    present, index = np.unique(classes, return_inverse=True)
+    tails = []
+    for number in present.tolist():
+        values = {"name": record.name(number), "color": list(record.colour(number))}
+        described = f'"classification":{json.dumps(values)},' if classified else ""
+        tails.append(f']}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
+    ends = np.cumsum([0, *map(len, tails)])
+    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 32) * classes.size
+    out = np.empty(room, np.uint8)
+    length = _write(
+        rings.x,
+        rings.y,
+        rings.starts,
+        rings.owners,
+        begin,
+        (index.reshape(-1), ends, np.frombuffer(b"".join(tails), np.uint8)),
+        np.frombuffer(_START, np.uint8),
+        (record.downsample == (1.0, 1.0), *record.downsample),
+        out,
+    )
+    return out[:length]
+
+
+_START = b',\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":['
+_PER_CORNER = 40  # bytes: two numbers of up to 15, brackets and commas
+
+
+@compiled
+def _write(x, y, starts, owners, begin, tails, start, scale, out):  # type: ignore[no-untyped-def]
+    """Write features into `out`; return their length."""
+    index, ends, texts = tails
+    whole, high, wide = scale
+    at = 0
+    for ring in range(owners.size):
+        outer = ring == 0 or owners[ring - 1] != owners[ring]
+        if outer:
+            at = put_text(out, at, start)
+        else:
+            out[at] = 44  # ,
+            at += 1
+        out[at] = 91  # [
+        at += 1
+        first, last = starts[ring], starts[ring + 1]
+        for i in range(last - first + 1):
+            step = i % (last - first)
+            k = first + step if outer else (last - 1 - step)
+            out[at] = 91
+            at = _put_number(out, at + 1, x[k], wide, whole)
+            out[at] = 44
+            at = _put_number(out, at + 1, y[k], high, whole)
+            out[at] = 93  # ]
+            out[at + 1] = 44
+            at += 2
+        out[at - 1] = 93
+        if ring + 1 == owners.size or owners[ring + 1] != owners[ring]:
+            owner = owners[ring]
+            at = put_text(out, at, texts[ends[index[owner]] : ends[index[owner] + 1]])
+            at = put_integer(out, at, begin + owner + 1)
+            for _ in range(3):
+                out[at] = 125  # }
+                at += 1
+    return at
+
+
+@compiled
+def _put_number(out, at, number, scale, whole):  # type: ignore[no-untyped-def]
+    """Write a coordinate: a whole number, or one scaled and rounded to a thousandth."""
+    if whole:
+        return put_integer(out, at, number)
+    parts = np.int64(np.rint(number * scale * 1000.0))
+    at = put_integer(out, at, parts // 1000)
+    out[at] = 46  # .
+    rest = parts % 1000
+    out[at + 1], out[at + 2], out[at + 3] = 48 + rest // 100, 48 + rest // 10 % 10, 48 + rest % 10
+    at += 4
+    while out[at - 1] == 48 and out[at - 2] != 46:
+        at -= 1
+    return at

@@ -2,111 +2,36 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+import json
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unettile import __version__
-from unettile.atomic import atomic_path
-from unettile.box import Box
+from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas, Layer
-from unettile.images.formats import format_of, write_image
-from unettile.images.omezarr import is_zarr
-from unettile.images.pixelsize import PixelSize
-from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
-from unettile.images.view import View
-from unettile.objects.foreground import ClassMap
+from unettile.images.idclasses import IdClasses
+from unettile.images.record import Record, read_metadata, read_record
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels, open_slide
+from unettile.images.view import FIRST, View
+from unettile.objects.certainty import Chance
+from unettile.objects.columns import Frames, Known
+from unettile.objects.foreground import ChosenIds, ClassMap
 from unettile.objects.found import Found
-from unettile.objects.geojson import OBJECT_TYPES, write_geojson
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, OnProgress, label_objects
-from unettile.objects.measure import measure
-from unettile.objects.outline import find_corners
-from unettile.objects.overlay import draw_overlay, write_overlay
-from unettile.objects.record import Record, read_record
+from unettile.objects.geojson import MOST_CLASSES
+from unettile.objects.given import GivenObjects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
+from unettile.objects.measures import BASIC, Measures
+from unettile.objects.numbering import Numbered, Numbers
+from unettile.objects.products import Products, Sources, check_outputs
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
-from unettile.objects.table import Table, check_table, write_table
+from unettile.objects.stains import Unmixed
+from unettile.objects.write import Beneath, Context, Stage, Writer
 from unettile.tiling import BlockGrid
-
-Stage = Callable[[str], AbstractContextManager[OnProgress]]
-"""Opens a stage of the work that is named; gives what takes its progress."""
-
-
-@dataclass(frozen=True)
-class Products:
-    """What is to be written; None is not.
-
-    Args:
-        labels: an image of ids.
-        table: .csv or .parquet.
-        geojson: polygons, of `object_type`.
-        overlay: .png.
-
-    Raises:
-        UsageError: nothing, or an ending that is not written.
-        InputError: Parquet without its library.
-    """
-
-    labels: Path | None = None
-    table: Path | None = None
-    geojson: Path | None = None
-    overlay: Path | None = None
-    object_type: str = "detection"
-
-    def __post_init__(self) -> None:
-        if not self.paths:
-            raise UsageError("nothing to write: give -o LABELS, --table, --geojson or --overlay, or several of them")
-        if self.labels is not None:
-            format_of(self.labels)
-        if self.table is not None:
-            check_table(self.table)
-        for path, option, endings in (
-            (self.geojson, "--geojson", (".geojson", ".json")),
-            (self.overlay, "--overlay", (".png",)),
-        ):
-            if path is not None and path.suffix.lower() not in endings:
-                raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
-        if self.object_type not in OBJECT_TYPES:
-            raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
-        twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
-        if twice:
-            raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")
-
-    @property
-    def paths(self) -> list[Path]:
-        return [path for path in (self.labels, self.table, self.geojson, self.overlay) if path is not None]
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What is read.
-
-    Args:
-        mask: classes or probabilities.
-        series: the image of the mask's file, if that has several.
-        image: of the same size, for intensities and the overlay.
-        depth: of the same size, to split by.
-        depth_channel: of the depth, from 0; None if it has one.
-        pixel_size_um: height and width of a pixel; None for what the mask says, or else the image.
-    """
-
-    mask: Path
-    series: int | None = None
-    image: Path | None = None
-    depth: Path | None = None
-    depth_channel: int | None = None
-    pixel_size_um: PixelSize | None = None
-
-    @property
-    def paths(self) -> list[Path]:
-        return [path for path in (self.mask, self.image, self.depth) if path is not None]
 
 
 def find_objects(
@@ -117,126 +42,197 @@ def find_objects(
     *,
     overwrite: bool,
     stage: Stage,
+    measures: Measures = BASIC,
     block_edge: int = BLOCK_EDGE,
+    scratch: Path | None = None,
 ) -> Found:
     """Find the objects of a mask and write what is asked for, each file under its name only when it is whole.
 
     Args:
+        measures: what the table holds.
         block_edge: px; changes memory and time, and no byte of any file.
+        scratch: directory of temporary files; None for that of the first product.
 
     Raises:
         UsageError: inputs or options that do not go together.
         InputError: an input that is refused, or an output that exists or cannot be written.
     """
-    for path in products.paths:
-        _check_output(path, sources, overwrite)
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
+    if sources.instances and (labelling != Labelling() or foreground != Foreground() or products.confidence):
+        raise UsageError("instances are taken as they are: leave out what changes how objects are found")
     with ExitStack() as stack:
-        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
+        amounts = foreground.threshold is not None  # probabilities, not ids
+        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series), lossy=amounts))
         record = read_record(sources.mask, sources.series)
-        if foreground.classes is None:
-            foreground = replace(foreground, classes=object_classes([record.name(k) for k in range(len(record.names))]))
-        image = None if sources.image is None else stack.enter_context(open_slide(sources.image, record.view))
-        if image is not None and image.shape != mask.shape:
-            raise InputError(
-                f"{image.path} is {image.shape[1]} × {image.shape[0]} px, {mask.path} {mask.shape[1]} × "
-                f"{mask.shape[0]}: need the image that the mask is of"
-            )
+        if foreground.classes is None and not sources.instances:
+            foreground = replace(foreground, classes=object_classes(record.class_names))
+        if record.ids is not None and labelling.merged:
+            raise UsageError(f"{mask.path} holds ids, each an object of its own: leave --merge-classes out")
+        beneath = _open_beneath(sources, mask, record, foreground, stack)
+        image = beneath.image
+        for given, option in ((labelling.min_confidence, "--min-confidence"), (products.confidence, "--confidence")):
+            if given and beneath.chance is None:
+                raise UsageError(f"{option} needs to know probabilities: give --probabilities with it")
         depth = None
         if sources.depth is not None:
             channels = None if sources.depth_channel is None else (sources.depth_channel,)
             depth = stack.enter_context(open_slide(sources.depth, View(channels=channels)))
+        identity = _identity(mask, depth, beneath.probable, foreground, labelling)
+        there = check_outputs(products, sources, identity, overwrite)
+        for path in products.paths:
+            remove_leftovers(path)
         grid = BlockGrid(mask.shape, block_edge)
-        directory = products.paths[0].parent
-        cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, depth)
-        spill = stack.enter_context(Spill(grid, directory))
-        with stage("labelling") as on_progress:
-            objects = label_objects(cutter, labelling, grid, spill, on_progress)
+        directory = scratch or products.paths[0].parent
+        stack.enter_context(naming(directory))  # of what fails below, files without a name are all that is not named
+        objects: Numbered
+        if sources.instances:
+            with stage("looking for ids") as on_progress:
+                objects = GivenObjects(mask, grid, on_progress)
+            known = _known_of(objects, record)
+        else:
+            cutter = Cutter(
+                _classes(mask, foreground, record), labelling.splitting, depth, labelling.merged, beneath.chance
+            )
+            spill = stack.enter_context(Spill(grid, directory))
+            with stage("labelling") as on_progress:
+                objects = found = label_objects(cutter, labelling, grid, spill, on_progress)
+            mask_ids = None
+            if record.ids is not None:
+                mask_ids = found.numbers.classes
+                found.numbers = _of_ids(found.numbers, record.ids, str(mask.path))
+            known = Known(found.numbers.classes, found.numbers.shares, mask_ids)
         size = sources.pixel_size_um or mask.pixel_size_um or (image.pixel_size_um if image is not None else None)
-        metadata = _metadata(mask, depth, foreground, labelling, objects)
-        _write_all(products, objects, image, _Context(grid, directory, record, size, metadata), stage)
-    return Found.of(objects, record)
+        context = Context(
+            grid,
+            directory,
+            record,
+            Frames(record.downsample, size),
+            identity | _described(objects, record),
+            measures,
+            known,
+        )
+        with (
+            atomic_group(products.paths, overwrite=overwrite) as temporaries,
+            Writer(products, objects, beneath, context) as writer,
+        ):
+            writer.write(temporaries, stage)
+    return replace(Found.of(objects, record), was_there=there, columns=writer.columns)
 
 
-@dataclass(frozen=True)
-class _Context:
-    """What every product needs to know."""
+def _open_beneath(sources: Sources, mask: Slide, record: Record, foreground: Foreground, stack: ExitStack) -> Beneath:
+    """Open what lies under the objects; `stack` closes it.
 
-    grid: BlockGrid
-    directory: Path
-    record: Record
-    pixel_size_um: PixelSize | None
-    metadata: dict[str, Any]
-
-
-def _write_all(products: Products, objects: Objects, image: Slide | None, context: _Context, stage: Stage) -> None:
-    classes = objects.numbers.classes
-    if products.labels is not None:
-        with stage(f"writing {products.labels.name}") as on_progress:
-            _write_labels(products.labels, objects, context, on_progress)
-    if products.table is not None:
-        with stage(f"measuring for {products.table.name}") as on_progress:
-            sums = measure(objects, objects.numbers.first, image, context.grid, context.directory, on_progress)
-        with atomic_path(products.table) as temporary:
-            table = Table(sums, classes, context.record, context.pixel_size_um)
-            write_table(temporary, table, products.table.suffix.lower())
-    if products.geojson is not None:
-        with stage(f"outlines for {products.geojson.name}") as on_progress:
-            corners = find_corners(objects, context.grid, context.directory, on_progress)
-        with atomic_path(products.geojson) as temporary:
-            write_geojson(temporary, corners, classes, context.record, products.object_type)
-    if products.overlay is not None:
-        with stage(f"drawing {products.overlay.name}") as on_progress:
-            picture = draw_overlay(objects, image, on_progress)
-        with atomic_path(products.overlay) as temporary:
-            write_overlay(temporary, picture)
+    Raises:
+        UsageError: stains of an image without colours.
+        InputError: another size than the mask's, or no probabilities.
+    """
+    image = stains = chance = probable = None
+    if sources.image is not None:
+        view = record.view if isinstance(sources.image, Path) else FIRST  # an array is as large as it is
+        image = stack.enter_context(open_slide(sources.image, view))
+        _check_shape(image, mask)
+        stains = None if sources.stains is None else Unmixed(image, sources.stains)
+    if sources.probabilities is not None:
+        probable = stack.enter_context(_open_probabilities(sources.probabilities))
+        _check_shape(probable, mask)
+        chance = Chance(probable, _object_planes(sources.probabilities, foreground))
+    elif foreground.threshold is not None:
+        chance = Chance(mask, foreground.classes)
+    return Beneath(image, stains, chance, probable)
 
 
-def _write_labels(path: Path, objects: Objects, context: _Context, on_progress: OnProgress) -> None:
-    """Write the ids: 16 bits where they fit, else 32."""
-    dtype = np.dtype(np.uint16 if objects.count < 2**16 else np.uint32)
-    canvas = Canvas(
-        objects.shape,
-        (Layer("instances", reduction="majority", names=("background",)),),
-        dtype,
-        pixel_size_um=context.pixel_size_um,
-        metadata=context.metadata,
-    )
-    done, total = 0, objects.shape[0] * objects.shape[1]
+def _known_of(objects: GivenObjects, record: Record) -> Known:
+    """Return what is known of objects that have their ids already.
 
-    def read(box: Box) -> NDArray[Any]:
-        nonlocal done
-        done += box.area
-        on_progress(done, total)
-        return objects.read(box).astype(dtype)
-
-    write_image(path, canvas, read)
+    Raises:
+        InputError: an id that the mask's metadata do not know.
+    """
+    if record.ids is None:
+        return Known(None, ids=objects.ids)
+    numbers = _of_ids(replace(objects.numbers, classes=objects.ids.astype(np.uint32)), record.ids, "the mask")
+    return Known(numbers.classes, numbers.shares, ids=objects.ids)
 
 
-def _metadata(
-    mask: Slide, depth: Slide | None, foreground: Foreground, labelling: Labelling, objects: Objects
+def _check_shape(picture: Slide, mask: Slide) -> None:
+    """Refuse a picture that is not of the mask's size.
+
+    Raises:
+        InputError: it is not.
+    """
+    if picture.shape != mask.shape:
+        raise InputError(
+            f"{picture.path} is {picture.shape[1]} × {picture.shape[0]} px, {mask.path} {mask.shape[1]} × "
+            f"{mask.shape[0]}: need the image that the mask is of"
+        )
+
+
+def _open_probabilities(path: ImageSource) -> Slide:
+    """Open probabilities; of a file of several kinds, as `segment` writes it, the image that holds them."""
+    kinds = read_metadata(path).get("write") if isinstance(path, Path) and path.is_file() else None
+    if isinstance(kinds, list) and "probabilities" in kinds:
+        return open_slide(path, View(series=kinds.index("probabilities")))
+    return open_slide(path)
+
+
+def _object_planes(path: ImageSource, foreground: Foreground) -> tuple[int, ...] | None:
+    """Return the classes whose probabilities add up to that of an object: those chosen, or all that are objects."""
+    return foreground.classes or object_classes(tuple(read_record(path).names.values()))
+
+
+def _classes(mask: Slide, foreground: Foreground, record: Record) -> ClassMap:
+    """Return the classes of the pixels; of a mask whose ids have classes, the ids of those that are chosen."""
+    if record.ids is None or foreground.classes is None or foreground.threshold is not None:
+        return ClassMap(mask, foreground)
+    chosen = np.concatenate([[False], np.isin(record.ids.classes, foreground.classes)])
+    return ClassMap(ChosenIds(mask, chosen), replace(foreground, classes=None))
+
+
+def _of_ids(numbers: Numbers, ids: IdClasses, name: str) -> Numbers:
+    """Return the objects of an image of ids with the classes that its ids have.
+
+    Raises:
+        InputError: an id that the metadata do not know.
+    """
+    known = numbers.classes.astype(np.int64) - 1
+    if known.size and known.max() >= ids.classes.size:
+        raise InputError(
+            f"{name} holds the id {known.max() + 1}, its metadata know {ids.classes.size}: take a fresh copy of it"
+        )
+    return replace(numbers, classes=ids.classes[known], shares=None if ids.shares is None else ids.shares[known])
+
+
+def _described(objects: Numbered, record: Record) -> dict[str, Any]:
+    """Return what the image of ids says of its objects: how many, of which classes, named and coloured how."""
+    found: dict[str, Any] = {"objects": objects.count}
+    if record != Record():
+        found |= {"view": record.view.to_dict(), "downsample": list(record.downsample)}
+    if np.unique(objects.numbers.classes).size > MOST_CLASSES:  # ids of another program
+        return found
+    found |= IdClasses(objects.numbers.classes, objects.numbers.shares).to_metadata()
+    if record.names:
+        found["classes"] = list(record.names.values())
+        found["colours"] = [[0, 0, 0], *(list(record.colour(k)) for k in range(1, len(record.names)))]
+    return found
+
+
+def _identity(
+    mask: Slide,
+    depth: Slide | None,
+    probable: Slide | None,
+    foreground: Foreground,
+    labelling: Labelling,
 ) -> dict[str, Any]:
-    """Return all that decides an id, and nothing else."""
-    return {
+    """Return all that decides an id, as JSON gives it back."""
+    decided = {
         "unettile": __version__,
         "content": "instances",
-        "objects": objects.count,
         "mask": fingerprint(mask),
         "depth": None if depth is None else fingerprint(depth),
         "foreground": asdict(foreground),
         "labelling": asdict(labelling),
     }
-
-
-def _check_output(output: Path, sources: Sources, overwrite: bool) -> None:
-    if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
-        raise InputError(f"{output} is a directory: need a file name; give another")
-    if any(output.resolve() == path.resolve() for path in sources.paths):
-        raise UsageError(f"{output} is one of the inputs: choose another name")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists: choose another name, or give --overwrite")
-    if not output.parent.is_dir():
-        raise InputError(f"cannot write {output}: there is no directory {output.parent}; create it first")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write {output}: no permission to write in {output.parent}; choose another directory")
+    if probable is not None and labelling.min_confidence:
+        decided["probabilities"] = fingerprint(probable)
+    found: dict[str, Any] = json.loads(json.dumps(decided))
+    return found

@@ -9,29 +9,33 @@ Block sizes change neither which pixels are an object nor its number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import threading
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.ahead import map_ahead
+from unettile.images.idclasses import IdClasses
+from unettile.limits import count_threads
+from unettile.objects.certainty import Chance
 from unettile.objects.depth import GAIN, STEPS, distance_depth, map_depth, smooth
 from unettile.objects.foreground import Pixels
 from unettile.objects.gaps import close_gaps, gap_margin
 from unettile.objects.grow import grow, grow_margin
 from unettile.objects.numbering import Numbers, Register
-from unettile.objects.pieces import Pieces, connected_pieces, split_pieces
+from unettile.objects.pieces import Kinds, Pieces, connected_pieces, split_pieces
 from unettile.objects.rules import Labelling, Splitting
+from unettile.objects.scan import OnProgress
 from unettile.objects.spill import Spill
 from unettile.tiling import Block, BlockGrid
+from unettile.wording import size_text
 
-BLOCK_EDGE = 2048
+BLOCK_EDGE = 1536
 """Edge of the blocks, px."""
-
-OnProgress = Callable[[int, int], None]
-"""Takes pixels done and pixels in all."""
 
 
 class Classes(Protocol):
@@ -59,31 +63,47 @@ class Objects:
     def count(self) -> int:
         return self.numbers.count
 
+    @property
+    def id_classes(self) -> IdClasses:
+        """The classes of the objects, and how many of their pixels are of them."""
+        return IdClasses(self.numbers.classes, self.numbers.shares)
+
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the ids (h, w) of a part of the image, 0 for background."""
         if not self._gaps and not self._growth:
-            return self.numbers.of_piece[self._spill.read(box)]
+            return self._spill.read(box, self.numbers.of_piece)
         margin = gap_margin(self._gaps) + grow_margin(self._growth)
         near = box.expand(margin).intersect(Box.of_shape(self.shape))
-        closed = close_gaps(self.numbers.of_piece[self._spill.read(near)], self._gaps)
+        closed = close_gaps(self._spill.read(near, self.numbers.of_piece), self._gaps)
         grown = grow(closed, self._growth)
         return np.ascontiguousarray(grown[box.relative_to(near).slices])
 
 
 class Cutter:
-    """Cuts a block into pieces.
+    """Cuts blocks into pieces; several threads may do so at a time.
 
     Args:
         classes: of the image.
         splitting: None for connected regions.
         depth: a depth map to split by, one channel of the image's shape; None for distances.
+        merged: pixels of all classes are one foreground; pieces then tell how many pixels of which class they have.
+        chance: the probability of an object; pieces then tell what theirs add up to.
 
     Raises:
         InputError: a depth map that does not fit.
     """
 
-    def __init__(self, classes: Classes, splitting: Splitting | None, depth: Pixels | None) -> None:
-        self._classes, self._splitting, self._depth = classes, splitting, depth
+    def __init__(
+        self,
+        classes: Classes,
+        splitting: Splitting | None,
+        depth: Pixels | None,
+        merged: bool = False,
+        chance: Chance | None = None,
+    ) -> None:
+        self._classes, self._splitting, self._depth, self._merged = classes, splitting, depth, merged
+        self.chance = chance
+        self._reading = threading.Lock()  # images are read by one thread at a time
         self._image = Box.of_shape(classes.shape)
         if depth is not None:
             check_depth(depth, classes.shape)
@@ -95,16 +115,35 @@ class Cutter:
             InputError: an image that is damaged.
         """
         splitting, box = self._splitting, block.box
-        if splitting is None:
-            return connected_pieces(self._classes.read(box), box, self._image.width)
-        beyond = 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
+        beyond = 0 if splitting is None else 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
         near = box.expand(beyond).intersect(self._image)
-        classes = self._classes.read(near)
+        with self._reading:
+            classes = self._classes.read(near)
+        if not self._merged:
+            pieces = self._cut(box, near, classes)
+        else:
+            pieces = self._cut(box, near, (classes > 0).astype(np.uint32))
+            inside = np.ascontiguousarray(classes[box.relative_to(near).slices])
+            pieces = replace(pieces, kinds=Kinds.count(pieces.labels, inside))
+        if self.chance is None:
+            return pieces
+        with self._reading:
+            weights = self.chance.read(box).ravel()  # sums stay below 2^53, so that they are exact
+        sums = np.bincount(pieces.labels.ravel(), weights, minlength=pieces.count + 1)[1:]
+        return replace(pieces, chance=sums.astype(np.int64))
+
+    def _cut(self, box: Box, near: Box, classes: NDArray[np.uint32]) -> Pieces:
+        """Return the pieces of a box, of which classes are known within `near`."""
+        splitting = self._splitting
+        if splitting is None:
+            return connected_pieces(classes, box, self._image.width)
         if self._depth is None:
             depth = distance_depth(classes, splitting.reach)
             cap = splitting.reach * STEPS * GAIN**splitting.passes
         else:
-            depth = map_depth(self._depth.read(near)[:, :, 0])
+            with self._reading:
+                values = self._depth.read(near)[:, :, 0]
+            depth = map_depth(values)
             depth[classes == 0] = 0
             cap = np.iinfo(np.int64).max
         depth = smooth(depth, splitting.passes)
@@ -112,9 +151,13 @@ class Cutter:
         seen = ring.intersect(self._image)
         pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
         inside = seen.relative_to(near).slices
-        return split_pieces(
-            np.pad(classes[inside], pads), np.pad(depth[inside], pads), cap, splitting, box, self._image
-        )
+        ringed = (_padded(classes[inside], pads), _padded(depth[inside], pads))
+        return split_pieces(*ringed, cap, splitting, box, self._image)
+
+
+def _padded(pixels: NDArray[Any], pads: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[Any]:
+    """Return pixels with so many zeros before and after them on each axis."""
+    return np.pad(pixels, pads) if any(map(any, pads)) else np.ascontiguousarray(pixels)
 
 
 def label_objects(
@@ -135,12 +178,13 @@ def label_objects(
     """
     register = Register(grid)
     done, total = 0, grid.shape[0] * grid.shape[1]
-    for block in grid:
-        pieces = cutter.cut(block)
+    for block, pieces in zip(grid, map_ahead(cutter.cut, grid, ahead=count_threads()), strict=True):
         spill.write(block.index, pieces.labels, register.add(block.index, pieces))
         done += block.box.area
         on_progress(done, total)
-    return Objects(spill, register.solve(labelling.splitting, labelling.min_size), grid.shape, labelling)
+    scale = 1 if cutter.chance is None else cutter.chance.scale
+    numbers = register.solve(labelling.splitting, labelling.min_size, labelling.min_confidence, scale)
+    return Objects(spill, numbers, grid.shape, labelling)
 
 
 def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:
@@ -150,9 +194,7 @@ def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:
         InputError: another size, several channels, or a type that is not taken.
     """
     if depth.shape != shape:
-        raise InputError(
-            f"{depth.path} is {depth.shape[1]} × {depth.shape[0]} px, MASK {shape[1]} × {shape[0]}: need equal sizes"
-        )
+        raise InputError(f"{depth.path} is {size_text(depth.shape)}, MASK {size_text(shape)}: need equal sizes")
     if depth.channels != 1:
         raise InputError(
             f"{depth.path} has {depth.channels} channels: need one, of depths; choose with --depth-channel"

@@ -9,13 +9,15 @@ All is done on arrays over pieces, never on pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.box import Box
 from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, merge_basins, unite
-from unettile.objects.pieces import NO_PEAK, Face, Pieces
+from unettile.objects.pieces import NO_PEAK, Face, Kinds, Pieces
 from unettile.objects.rules import Splitting
 from unettile.tiling import BlockGrid
 
@@ -32,6 +34,9 @@ class Numbers:
         classes: (N,) uint32.
         capped: (N,) bool, thicker than distances reach.
         dropped: objects that were too small.
+        shares: (N,) float64 of the object's pixels that are of its class; None where all are.
+        uncertain: objects that were not probable enough.
+        confidence: (N,) float64 mean probability over the object's pixels; None where it is not known.
     """
 
     of_piece: NDArray[np.uint32]
@@ -39,10 +44,30 @@ class Numbers:
     classes: NDArray[np.uint32]
     capped: NDArray[np.bool_]
     dropped: int
+    shares: NDArray[np.float64] | None = None
+    uncertain: int = 0
+    confidence: NDArray[np.float64] | None = None
 
     @property
     def count(self) -> int:
         return int(self.first.size)
+
+
+class Numbered(Protocol):
+    """The numbered objects of an image, read by region: ids 1 … count."""
+
+    @property
+    def numbers(self) -> Numbers: ...
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def read(self, box: Box) -> NDArray[np.uint32]:
+        """Return the ids (h, w) of a part of the image, 0 for background."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +80,7 @@ class _Known:
     capped: NDArray[np.bool_]
     peak: NDArray[np.int32]
     place: NDArray[np.int64]
+    chance: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, pieces: Pieces) -> _Known:
@@ -66,6 +92,7 @@ class _Known:
             pieces.capped,
             basins.peak.astype(np.int32),
             basins.place,
+            pieces.chance,
         )
 
 
@@ -84,6 +111,7 @@ class Register:
         self._joined: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
         self._above: list[Face | None] = [None] * grid.columns
         self._left: Face | None = None
+        self._kinds: list[Kinds] = []
 
     def add(self, index: int, pieces: Pieces) -> int:
         """Take the pieces of block `index`; returns what to add to their numbers, which begin at 1."""
@@ -99,14 +127,20 @@ class Register:
         inside = pieces.passes
         self._keep(Passes(inside.one + offset, inside.other + offset, inside.depth))
         self._known.append(_Known.of(pieces))
+        if pieces.kinds is not None:
+            self._kinds.append(replace(pieces.kinds, pieces=pieces.kinds.pieces + offset))
         self._count += pieces.count
         assert self._count <= MOST_OBJECTS
         return offset
 
-    def solve(self, splitting: Splitting | None, min_size: int) -> Numbers:
-        """Return the numbers of all objects that have at least `min_size` px.
+    def solve(self, splitting: Splitting | None, min_size: int, least: float = 0.0, scale: int = 1) -> Numbers:
+        """Return the numbers of all objects that have at least `min_size` px and are probable enough.
 
         Without splitting, all pieces that share a face are one object.
+
+        Args:
+            least: mean probability that an object must have, where the pieces know theirs.
+            scale: of the pieces' sums of probabilities.
         """
         parent = np.arange(self._count + 1)
         joined = np.concatenate(self._joined)
@@ -117,10 +151,45 @@ class Register:
             first, area, classes, capped = self._gather(parent)
         roots = np.flatnonzero(parent == np.arange(parent.size))[1:]
         kept = roots[area[roots] >= min_size]
+        dropped, uncertain, confidence = int(roots.size - kept.size), 0, None
+        chance = self._chances(parent)
+        if chance is not None:
+            sure = kept[chance[kept] >= least * scale * area[kept]]
+            uncertain, kept = int(kept.size - sure.size), sure
         kept = kept[np.argsort(first[kept])]
+        if chance is not None:
+            confidence = chance[kept] / (scale * area[kept])
         number = np.zeros(parent.size, np.uint32)
         number[kept] = np.arange(1, kept.size + 1)
-        return Numbers(number[parent], first[kept], classes[kept], capped[kept], int(roots.size - kept.size))
+        of_piece, most, shares = number[parent], classes[kept], None
+        if self._kinds:
+            most, shares = self._majority(of_piece, kept.size)
+        return Numbers(of_piece, first[kept], most, capped[kept], dropped, shares, uncertain, confidence)
+
+    def _chances(self, parent: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the sum of the probabilities of every root; None where pieces know none."""
+        chance, at, any_known = np.zeros(parent.size, np.int64), 1, False
+        for known in self._known:
+            if known.chance is not None:
+                np.add.at(chance, parent[at : at + known.first.size], known.chance)
+                any_known = True
+            at += known.first.size
+        return chance if any_known else None
+
+    def _majority(self, of_piece: NDArray[np.uint32], count: int) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+        """Return the class that most pixels of each object have, of equals the first, and their share."""
+        objects = of_piece[np.concatenate([kinds.pieces for kinds in self._kinds])].astype(np.int64)
+        classes, pixels = (
+            np.concatenate([getattr(one, name) for one in self._kinds]) for name in ("classes", "pixels")
+        )
+        kept = objects > 0
+        found = Kinds(objects[kept], classes[kept], pixels[kept]).summed()
+        area = np.zeros(count, np.int64)
+        np.add.at(area, found.pieces - 1, found.pixels)
+        order = np.lexsort((-found.classes, found.pixels, found.pieces))  # the last of each object is its class
+        last = np.flatnonzero(np.diff(found.pieces[order], append=-1))
+        most = order[last]
+        return found.classes[most].astype(np.uint32), found.pixels[most] / area
 
     def _join(self, before: Face, after: Face) -> None:
         """Note what two faces that lie side by side have in common."""

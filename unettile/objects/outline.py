@@ -19,12 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.compiled import compiled
-from unettile.objects.mapped import MappedArray
-from unettile.objects.measure import Labels, OnProgress, read_ringed
-from unettile.tiling import BlockGrid
-
-BATCH_CORNERS = 2**20
-"""Corners that are joined to rings at once; one object may have more."""
+from unettile.objects.gather import Gathering, Grouped
+from unettile.objects.scan import Part
 
 
 @dataclass(frozen=True)
@@ -41,78 +37,119 @@ class Outline:
     rings: tuple[NDArray[np.int64], ...]
 
 
-class Corners:
-    """The corners of all objects, sorted by object, in a temporary file.
+class CornerFinder:
+    """Finds the corners of all objects, part by part; records are y, and 4 x + two bits of `_scan`.
 
     Args:
-        starts: (N + 1,) place of the first corner of object 1, 2, …
-        places: (M, 2) int32: y, and 4 x + two bits of `_turn`.
+        directory: of temporary files.
+        count: of objects.
+        shape: of the image.
     """
 
-    def __init__(self, starts: NDArray[np.int64], places: MappedArray) -> None:
-        self._starts, self._places = starts, places
+    def __init__(self, directory: Path, count: int, shape: tuple[int, int]) -> None:
+        self._gathering = Gathering(directory, count, np.dtype(np.int32), 2)
+        self._shape = shape
 
-    def outlines(self) -> Iterator[Outline]:
-        """Yield the outlines of all objects in the order of their ids."""
-        starts, count = self._starts, self._starts.size - 1
-        begin = 0
-        while begin < count:
-            end = int(np.searchsorted(starts, starts[begin] + BATCH_CORNERS, side="right")) - 1
-            end = min(max(end, begin + 1), count)
-            part = self._places.array[starts[begin] : starts[end]].copy()
-            self._places.forget()
-            owner = np.repeat(np.arange(end - begin), np.diff(starts[begin : end + 1]))
-            yield from _rings(owner, part[:, 0].astype(np.int64), part[:, 1].astype(np.int64), begin + 1)
-            begin = end
+    def see(self, part: Part) -> None:
+        """Find the corners in a part of the image.
+
+        Raises:
+            OSError: no room for the temporary file.
+        """
+        box = part.box
+        last = (box.y1 == self._shape[0], box.x1 == self._shape[1])
+        room = box.area // 16 + 4096
+        while True:
+            owners, places = np.empty(room, np.uint32), np.empty((room, 2), np.int32)
+            count = _scan(part.ids, box.y0, box.x0, last, owners, places)
+            if count <= room:
+                break
+            room = count
+        self._gathering.add(owners[:count], places[:count])
+
+    def close(self) -> None:
+        """Let go of what was found."""
+        self._gathering.close()
+
+    def finish(self) -> Grouped:
+        """Return the corners by object.
+
+        Raises:
+            OSError: no room for the temporary file.
+        """
+        return self._gathering.finish()
 
 
-def find_corners(objects: Labels, grid: BlockGrid, directory: Path, on_progress: OnProgress) -> Corners:
-    """Find the corners of all objects, in two passes over the blocks: one counts, one fills.
+@dataclass(frozen=True)
+class Rings:
+    """The rings of a run of objects; of each object the outer one is first.
 
-    Raises:
-        InputError: the labels cannot be read.
-        OSError: no room for the temporary file.
+    Args:
+        x, y: (M,) lattice points, ring after ring, clockwise on the screen.
+        starts: (R + 1,) where rings begin, and the end.
+        owners: (R,) which object each is of, counted from 0.
     """
-    counts = np.zeros(objects.count + 1, np.int64)
-    total = 2 * objects.shape[0] * objects.shape[1]
-    done = 0
-    places = MappedArray(directory, np.dtype(np.int32), (0, 2))
-    free = counts
-    for fill in (False, True):
-        if fill:
-            starts = np.zeros(objects.count + 1, np.int64)
-            np.cumsum(counts[1:], out=starts[1:])
-            places = MappedArray(directory, np.dtype(np.int32), (int(starts[-1]), 2))
-            free = np.concatenate([[0], starts[:-1]])
-        for block in grid:
-            labels = read_ringed(objects, block.box)
-            last = (block.box.y1 == objects.shape[0], block.box.x1 == objects.shape[1])
-            if labels.any():
-                _scan(labels, block.box.y0, block.box.x0, last, fill, free, places.array)
-                places.forget()
-            done += block.box.area
-            on_progress(done, total)
-    return Corners(starts, places)
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    owners: NDArray[np.int64]
 
 
-def _rings(owner: NDArray[np.int64], y: NDArray[np.int64], x4: NDArray[np.int64], number: int) -> Iterator[Outline]:
-    """Yield the outlines of objects number, number + 1, …, from their corners, each with its owner, from 0."""
-    order = np.lexsort((x4, y, owner))
-    owner, y, x4 = owner[order], y[order], x4[order]
-    x = x4 >> 2
-    down = np.lexsort((x4 & 1, y, x, owner))  # along columns, upper of two corners at one point first
-    partner = np.empty(owner.size, np.int64)
-    partner[down[0::2]], partner[down[1::2]] = down[1::2], down[0::2]
+def rings_of(starts: NDArray[np.int64], places: NDArray[np.int32]) -> Rings:
+    """Return the rings of objects from their corners; see `Grouped.part`."""
+    y, x4, partner = link(starts, places, True)
     walk, ring_starts = _walk(partner)
-    points = np.stack([x[walk], y[walk]], axis=1)
-    ring_owner = owner[walk[ring_starts[:-1]]]
-    rings: list[NDArray[np.int64]] = []
-    for k in range(ring_owner.size):
-        ring = points[ring_starts[k] : ring_starts[k + 1]]
-        rings.append(ring[::-1] if rings else ring)
-        if k + 1 == ring_owner.size or ring_owner[k + 1] != ring_owner[k]:
-            yield Outline(number + int(ring_owner[k]), tuple(rings))
-            rings = []
+    owner = np.repeat(np.arange(starts.size - 1), np.diff(starts))
+    return Rings(x4[walk] >> 2, y[walk], ring_starts, owner[walk[ring_starts[:-1]]])
+
+
+def outlines(corners: Grouped) -> Iterator[Outline]:
+    """Yield the outlines of all objects in the order of their ids."""
+    for first, starts, places in corners.batches():
+        found = rings_of(starts, places)
+        points = np.stack([found.x, found.y], axis=1)
+        rings: list[NDArray[np.int64]] = []
+        for k in range(found.owners.size):
+            ring = points[found.starts[k] : found.starts[k + 1]]
+            rings.append(ring[::-1] if rings else ring)
+            if k + 1 == found.owners.size or found.owners[k + 1] != found.owners[k]:
+                yield Outline(first + 1 + int(found.owners[k]), tuple(rings))
+                rings = []
+
+
+@compiled
+def link(starts, places, joined):  # type: ignore[no-untyped-def]
+    """Return y and 4 x + bits of each object's corners, row by row, and which corner is above or below each.
+
+    starts: (n + 1,) where the corners of each object begin, and the end.
+    joined: where two pixels meet at a corner alone, the object is joined; else the background is.
+    """
+    total = places.shape[0]
+    y, x4, partner = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64)
+    for k in range(starts.size - 1):
+        begin, count = starts[k], starts[k + 1] - starts[k]
+        keys = np.empty(count, np.int64)
+        in_order = True
+        for i in range(count):
+            keys[i] = np.int64(places[begin + i, 0]) << 32 | np.int64(places[begin + i, 1])
+            if i > 0 and keys[i] < keys[i - 1]:
+                in_order = False
+        if not in_order:
+            keys.sort()
+        down = np.empty(count, np.int64)
+        for i in range(count):
+            y[begin + i], x4[begin + i] = keys[i] >> 32, keys[i] & 0xFFFFFFFF
+            point = keys[i] >> 2
+            twice = (i > 0 and keys[i - 1] >> 2 == point) or (i + 1 < count and keys[i + 1] >> 2 == point)
+            bit = keys[i] & 1
+            if twice and not joined:
+                bit = 1 - bit
+            down[i] = (x4[begin + i] >> 2) << 33 | y[begin + i] << 1 | bit
+        order = np.argsort(down)
+        for i in range(0, count, 2):
+            partner[begin + order[i]], partner[begin + order[i + 1]] = begin + order[i + 1], begin + order[i]
+    return y, x4, partner
 
 
 @compiled
@@ -142,17 +179,18 @@ def _walk(partner):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scan(labels, top, left, last, fill, free, places):  # type: ignore[no-untyped-def]
-    """Count the corners of each object in `free`, or put them where `free` says and move it on.
+def _scan(labels, top, left, last, owners, places):  # type: ignore[no-untyped-def]
+    """Return how many corners there are, and put as many as there is room for into `owners` and `places`.
 
-    labels: a block with 1 px more on every side. Its lattice points are the first corners of its own pixels; a block
-        that is the last of the image downwards or to the right has the points past its pixels, too.
+    labels: a part with 1 px more on every side. Its lattice points are the first corners of its own pixels; a part that
+        is the last of the image downwards or to the right has the points past its pixels, too.
     """
     rows, columns = labels.shape[0] - 2, labels.shape[1] - 2
+    count = 0
     for i in range(rows + (1 if last[0] else 0)):
         for j in range(columns + (1 if last[1] else 0)):
             a, b, c, d = labels[i, j], labels[i, j + 1], labels[i + 1, j], labels[i + 1, j + 1]
-            if a == b and b == c and c == d:
+            if (a == b and c == d) or (a == c and b == d):
                 continue
             for k in range(4):
                 own = a if k == 0 else b if k == 1 else c if k == 2 else d
@@ -164,12 +202,15 @@ def _scan(labels, top, left, last, fill, free, places):  # type: ignore[no-untyp
                     falling = a == own
                     for right in range(2):
                         lower = right if not falling else 1 - right
-                        if fill:
-                            places[free[own], 0] = top + i
-                            places[free[own], 1] = 4 * (left + j) + 2 * right + lower
-                        free[own] += 1
+                        if count < owners.size:
+                            owners[count] = own
+                            places[count, 0] = top + i
+                            places[count, 1] = 4 * (left + j) + 2 * right + lower
+                        count += 1
                 elif members == 1 or members == 3:
-                    if fill:
-                        places[free[own], 0] = top + i
-                        places[free[own], 1] = 4 * (left + j)
-                    free[own] += 1
+                    if count < owners.size:
+                        owners[count] = own
+                        places[count, 0] = top + i
+                        places[count, 1] = 4 * (left + j)
+                    count += 1
+    return count

@@ -13,7 +13,7 @@ from unettile.box import Box
 from unettile.images.colours import distinct_colours
 from unettile.images.normalize import Normalization
 from unettile.images.slide import Slide
-from unettile.objects.measure import Labels, OnProgress
+from unettile.objects.scan import OnProgress, Part
 
 LONGEST = 2048
 """Longest side of the picture, px."""
@@ -22,7 +22,29 @@ TINT = 0.45  # share of the colour inside an object where an image lies below
 READ_PIXELS = 2**22  # asked for at once
 
 
-def draw_overlay(objects: Labels, image: Slide | None, on_progress: OnProgress) -> NDArray[np.uint8]:
+class Thumbnail:
+    """Takes the object in the middle of every square of `factor` px; those at the image's end may be smaller.
+
+    Args:
+        shape: of the image.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.factor = -(-max(shape) // LONGEST)
+        self._rows, self._columns = (_middles(length, self.factor) for length in shape)
+        self.ids = np.zeros((self._rows.size, self._columns.size), np.uint32)
+
+    def see(self, part: Part) -> None:
+        """Take those whose middles lie in a part."""
+        box = part.box
+        top, bottom = np.searchsorted(self._rows, (box.y0, box.y1))
+        left, right = np.searchsorted(self._columns, (box.x0, box.x1))
+        rows, columns = self._rows[top:bottom] - box.y0, self._columns[left:right] - box.x0
+        self.ids[top:bottom, left:right] = part.inside[rows[:, None], columns[None, :]]
+
+
+def draw_overlay(seen: Thumbnail, image: Slide | None, on_progress: OnProgress) -> NDArray[np.uint8]:
     """Return the picture, (h, w, 3) uint8; neither side is longer than LONGEST.
 
     A large image is reduced by a whole number: the mean of its pixels, and the object in the middle of them. Where
@@ -31,23 +53,23 @@ def draw_overlay(objects: Labels, image: Slide | None, on_progress: OnProgress) 
     Raises:
         InputError: the image is damaged.
     """
-    height, width = objects.shape
-    factor = -(-max(height, width) // LONGEST)
+    (height, width), factor = seen.shape, seen.factor
     rows = max(1, READ_PIXELS // (width * factor))
     scaling = None if image is None else Normalization().measure(image)
     table = np.array(distinct_colours(256)[1:], np.float32)
-    drawn = np.zeros((-(-height // factor), -(-width // factor), 3), np.uint8)
+    drawn = np.zeros((*seen.ids.shape, 3), np.uint8)
+    rims = _rims(seen.ids) if factor == 1 else None
     for top in range(0, drawn.shape[0], rows):
         box = Box(top * factor, 0, min((top + rows) * factor, height), width)
-        ids = objects.read(box)[_middles(box.height, factor)][:, _middles(width, factor)]
+        ids = seen.ids[top : top + rows]
         colours = table[(ids.astype(np.int64) - 1) % len(table)]
         if image is None or scaling is None:
             below, share = np.zeros(colours.shape, np.float32), np.ones(ids.shape, np.float32)
         else:
             below = 255 * np.clip(_three(_reduced(scaling.apply(image.read(box)), factor)), 0.0, 1.0)
             share = np.full(ids.shape, TINT, np.float32)
-            if factor == 1:  # then all of it is one box
-                share[_rims(ids)] = 1.0
+            if rims is not None:
+                share[rims[top : top + rows]] = 1.0
         share[ids == 0] = 0.0
         mixed = below + (colours - below) * share[:, :, None]
         drawn[top : top + ids.shape[0]] = np.rint(mixed).astype(np.uint8)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.compiled import compiled
+from unettile.metrics.overlaps import count_overlaps
 from unettile.objects.basins import (
     DOWN,
     HERE,
@@ -32,11 +33,43 @@ from unettile.objects.basins import (
     climb,
     meetings,
     merge_basins,
+    unite,
 )
 from unettile.objects.rules import Splitting
 
 NO_PEAK = -1
 """Peak of a piece that has none: all its pixels climb out of the block."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Which piece has how many pixels of which class, (M,) each; no pair of piece and class occurs twice.
+
+    Args:
+        pieces: int64, numbers from 1.
+        classes: int64.
+        pixels: int64, at least 1.
+    """
+
+    pieces: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+
+    @classmethod
+    def count(cls, labels: NDArray[np.uint32], classes: NDArray[np.uint32]) -> Kinds:
+        """Count the classes of the pixels of each piece; both arrays are (h, w), 0 is background in both."""
+        overlaps = count_overlaps(classes, labels)
+        inside = overlaps.truth > 0
+        return cls(overlaps.truth[inside], overlaps.prediction[inside], overlaps.pixels[inside])
+
+    def summed(self) -> Kinds:
+        """Return the same with the pixels of equal pairs added up, in order of piece and class."""
+        order = np.lexsort((self.classes, self.pieces))
+        pieces, classes, pixels = self.pieces[order], self.classes[order], self.pixels[order]
+        first = np.ones(pieces.size, bool)
+        first[1:] = (pieces[1:] != pieces[:-1]) | (classes[1:] != classes[:-1])
+        starts = np.flatnonzero(first)
+        return Kinds(pieces[starts], classes[starts], np.add.reduceat(pixels, starts) if starts.size else pixels)
 
 
 @dataclass(frozen=True)
@@ -72,6 +105,8 @@ class Pieces:
         basins: peak, place and area of each; without splitting the peaks mean nothing.
         passes: between pieces of the block, numbers from 1.
         faces: at UP, LEFT, RIGHT, DOWN.
+        kinds: of pieces whose pixels may be of several classes: which piece has how many px of which class.
+        chance: (N,) sums of the probabilities of their pixels; None where these are not known.
     """
 
     labels: NDArray[np.uint32]
@@ -81,6 +116,8 @@ class Pieces:
     basins: Basins
     passes: Passes
     faces: dict[int, Face]
+    kinds: Kinds | None = None
+    chance: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:
@@ -95,11 +132,13 @@ def connected_pieces(classes: NDArray[np.uint32], block: Box, width: int) -> Pie
         block: where it is.
         width: of the image, px.
     """
-    labels, count = _connected(classes)
+    numbered, count = _connected(classes)
     none = np.empty(0, np.int64)
     depth = np.zeros(classes.shape, np.int32)
-    nothing = Passes(none, none, none)
-    return _described(labels, count, classes, depth, None, nothing, np.zeros(0, bool), block, width)
+    numbers = np.arange(count + 1, dtype=np.uint32)
+    labels, first, areas, capped = _numbered(numbered, numbers, count, depth, np.iinfo(np.int64).max)
+    known = Basins(np.zeros(count, np.int64), np.arange(count), areas)
+    return _described(labels, first, capped, known, classes, depth, None, Passes(none, none, none), block, width)
 
 
 def split_pieces(
@@ -127,10 +166,9 @@ def split_pieces(
     is_peak = points[y, x] == HERE
     peak = np.where(is_peak, deep[y, x], NO_PEAK).astype(np.int64)
     place = (y + block.y0) * image.width + x + block.x0
-    area = np.bincount(basin.ravel(), minlength=ends.size)[1:].astype(np.int64)
+    area = _areas(basin, ends.size)[1:]
 
-    parts, count = _connected(inner)
-    at_face = np.zeros(count + 1, bool)
+    at_face = np.zeros(ends.size, np.bool_)  # of basins, and then of all that are connected with them
     for touches, side in (
         (block.y0 > 0, np.s_[0, :]),
         (block.y1 < image.y1, np.s_[-1, :]),
@@ -138,8 +176,12 @@ def split_pieces(
         (block.x1 < image.x1, np.s_[:, -1]),
     ):
         if touches:
-            at_face[parts[side]] = True
-    whole = ~at_face[parts[y, x]]
+            at_face[basin[side]] = True
+    parent = np.arange(ends.size - 1)
+    unite(parent, passes.one, passes.other)
+    reaches = np.zeros(ends.size - 1, np.bool_)
+    reaches[parent[at_face[1:]]] = True
+    whole = ~reaches[parent]
     inside = whole[passes.one]
     final = merge_basins(
         Basins(peak, place, area), Passes(passes.one[inside], passes.other[inside], passes.depth[inside]), splitting
@@ -148,17 +190,14 @@ def split_pieces(
     stands = final == np.arange(final.size)
     numbers[1:][stands] = np.arange(1, np.count_nonzero(stands) + 1)
     numbers[1:] = numbers[1:][final]
-    labels = numbers[basin]
     open_passes = Passes(
         numbers[1:][passes.one[~inside]].astype(np.int64),
         numbers[1:][passes.other[~inside]].astype(np.int64),
         passes.depth[~inside],
     )
-    found = _described(
-        labels, int(stands.sum()), inner, deep, points, open_passes, deep.ravel() >= cap, block, image.width
-    )
-    basins = Basins(peak[stands], place[stands], found.basins.area)
-    return Pieces(found.labels, found.first, found.classes, found.capped, basins, open_passes, found.faces)
+    labels, first, areas, capped = _numbered(basin, numbers, int(stands.sum()), deep, cap)
+    known = Basins(peak[stands], place[stands], areas)
+    return _described(labels, first, capped, known, inner, deep, points, open_passes, block, image.width)
 
 
 def _connected(classes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], int]:
@@ -168,46 +207,50 @@ def _connected(classes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], int]:
 
 def _described(
     labels: NDArray[np.uint32],
-    count: int,
+    first: NDArray[np.int64],
+    capped: NDArray[np.bool_],
+    basins: Basins,
     classes: NDArray[np.uint32],
     depth: NDArray[np.int32],
     points: NDArray[np.uint8] | None,
     passes: Passes,
-    deep: NDArray[np.bool_],
     block: Box,
     width: int,
 ) -> Pieces:
-    first, area, capped = _survey(labels, count, deep)
+    """Return pieces with what lies at the faces of their block; `first` are raster indices in the block."""
     y, x = np.divmod(first, block.width)
     faces = {}
     for side, line in ((UP, np.s_[0, :]), (LEFT, np.s_[:, 0]), (RIGHT, np.s_[:, -1]), (DOWN, np.s_[-1, :])):
         leaves = np.ones(labels[line].size, np.bool_) if points is None else np.asarray(points[line] == side)
         faces[side] = Face(labels[line].astype(np.int64), classes[line].copy(), depth[line].copy(), leaves)
-    return Pieces(
-        labels,
-        (y + block.y0) * width + x + block.x0,
-        classes[y, x],
-        capped,
-        Basins(np.zeros(count, np.int64), np.arange(count), area),
-        passes,
-        faces,
-    )
+    return Pieces(labels, (y + block.y0) * width + x + block.x0, classes[y, x], capped, basins, passes, faces)
 
 
 @compiled
-def _survey(labels, count, deep):  # type: ignore[no-untyped-def]
-    """Return first pixel (raster index in the block) and area of each label, and whether any pixel of it is deep."""
+def _areas(basin, count):  # type: ignore[no-untyped-def]
+    area = np.zeros(count, np.int64)
+    for number in basin.flat:
+        area[number] += 1
+    return area
+
+
+@compiled
+def _numbered(basin, numbers, count, depth, cap):  # type: ignore[no-untyped-def]
+    """Return the labels numbers[basin], and of each the first pixel, the area, and whether any pixel is so deep."""
     first = np.full(count, -1, np.int64)
     area = np.zeros(count, np.int64)
     capped = np.zeros(count, np.bool_)
-    flat = labels.ravel()
-    for i in range(flat.size):
-        label = flat[i]
-        if label != 0:
-            k = np.int64(label) - 1
-            if first[k] < 0:
-                first[k] = i
-            area[k] += 1
-            if deep.size and deep[i]:
-                capped[k] = True
-    return first, area, capped
+    height, width = basin.shape
+    labels = np.empty((height, width), np.uint32)
+    for y in range(height):
+        for x in range(width):
+            label = numbers[basin[y, x]]
+            labels[y, x] = label
+            if label != 0:
+                k = np.int64(label) - 1
+                if first[k] < 0:
+                    first[k] = y * width + x
+                area[k] += 1
+                if depth[y, x] >= cap:
+                    capped[k] = True
+    return labels, first, area, capped

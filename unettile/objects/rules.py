@@ -84,6 +84,9 @@ class Labelling:
         min_size: smaller objects are dropped, px.
         gaps: background between two objects, up to so many px wide, becomes theirs.
         growth: px that every object grows into the background.
+        merged: objects may have pixels of several classes, and are of the class that most of them have; of equals, of
+            the first.
+        min_confidence: objects are dropped whose mean probability is less, where probabilities are known.
 
     Raises:
         UsageError: a number out of range.
@@ -93,6 +96,8 @@ class Labelling:
     min_size: int = 0
     gaps: int = 0
     growth: int = 0
+    merged: bool = False
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if self.min_size < 0:
@@ -101,6 +106,8 @@ class Labelling:
             raise UsageError(f"close-gaps is {self.gaps}: need 0 to {LARGEST_GAP} px")
         if not 0 <= self.growth <= LARGEST_GROWTH:
             raise UsageError(f"grow is {self.growth}: need 0 to {LARGEST_GROWTH} px")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min-confidence is {self.min_confidence:g}: it is a probability; need 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,8 @@ class ObjectRules:
         max_object: px; distances count up to half of it. Without meaning for a model's own depth.
         min_size: smaller objects are dropped, px; with `split` they first join a neighbour.
         close_gaps: background between two objects, up to so many px wide, becomes theirs.
+        merge_classes: of a model with several classes of objects, an object is of the class that most of its pixels
+            have; without it, pixels of different classes are different objects.
 
     Raises:
         UsageError: a value out of range.
@@ -131,11 +140,12 @@ class ObjectRules:
     max_object: int = 256
     min_size: int = 0
     close_gaps: int = 0
+    merge_classes: bool = True
 
     def __post_init__(self) -> None:
         self.foreground(())
         Splitting(self.neck, self.rise, reach=-(-self.max_object // 2))
-        self.labelling()
+        self.labelling(())
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ObjectRules:
@@ -168,12 +178,13 @@ class ObjectRules:
         """Return how the pixels of a model with such classes, background first, are to be understood."""
         return Foreground(self.threshold or None, object_classes(class_names), self.fill_holes)
 
-    def labelling(self) -> Labelling:
-        """Return what decides the objects beside the pixels."""
+    def labelling(self, class_names: Sequence[str]) -> Labelling:
+        """Return what decides the objects beside the pixels, for a model with such classes, background first."""
+        kinds = object_classes(class_names) or tuple(range(1, len(class_names)))
         splitting = None
         if self.split:
             splitting = Splitting(self.neck, self.rise, reach=-(-self.max_object // 2), smallest=self.min_size)
-        return Labelling(splitting, self.min_size, self.close_gaps)
+        return Labelling(splitting, self.min_size, self.close_gaps, merged=self.merge_classes and len(kinds) > 1)
 
 
 def object_classes(names: Sequence[str]) -> tuple[int, ...] | None:

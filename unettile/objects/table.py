@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.errors import InputError, UsageError
-from unettile.images.pixelsize import PixelSize
-from unettile.objects.measure import Sums
-from unettile.objects.record import Record
+from unettile.images.record import Record
+from unettile.objects.columns import Columns, Figures, Frames, Known, make_columns
+from unettile.objects.digits import WIDEST, cells_of, put_rows
 
 ROWS = 2**16
 """Rows at once."""
@@ -22,56 +22,33 @@ ROWS = 2**16
 DECIMALS = 4
 """Of lengths and areas in a CSV file; other figures have as many significant digits, and two more."""
 
-Columns = dict[str, NDArray[Any]]
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a text that a spreadsheet would compute; such a name gets an apostrophe before it, as they ask for."""
 
 
 class Table:
     """The rows of all objects.
 
     Args:
-        sums: measured.
-        classes: (N,) class of each object.
+        figures: measured.
+        known: of the same objects.
         record: of the mask, for the names of the classes.
-        pixel_size_um: height and width of a pixel; None leaves the columns in µm out.
+        frames: the units.
     """
 
-    def __init__(
-        self, sums: Sums, classes: NDArray[np.uint32], record: Record, pixel_size_um: PixelSize | None
-    ) -> None:
-        self._sums, self._classes, self._record, self._pixel_size_um = sums, classes, record, pixel_size_um
+    def __init__(self, figures: Figures, known: Known, record: Record, frames: Frames) -> None:
+        self._figures, self._known, self._record, self._frames = figures, known, record, frames
+
+    def columns(self) -> Columns:
+        """Return all rows."""
+        chunks = list(self.chunks())
+        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
     def chunks(self) -> Iterator[Columns]:
         """Yield the columns of ROWS objects after ROWS, in order of id; at least one chunk, without rows if need be."""
-        for start in range(0, max(1, len(self._sums)), ROWS):
-            yield self._columns(start, min(start + ROWS, len(self._sums)))
-
-    def _columns(self, start: int, stop: int) -> Columns:
-        found = self._sums.measurements(start, stop)
-        classes = self._classes[start:stop]
-        present = {int(number): self._record.name(int(number)) for number in np.unique(classes)}
-        columns: Columns = {
-            "id": np.arange(start + 1, stop + 1),
-            "class": classes.astype(np.int64),
-            "class_name": np.array([present[int(number)] for number in classes], dtype=object),
-            "area_px": found.area,
-            "centroid_y_px": found.centroid_y,
-            "centroid_x_px": found.centroid_x,
-            **{f"box_{name}_px": found.box[:, k] for k, name in enumerate(("y0", "x0", "y1", "x1"))},
-            "perimeter_px": found.perimeter,
-            "eccentricity": found.eccentricity,
-        }
-        if self._pixel_size_um is not None:
-            high, wide = self._pixel_size_um
-            columns["area_um2"] = found.area * (high * wide)
-            columns["centroid_y_um"] = found.centroid_y * high
-            columns["centroid_x_um"] = found.centroid_x * wide
-            for k, (name, size) in enumerate((("y0", high), ("x0", wide), ("y1", high), ("x1", wide))):
-                columns[f"box_{name}_um"] = found.box[:, k] * size
-            if math.isclose(high, wide, rel_tol=1e-3):  # of pixels that are not square, the sum has lost the directions
-                columns["perimeter_um"] = found.perimeter * math.sqrt(high * wide)
-        for channel in range(found.intensity.shape[1]):
-            columns[f"mean_intensity_{channel}"] = found.intensity[:, channel]
-        return columns
+        count = len(self._figures.sums)
+        for start in range(0, max(1, count), ROWS):
+            yield make_columns(self._figures, self._known, self._record, self._frames, start, min(start + ROWS, count))
 
 
 def check_table(path: Path) -> None:
@@ -100,12 +77,11 @@ def write_table(path: Path, table: Table, kind: str) -> None:
         OSError: the file cannot be written.
     """
     if kind == ".csv":
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        with path.open("wb") as file:
             for number, columns in enumerate(table.chunks()):
                 if number == 0:
-                    writer.writerow(columns)
-                writer.writerows(zip(*(_text(name, values) for name, values in columns.items()), strict=True))
+                    file.write((",".join(columns) + "\n").encode())
+                file.write(_rows(columns).data)
         return
     arrow, parquet = _parquet()
     kept: Any = None
@@ -120,12 +96,32 @@ def write_table(path: Path, table: Table, kind: str) -> None:
             kept.close()
 
 
-def _text(name: str, values: NDArray[Any]) -> list[Any]:
-    """Return the cells of a column; what is not known is empty."""
-    if values.dtype.kind != "f":
-        return list(values.tolist())
-    digits = f".{DECIMALS}f" if name.endswith(("_px", "_um", "_um2")) else f".{DECIMALS + 2}g"
-    return [format(value, digits) if math.isfinite(value) else "" for value in values.tolist()]
+def _rows(columns: Columns) -> NDArray[np.uint8]:
+    """Return the lines of a CSV file; what is not known is an empty cell."""
+    numbers = [name for name, values in columns.items() if values.dtype.kind != "O"]
+    (named,) = set(columns) - set(numbers)
+    texts, index = np.unique(columns[named].astype(str), return_inverse=True)
+    encoded = [_quoted(str(text)).encode() for text in texts]
+    cells, lengths = [], []
+    for name in numbers:
+        fixed = name.endswith(("_px", "_um", "_um2"))
+        found = cells_of(columns[name], DECIMALS if fixed else DECIMALS + 2, fixed)
+        cells.append(found[0])
+        lengths.append(found[1])
+    longest = max((len(text) for text in encoded), default=0)
+    out = np.empty(len(index) * (longest + 1 + len(numbers) * (WIDEST + 1)), np.uint8)
+    ends = np.cumsum([0, *map(len, encoded)])
+    joined = np.frombuffer(b"".join(encoded), np.uint8)
+    place = list(columns).index(named)
+    length = put_rows(np.stack(cells), np.stack(lengths), joined, ends, index.reshape(-1), place, out)
+    return out[:length]
+
+
+def _quoted(text: str) -> str:
+    """Return a cell with a text, quoted where CSV or a spreadsheet needs it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([f"'{text}" if text.startswith(FORMULAS) else text, ""])
+    return line.getvalue()[:-1]
 
 
 def _parquet() -> tuple[Any, Any]:

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete
+from unettile.images import provenance
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
-from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
+from unettile.segmentation.finished import is_finished
 from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.rundir import RunDirectory, is_run_directory, lacks_plan
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.run.directory import RunDirectory, is_run_directory, lacks_plan
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
 from unettile.tiling import Shard
 
 __all__ = ["MissingBlocks", "StitchResult", "is_of_run", "shard_list", "stitch_crops", "stitch_run"]
@@ -29,18 +32,23 @@ class StitchResult:
     Args:
         parts: blocks or crops.
         written: what the file holds; nothing for crops.
+        start: of crops of a part of an image, where that begins, (y, x) px of the crops.
+        was_finished: the file was there already, made of the same parts, and nothing was done.
     """
 
     output: Path
     shape: tuple[int, int]
     parts: int
     written: Written = field(default_factory=Written)
+    start: tuple[int, int] | None = None
+    was_finished: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return {
             "output": str(self.output),
             "shape": list(self.shape),
             "parts": self.parts,
+            **({} if self.start is None else {"start": list(self.start)}),
             **self.written.to_dict(),
         }
 
@@ -80,7 +88,7 @@ class MissingBlocks(Incomplete):
 
 
 def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Watch | None = None) -> StitchResult:
-    """Write the blocks of a run directory to one file; the directory stays.
+    """Write the blocks of a run directory to one file; the directory stays, and so does a file that is finished.
 
     The file equals, byte for byte, that of a run without shards. Every block is checked as it is written; the file gets
     its name after the last one.
@@ -90,13 +98,17 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
 
     Raises:
         MissingBlocks: blocks are missing or damaged; names the shards that compute them.
-        InputError: no run directory, or the destination is refused.
+        InputError: no run directory, or the destination is refused: a file of another plan, say.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
     watch = watch or Watch()
-    check_output(output, overwrite=overwrite)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
     run = RunDirectory.open(directory)
     plan = run.plan
+    remove_leftovers(output)
+    if is_there and is_finished(output, plan):
+        return StitchResult(output, plan.output_shape, len(plan.blocks), was_finished=True)
     check_format(output, plan)
     checked: set[int] = set()
     area = 0
@@ -120,7 +132,7 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
             missing += blocks.missing(sorted(set(range(len(plan.blocks))).difference(missing)))
     if missing:
         raise MissingBlocks(directory, plan, missing)
-    return StitchResult(output, plan.shape, len(plan.blocks), written)
+    return StitchResult(output, plan.output_shape, len(plan.blocks), written)
 
 
 def stitch_crops(
@@ -129,12 +141,14 @@ def stitch_crops(
     overwrite: bool = False,
     shape: tuple[int, int] | None = None,
     on_progress: Progress = lambda done, total: None,
+    region: bool = False,
 ) -> StitchResult:
     """Write the crops of a folder, whose names carry their offsets, to one file.
 
     Args:
         shape: of the image; None takes it from the crops: from (0, 0) to where the last of them ends.
         on_progress: takes pixels written and pixels in all.
+        region: the crops are of a part of the image; the file begins where the first of them do.
 
     Raises:
         Incomplete: the crops leave gaps, which are named.
@@ -142,19 +156,28 @@ def stitch_crops(
             destination is refused.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
-    check_output(output, overwrite=overwrite)
-    mosaic = CropMosaic.of_folder(folder, shape)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
+    mosaic = CropMosaic.of_folder(folder, shape, region)
     gaps = mosaic.gaps()
     if gaps:
         named = ", ".join(f"y {b.y0} to {b.y1}, x {b.x0} to {b.x1}" for b in gaps[:5])
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+        inset = min(crop.box.y0 for crop in mosaic.crops) > 0 or min(crop.box.x0 for crop in mosaic.crops) > 0
+        part = ", or give --region if they are of a part of the image" if inset else ""
         count = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}"
-        raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them")
+        raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them{part}")
+    metadata = mosaic.provenance()
+    remove_leftovers(output)
+    if is_there and provenance.is_finished(output, metadata, what="stitched image"):
+        return StitchResult(output, mosaic.shape, len(mosaic.crops), was_finished=True)
     reduction = "majority" if mosaic.channels == 1 and mosaic.dtype.kind != "f" else "mean"
     layer = Layer("stitched", mosaic.channels, reduction)
-    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)
+    size = mosaic.pixel_size_um
+    offset = (mosaic.start[0] * size[0], mosaic.start[1] * size[1]) if region and size is not None else None
+    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=size, offset_um=offset, metadata=metadata)
     write_image(output, canvas, mosaic.reader(on_progress))
-    return StitchResult(output, mosaic.shape, len(mosaic.crops))
+    return StitchResult(output, mosaic.shape, len(mosaic.crops), start=mosaic.start if region else None)
 
 
 def shard_list(indices: Iterable[int]) -> str:

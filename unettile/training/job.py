@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError, UsageError
+from unettile.images.view import FIRST
 from unettile.training.pairs import Pair, find_pairs, hold_out, ranked
 from unettile.training.parts import SourcePart
 from unettile.training.recipe import Recipe
@@ -70,40 +72,35 @@ class Data:
     test: tuple[Pair, ...] = ()
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Directories whose files pair by stem: images, labels and, where they were computed before, weight maps."""
-
-    images: Path
-    labels: Path
-    weights: Path | None = None
-
-
-def find_data(training: Folders, validation: Folders | float, test: float = 0.0) -> Data:
+def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: float = 0.0) -> Data:
     """Return the pairs of each part.
 
     Args:
-        validation: directories of their own, or the fraction of the training images to hold out.
+        validation: pairs of their own, or the fraction of the pairs to hold out.
         test: the fraction to hold out besides.
 
     Raises:
-        InputError: files that do not pair, or fractions that leave a part empty.
+        InputError: fractions that leave a part empty.
     """
-    pairs = find_pairs(training.images, training.labels, training.weights)
     if isinstance(validation, float):
         return Data(*hold_out(pairs, validation, test))
-    validating = find_pairs(validation.images, validation.labels)
     if not test:
-        return Data(pairs, validating)
+        return Data(pairs, validation)
     kept, tested, _ = hold_out(pairs, test)
-    return Data(kept, validating, tested)
+    return Data(kept, validation, tested)
 
 
-def find_sources(images: Path, labels: Path, sources: Mapping[str, SourcePart]) -> Data:
+def find_sources(
+    images: Path,
+    labels: Path,
+    sources: Mapping[str, SourcePart],
+    choose: Callable[[Sequence[Pair]], tuple[Pair, ...]] = tuple,
+) -> Data:
     """Return the pairs of a recipe's sources to train and to validate on; what else they hold out is left alone.
 
     Args:
         images, labels: the directories that the sources' own are below.
+        choose: gives the pairs of 2-D images of the pairs of files.
 
     Raises:
         InputError: files that do not pair, a pattern that matches none, or parts without an image.
@@ -111,7 +108,7 @@ def find_sources(images: Path, labels: Path, sources: Mapping[str, SourcePart]) 
     training: list[Pair] = []
     validation: list[Pair] = []
     for name, part in sources.items():
-        found = find_pairs(images / part.images, labels / part.labels)
+        found = choose(find_pairs(images / part.images, labels / part.labels))
         pairs = [replace(pair, source=name) for pair in found]
         for pattern in part.held_out:
             if not any(fnmatchcase(pair.name, pattern) for pair in pairs):
@@ -136,18 +133,21 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
 
     Raises:
         UsageError: an ending other than .safetensors.
-        InputError: an output that exists, or cannot be written.
+        InputError: an output that exists, unless to resume it, or that cannot be written.
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output} has the wrong ending: a checkpoint is a .safetensors file")
     if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
         raise InputError(f"cannot write {output}: its directory does not exist or is not writable; create it first")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists: choose another name, or give --overwrite")
+    if output.exists() and not overwrite and not resume:
+        raise InputError(
+            f"{output} exists: choose another name, give --overwrite, or --resume where only its report is missing"
+        )
     if overwrite and not resume:
         TrainingFolder.beside(output).clear()
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
-    names = "\n".join(sorted(pair.full_name for pair in pairs))
-    return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}
+    views = ["" if pair.view == FIRST else f" {json.dumps(pair.view.to_dict())}" for pair in pairs]
+    names = "\n".join(sorted(f"{pair.full_name}{view}" for pair, view in zip(pairs, views, strict=True)))
+    return {"images": len(pairs), "names": hashlib.sha256(os.fsencode(names)).hexdigest()}

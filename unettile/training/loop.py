@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,29 +15,27 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
-from unettile.networks.background import shift_background
 from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
-from unettile.training.calibration import SHIFTS, best_shift
 from unettile.training.card import make_checkpoint
 from unettile.training.clock import Clock
 from unettile.training.cost import Meter
+from unettile.training.finish import Ending, judge_of
 from unettile.training.job import TrainJob
-from unettile.training.loader import Share, make_loader
+from unettile.training.loader import Share, load_batches
 from unettile.training.losses import training_loss
 from unettile.training.result import TrainProgress, TrainResult
-from unettile.training.samples import Samples
+from unettile.training.samples import Arrays, Samples
 from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience, set_rate
 from unettile.training.seen import objects_seen
 from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
-from unettile.training.survey import Source, class_weights, settle_diameter, survey
+from unettile.training.survey import class_weights, settle_diameter, survey
 from unettile.training.together import mean_and_signal, on_any, score_together, shared_number
-from unettile.training.validate import Judge, Scores
 
 LOG_EVERY = 10  # steps between two reports of progress
 SAVE_EVERY_S = 600.0  # a process that is killed loses no more than this
@@ -110,7 +108,8 @@ class _Run:
         if not self._is_over():
             with closing(self._batches()) as batches:  # closed at once, or workers would outlive what is raised here
                 self._train(batches, on_progress, should_stop)
-        return self._finish()
+        ending = Ending(self.job, self.fabric, self.geometry, self._figure, self.validation, self.test, self.seen)
+        return ending.finish(self.rows, self.folder, self.meter.cost(self.step, self.fabric))
 
     def _train(
         self,
@@ -143,14 +142,25 @@ class _Run:
     def _batches(self) -> Generator[Any, None, None]:
         samples = Samples(self.training, self.recipe, self.lost, self.class_weights)
         share = Share(self.fabric.global_rank, self.fabric.world_size, self.step)
-        gpu = self.fabric.device.type == "cuda"
         endless = self.clock is not None
-        loader = make_loader(samples, self.recipe, share, self.job.workers, pin=gpu, endless=endless)
-        placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         try:
-            yield from placed
+            with closing(load_batches(samples, self.recipe, share, self.job.workers, endless=endless)) as batches:
+                for batch in batches:
+                    yield batch if isinstance(batch, InputError) else self._placed(batch)
+        except Incomplete:
+            if self.fabric.is_global_zero:
+                self._save()
+            raise
         finally:
             samples.close()
+
+    def _placed(self, batch: Arrays) -> tuple[Tensor, ...]:
+        """Return a batch on the device that trains."""
+        device = self.fabric.device
+        tensors = [torch.from_numpy(part) for part in batch]
+        if device.type == "cuda":  # from pinned memory a GPU fetches beside its work
+            tensors = [tensor.pin_memory() for tensor in tensors]
+        return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
     def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor, depths: Tensor) -> float:
         """Take one step of the optimiser; return the loss of this process's share of the batch."""
@@ -196,7 +206,13 @@ class _Run:
         self.meter.pause()
         began = self.meter.seconds
         network = self.network.module if self.average is None else self.average.network
-        scores = self._scores(network, self.validation)
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
+            raise InputError(
+                f"parameters are no finite numbers after step {self.step}: lower optimizer.learning_rate, or train with"
+                " --precision fp32"
+            )
+        judge = judge_of(self.job, network.eval(), self.geometry, self.fabric)
+        (scores,) = score_together(judge, network, self.validation, self.fabric)
         row = LogRow(
             epoch=len(self.rows) + 1,
             step=self.step,
@@ -227,10 +243,6 @@ class _Run:
             self.clock.took(shared_number(self.meter.seconds - began, self.fabric))
         self.meter.go_on()
 
-    def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
-        (scores,) = score_together(Judge(network.eval(), self.geometry, self.recipe), network, sources, self.fabric)
-        return scores
-
     def _figure(self, row: LogRow) -> float:
         """Return the figure that chooses the best epoch; larger is better."""
         by = self.recipe.run.select
@@ -258,45 +270,6 @@ class _Run:
             raise Interrupted(signum)
         why = "SIGUSR1 came" if signum else "the time limit is reached"
         raise Incomplete(f"{why} after step {self.step}: the run is saved; give the same command with --resume")
-
-    def _finish(self) -> TrainResult:
-        best = max(self.rows, key=self._figure)
-        checkpoint = load_checkpoint(self.folder.best)
-        network = build_network(checkpoint.network, checkpoint.config)
-        network.load_state_dict(checkpoint.parameters)
-        network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        if self.recipe.run.calibrate:
-            best, checkpoint = self._calibrate(network, best)
-        validation = self._scores(network, self.validation)
-        test = self._scores(network, self.test) if self.test else None
-        if self.fabric.is_global_zero:
-            if test is not None:
-                scores = checkpoint.card["scores"] | {"test": {"iou": test.iou, "ap": test.ap, "loss": test.loss}}
-                checkpoint = replace(checkpoint, card=checkpoint.card | {"scores": scores})
-            checkpoint = save_checkpoint(checkpoint, self.job.output)
-        self.fabric.barrier()
-        return TrainResult(
-            checkpoint=checkpoint,
-            rows=tuple(self.rows),
-            best=best,
-            validation=validation,
-            test=test,
-            sources=self.validation,
-            judge=Judge(network, self.geometry, self.recipe),
-            cost=self.meter.cost(self.step, self.fabric),
-            folder=self.folder.path,
-            first=self.fabric.is_global_zero,
-        )
-
-    def _calibrate(self, network: nn.Module, best: LogRow) -> tuple[LogRow, Checkpoint]:
-        """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
-        judge = Judge(network, self.geometry, self.recipe)
-        tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
-        rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
-        chosen = best_shift([self._figure(row) for row in rows])
-        shift_background(network, self.recipe.in_channels, SHIFTS[chosen])
-        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)
-        return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""

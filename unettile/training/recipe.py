@@ -6,14 +6,14 @@ import json
 import math
 import operator
 import tomllib
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unettile.changes import parse_change
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Normalization
-from unettile.networks import config_values, parse_config
+from unettile.networks import NETWORKS, config_values, parse_config
 from unettile.networks.config import Config, did_you_mean
 from unettile.objects.rules import ObjectRules
 from unettile.training.parts import (
@@ -316,6 +316,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         values[name] = value
         return
     if not dot:
+        _check_network_key(name, change)
         part = "network"  # prune=2, encoder_parameters=FILE
     if not (part and name):
         raise UsageError(f"--set {change!r} is not understood: need {example}")
@@ -327,3 +328,16 @@ def _apply(values: dict[str, Any], change: str) -> None:
             for old in [key for key in table if key != "name"]:  # the config of another network
                 del table[old]
         table[name] = value
+
+
+def _check_network_key(name: str, change: str) -> None:
+    """Refuse a key without its table that no network has and another table has: epochs=3 is run.epochs=3.
+
+    Raises:
+        UsageError: names the key with its table.
+    """
+    of_networks = {entry.name for network in NETWORKS for entry in fields(network.default)}
+    parts = {part: kind for part, kind in get_type_hints(Recipe).items() if is_dataclass(kind) and part != "network"}
+    homes = [f"{part}.{name}" for part, kind in parts.items() if name in get_type_hints(kind)]
+    if homes and name not in of_networks:
+        raise UsageError(f"--set {change!r}: a network has no key {name}; did you mean {' or '.join(homes)}?")

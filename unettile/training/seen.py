@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from unettile.objects.diameters import diameter_percentiles
 from unettile.objectsize import ObjectSize
-from unettile.training.diameters import diameter_percentiles
 from unettile.training.draw import image_odds
 from unettile.training.recipe import Recipe
 from unettile.training.survey import Source

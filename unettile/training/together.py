@@ -49,8 +49,7 @@ def score_together(
     if world > 1:  # each process kept its own statistics of batch norm: the first one's count
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
-    with fabric.autocast():
-        own = [judge.score(source, shifts) for source in sources[rank::world]]
+    own = [judge.score(source, shifts) for source in sources[rank::world]]
     shares: list[list[list[ImageScore]]] = [own] * world
     if world > 1:
         torch.distributed.all_gather_object(shares, own)

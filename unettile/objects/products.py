@@ -1,0 +1,160 @@
+"""Products: what is written of objects, what is read for it, and which names may be written to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unettile.errors import InputError, UsageError
+from unettile.images.formats import format_of
+from unettile.images.omezarr import is_zarr
+from unettile.images.pixelsize import PixelSize
+from unettile.images.record import read_metadata
+from unettile.images.slide import ImageSource
+from unettile.objects.geojson import HEAD, OBJECT_TYPES
+from unettile.objects.table import check_table
+from unettile.protection import protect
+
+_BEGINNINGS = {
+    ".csv": b"id,",
+    ".parquet": b"PAR1",
+    ".geojson": HEAD.encode(),
+    ".json": HEAD.encode(),
+    ".png": b"\x89PNG",
+}
+"""How files begin that are written here, by their endings."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """What is to be written; None is not.
+
+    Args:
+        labels: an image of ids.
+        table: .csv or .parquet.
+        geojson: polygons, of `object_type`.
+        overlay: .png.
+        confidence: an image in which every object has its mean probability, in 1/255.
+        columns: keep the table for who asked, in `Found.columns`.
+
+    Raises:
+        UsageError: nothing, or an ending that is not written.
+        InputError: Parquet without its library.
+    """
+
+    labels: Path | None = None
+    table: Path | None = None
+    geojson: Path | None = None
+    overlay: Path | None = None
+    object_type: str = "detection"
+    confidence: Path | None = None
+    columns: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.paths and not self.columns:
+            raise UsageError("nothing to write: give -o LABELS, --table, --geojson, --overlay or others of them")
+        for path in (self.labels, self.confidence):
+            if path is not None:
+                format_of(path)
+        if self.table is not None:
+            check_table(self.table)
+        for path, option, endings in (
+            (self.geojson, "--geojson", (".geojson", ".json")),
+            (self.overlay, "--overlay", (".png",)),
+        ):
+            if path is not None and path.suffix.lower() not in endings:
+                raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
+        if self.object_type not in OBJECT_TYPES:
+            raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
+        twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
+        if twice:
+            raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")
+
+    @property
+    def paths(self) -> list[Path]:
+        given = (self.labels, self.table, self.geojson, self.overlay, self.confidence)
+        return [path for path in given if path is not None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is read.
+
+    Args:
+        mask: classes or probabilities.
+        series: the image of the mask's file, if that has several.
+        image: of the same size, for intensities and the overlay.
+        depth: of the same size, to split by.
+        depth_channel: of the depth, from 0; None if it has one.
+        pixel_size_um: height and width of a pixel; None for what the mask says, or else the image.
+        probabilities: of the classes, of the same size; None for those of the mask, if it holds some.
+        stains: of the image, to be unmixed; see `stains.STAINS`.
+        instances: the numbers of the mask are objects, to be taken as they are.
+
+    Raises:
+        UsageError: stains without an image.
+    """
+
+    mask: ImageSource
+    series: int | None = None
+    image: ImageSource | None = None
+    depth: ImageSource | None = None
+    depth_channel: int | None = None
+    pixel_size_um: PixelSize | None = None
+    probabilities: ImageSource | None = None
+    stains: str | None = None
+    instances: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stains is not None and self.image is None:
+            raise UsageError("--stains unmixes the colours of an image: give --image with it")
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files among them."""
+        given = (self.mask, self.image, self.depth, self.probabilities)
+        return [path for path in given if isinstance(path, Path)]
+
+
+def check_outputs(products: Products, sources: Sources, identity: Mapping[str, Any], overwrite: bool) -> bool:
+    """Refuse names that cannot be written to, before any work; return whether all products are there already.
+
+    What is there is allowed without `overwrite` where it may be what would be written: the same command that was
+    stopped finishes what is missing, and given again after the end finds nothing to do. The comparison byte by byte
+    comes when all is made.
+
+    Args:
+        identity: what the image of ids would say of itself, as far as that is known before the work.
+
+    Raises:
+        UsageError: an output that is an input.
+        InputError: another file is there, or the directory cannot be written to.
+    """
+    protect(sources.paths, products.paths)
+    for path in products.paths:
+        _check_place(path)
+        if path.exists() and not overwrite:
+            if path in (products.labels, products.confidence):
+                found = read_metadata(path)
+                content = "instances" if path == products.labels else "confidence"
+                wanted = {**identity, "content": content}
+                likely = all(found.get(key) == value for key, value in wanted.items())
+            else:
+                beginning = _BEGINNINGS.get(path.suffix.lower(), b"")
+                with path.open("rb") as file:
+                    likely = bool(beginning) and file.read(len(beginning)) == beginning
+            if not likely:
+                raise InputError(f"{path} exists and is another: choose another name, or give --overwrite")
+    return bool(products.paths) and not overwrite and all(path.exists() for path in products.paths)
+
+
+def _check_place(output: Path) -> None:
+    if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
+        raise InputError(f"{output} is a directory: need a file name; give another")
+    if not output.parent.is_dir():
+        raise InputError(f"cannot write {output}: there is no directory {output.parent}; create it first")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {output}: no permission to write in {output.parent}; choose another directory")
