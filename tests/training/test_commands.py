@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def recipe(data: Path) -> Path:
 
 
 def train(data: Path, *arguments: object) -> int:
-    folders = ("images", "labels") if "--sources" not in arguments else (".", ".")
+    folders = ("images", "labels") if "--sources" not in arguments else ("all", "all")
     paths = [str(data / folder) for folder in folders]
     given = [str(argument) for argument in arguments if argument != "--sources"]
     return run(["train", *paths, "-o", str(data / "model.safetensors"), "--workers", "0", *given])
@@ -69,6 +70,8 @@ def test_a_time_with_epochs_is_a_limit(data: Path, recipe: Path, capsys: pytest.
 
 def test_one_command_trains_from_all_sources(data: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe.write_text(SMALL + SOURCES)
+    for part in ("images", "labels"):
+        shutil.copytree(data / part, data / "all" / part)
     assert train(data, "--sources", "--recipe", recipe, "--json") == 0
     assert json.loads(capsys.readouterr().out)["epoch"] in (1, 2)
     held_out = (data / "model.training" / "validation.txt").read_text().split()
