@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unettile.errors import InputError
 
-MODELS = ("nuclei",)
+MODELS = ("nuclei", "nuclei-lite")
 DEFAULT_MODEL = "nuclei"
 
 
