@@ -21,6 +21,10 @@ import torch
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from unettile.inference.devicescale import DeviceScale
+from unettile.inference.lane import Lane, WindowKind
+from unettile.inference.staging import Stager
+from unettile.segmentation.crew import window_kind
 
 from benchmarks.cases import mosaic, random_unet, write_mosaic
 from benchmarks.ceiling import best, flops_per_pixel, product_rate
@@ -29,11 +33,7 @@ from unettile.box import Box
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.images.normalize import Scaling
 from unettile.images.slide import open_slide
-from unettile.inference.devicescale import DeviceScale
-from unettile.inference.lane import Lane, WindowKind
 from unettile.inference.predict import Predictor
-from unettile.inference.staging import Stager
-from unettile.segmentation.crew import window_kind
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan
 from unettile.segmentation.segment import segment_image

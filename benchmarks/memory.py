@@ -84,17 +84,18 @@ def segment(image: Path, output: Path, *options: object, threads: int | None = N
 
 def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
     """Return how many times longer the blocks of an image take if equal windows are not computed once, in rounds."""
+    from unettile.segmentation.work import Work
+
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
     from unettile.inference.predict import Predictor
+    from unettile.inference.recall import RECALL_BYTES
     from unettile.models import DEFAULT_MODEL, find_model
+    from unettile.segmentation.compute.pixels import PixelReader
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.planning import make_plan, open_image
-    from unettile.segmentation.recall import RECALL_BYTES
-    from unettile.segmentation.rundir import RunDirectory
-    from unettile.segmentation.watch import Watch
-    from unettile.segmentation.windows import WindowReader
-    from unettile.segmentation.work import Work
+    from unettile.segmentation.run.directory import RunDirectory
+    from unettile.segmentation.run.watch import Watch
 
     set_threads()
     keep_freed_memory()
@@ -103,7 +104,7 @@ def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
     def seconds(limit: int, name: str) -> float:
         with open_image(image, options) as slide:
             run = RunDirectory.join(folder / name, make_plan(slide, predictor, options))
-            reader = WindowReader(slide, run.plan, predictor.checkpoint.in_channels)
+            reader = PixelReader(slide, run.plan, predictor.checkpoint.in_channels)
             start = time.monotonic()
             Work(reader, predictor, 1, run, recall_bytes=limit).do(range(len(run.plan.blocks)), Watch())
             run.remove()

@@ -108,7 +108,7 @@ def compare_one(number: int, folder: Path, image: Path, model: Path) -> dict[str
     expected = predictor.probabilities(window)[0, 1, :height, :width][inner]
     if contender.prepare is None:
         classes, levels = (written(kind, predictor, image, folder) for kind in ("classes", "probabilities"))
-        untiled = predictor.levels(window)[0, 1, :height, :width]
+        untiled = predictor.planes(("probabilities",), window)[0, 1, :height, :width]
         difference = np.abs(levels[1].astype(np.int16) - untiled)[inner].max() / 255
     else:
         run, scaled = contender.prepare(checkpoint, folder), read_scaled(checkpoint, image)

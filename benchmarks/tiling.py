@@ -45,7 +45,7 @@ def measure(edge: int, repeats: int, precision: str) -> dict[str, object]:
 
     def through_network() -> None:
         for _ in range(windows):
-            predictor.classes(window)
+            predictor.planes(("classes",), window)
 
     def through_plain() -> None:
         with torch.inference_mode():

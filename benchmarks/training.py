@@ -116,7 +116,7 @@ def measure(
 
 if __name__ == "__main__":
     parser = make_parser(__doc__)
-    parser.add_argument("--recipe", default="nuclei")
+    parser.add_argument("--recipe", default="nuclei-valid")
     parser.add_argument("--set", action="append", default=[], help="change a key of the recipe")
     parser.add_argument("--images", type=Path, default=SAMPLE / "images")
     parser.add_argument("--labels", type=Path, default=SAMPLE / "labels")

@@ -27,11 +27,11 @@ from benchmarks.measure import finish, machine, make_parser, ratios, rounds_of, 
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
 from unettile.limits import count_threads
-from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.output import write_output
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.rundir import RunDirectory
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
 
 ENDINGS = (".tif", ".ome.tif", ".ome.zarr")
 BLOCK_EDGE = 3072

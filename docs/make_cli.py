@@ -9,14 +9,18 @@ from typing import Any
 import typer
 
 from unettile.cli import app
+from unettile.commands.help import argument_text, default_text, option_text, synopsis
 
 PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# Command line
 
 Made by `python docs/make_cli.py` from the commands; do not edit.
 
-Progress and messages go to stderr; stdout holds results only, and with `--json` exactly one JSON object.
-A message has one line: what is wrong, what was got, what is needed, what to do.
+Progress and messages go to stderr; stdout holds results only, and with `--json` exactly one JSON object, also where
+the command fails: `status`, `code` and `message` say how. A message has one line: what is wrong, what was got, what is
+needed, what to do. Sizes are height × width, and coordinates (y, x), everywhere.
+
+`unettile --install-completion` teaches your shell (bash, zsh, fish, PowerShell) to complete commands and options.
 
 | exit code | meaning |
 |---|---|
@@ -24,7 +28,7 @@ A message has one line: what is wrong, what was got, what is needed, what to do.
 | 1 | a defect of unettile: a traceback, to be reported |
 | 2 | usage: a wrong option, or options that exclude each other |
 | 3 | an input or a destination was refused; nothing was written under a final name |
-| 75 | incomplete, but safe: give the same command again |
+| 75 | incomplete, but safe (SIGUSR1, `--max-time`, missing blocks, no room for threads): give the same command again |
 | 130, 143 | stopped by SIGINT or SIGTERM within seconds: give the same command again |
 """
 
@@ -38,11 +42,11 @@ def make_page() -> str:
 def _section(command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
-    synopsis = " ".join(["unettile", command.name, *(_argument(argument) for argument in arguments), "[OPTIONS]"])
-    lines = ["", f"## {command.name}", "", "```", synopsis, "```", "", _prose(command.help), ""]
+    called = synopsis(command, f"unettile {command.name}")
+    lines = ["", f"## {command.name}", "", "```", called, "```", "", _prose(command.help), ""]
     lines += ["| argument or option | meaning | default |", "|---|---|---|"]
-    lines += [_row(_argument(argument), argument) for argument in arguments]
-    lines += [_row(_option(option), option) for option in options]
+    lines += [_row(argument_text(argument), argument) for argument in arguments]
+    lines += [_row(option_text(option), option) for option in options]
     return "\n".join(lines) + "\n"
 
 
@@ -50,27 +54,9 @@ def _prose(text: str) -> str:
     return "\n".join(line.strip() for line in text.strip().splitlines())
 
 
-def _argument(argument: Any) -> str:
-    name = argument.metavar or argument.name.upper()
-    return f"{name}..." if argument.nargs == -1 and not name.endswith("...") else str(name)
-
-
-def _option(option: Any) -> str:
-    names = ", ".join(sorted(option.opts, key=len))
-    if option.is_flag:
-        return names
-    return f"{names} {option.metavar or option.display_type(None).strip('<>')}"
-
-
 def _row(name: str, parameter: Any) -> str:
-    default = parameter.default
-    shown = (
-        "required"
-        if parameter.required
-        else ""
-        if default in (None, False)
-        else f"`{getattr(default, 'value', default)}`"
-    )
+    default = default_text(parameter)
+    shown = "required" if parameter.required else f"`{default}`" if default else ""
     return f"| `{_cell(name)}` | {_cell(parameter.help)} | {shown} |"
 
 

@@ -72,7 +72,8 @@ def test_a_tiny_case_of_writing_reports_ratios_and_peaks(shown: Callable[[Any], 
 def test_a_tiny_case_of_training_reports_ratios(shown: Callable[[Any], Any]) -> None:
     bench = load("training")
     narrow = ("network.widths=[2, 3, 4, 5, 6]", "run.batch=2", "run.output_edge=20")
-    result = shown(bench.measure(read_recipe("nuclei", narrow), bench.SAMPLE / "images", bench.SAMPLE / "labels", 1, 1))
+    recipe = read_recipe("nuclei-valid", narrow)
+    result = shown(bench.measure(recipe, bench.SAMPLE / "images", bench.SAMPLE / "labels", 1, 1))
     for name in ("loader_over_network", "cpu_network_over_all"):
         assert 0 < result[name]["lowest"] <= result[name]["highest"]
     assert 0 < result["cpu_network_over_all"]["median"] < 1

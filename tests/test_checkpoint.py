@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unettile.checkpoint import Checkpoint, ClassInfo, load_checkpoint, save_che
 from unettile.errors import InputError
 from unettile.images.normalize import Normalization
 from unettile.networks.unet import UNet, UNetConfig
+from unettile.objectsize import ObjectSize
 
 CONFIG = {"in_channels": 1, "classes": 2, "widths": [2, 3], "dropout": 0.0, "batch_norm": False}
 
@@ -59,6 +61,8 @@ def _rewrite(good: Path, **changes: Any) -> Path:
         ({"geometry": {"margin": 0, "stride": 2, "base": 0, "exact": True}}, "declares"),
         ({"geometry": {}}, "damaged metadata"),
         ({"classes": []}, "0 classes"),
+        ({"objects_px": {"median": 9.0, "low": 12.0, "high": 40.0}}, "damaged metadata"),
+        ({"objects_px": {"median": 9.0}}, "damaged metadata"),
         ({"normalization": {"low_percentile": 5, "high_percentile": 1, "per_channel": False}}, "damaged metadata"),
     ],
 )
@@ -66,6 +70,14 @@ def test_a_header_that_does_not_fit_is_refused(good: Path, changes: dict[str, An
     with pytest.raises(InputError, match=message) as error:
         load_checkpoint(_rewrite(good, **changes))
     assert "\n" not in str(error.value)
+
+
+def test_the_size_of_objects_is_kept_and_none_in_older_files(good: Path) -> None:
+    assert load_checkpoint(good).objects_px is None and load_checkpoint(_rewrite(good)).objects_px is None
+    size = ObjectSize(median=28.5, low=12.0, high=55.0)
+    save_checkpoint(replace(load_checkpoint(good), objects_px=size), good)
+    assert load_checkpoint(good).objects_px == size
+    assert [size.fits(diameter) for diameter in (11.9, 12, 55, 55.1)] == [False, True, True, False]
 
 
 class _Bomb:

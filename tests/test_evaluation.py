@@ -12,6 +12,7 @@ from unettile.errors import InputError, UsageError
 from unettile.evaluation import objects as evaluating
 from unettile.evaluation.evaluate import evaluate
 from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
+from unettile.objects import components
 
 
 def write(path: Path, values: object) -> Path:
@@ -53,7 +54,7 @@ def test_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     meanings = (Meaning(classes=3, objects=True, boundaries=True), Meaning(instances=True, objects=True))
     whole = [evaluate([pair], meaning).to_dict() for meaning in meanings]
     monkeypatch.setattr(evaluating, "BLOCK_EDGE", 7)
-    monkeypatch.setattr(evaluating, "LABELLED_EDGE", 9)
+    monkeypatch.setattr(components, "BLOCK_EDGE", 9)
     assert [evaluate([pair], meaning).to_dict() for meaning in meanings] == whole
 
 

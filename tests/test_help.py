@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,26 @@ def test_every_command_and_option_is_documented() -> None:
         assert command.help, command.name
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{command.name}: {parameter.name} has no help"
+
+
+def test_help_speaks_of_values_not_of_types(capsys: pytest.CaptureFixture[str]) -> None:
+    """What an option takes is shown by name, a flag takes nothing, and arguments stand as they are given."""
+    for command in ((), *((command,) for command in COMMANDS)):
+        assert run([*command, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert not re.findall(r"<\w+|\{\w+|int range|bool", shown.replace("<name>", "")), shown
+    assert run(["segment", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: unettile segment IMAGE... -o OUT [OPTIONS]\n")
+    assert "  --precision auto|fp32|tf32|bf16|fp16\n" in shown and "Default: auto." in shown
+    assert re.search(r"^  --json +Print", shown, re.MULTILINE)
+
+
+def test_every_option_says_what_it_takes() -> None:
+    group = typer.main.get_command(app)
+    for command in group.commands.values():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            assert getattr(parameter, "is_flag", False) or parameter.metavar, f"{command.name}: {parameter.name}"
 
 
 def test_help_is_wide_enough_for_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:

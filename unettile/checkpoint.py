@@ -21,11 +21,12 @@ from unettile.atomic import atomic_path
 from unettile.errors import InputError, UsageError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Normalization
-from unettile.networks import build_network, config_values, parse_config
+from unettile.networks import build_network, config_values, find_network, parse_config
 from unettile.networks.difference import measure_difference
 from unettile.networks.folding import fold_batch_norm
-from unettile.networks.reach import receptive_field
+from unettile.networks.margin import graph_of
 from unettile.objects.rules import ObjectRules
+from unettile.objectsize import ObjectSize
 
 FORMAT = 1
 
@@ -56,6 +57,7 @@ class Checkpoint:
         recipe: the whole recipe that made it.
         card: what people should know: data, licence, scores, limits.
         objects: how objects are made of what it says, unless a user wants otherwise.
+        objects_px: how large objects are that it knows, px of what the network sees; None if unknown.
         difference: the largest change of a probability between windows of two sizes, where the geometry is not
             exact; measured when the checkpoint is saved, None before.
         module: the network of a model from elsewhere, in eval mode; None builds it from the registry.
@@ -75,6 +77,7 @@ class Checkpoint:
     recipe: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     objects: ObjectRules = field(default_factory=ObjectRules)
+    objects_px: ObjectSize | None = None
     difference: float | None = None
     module: nn.Module | None = None
     measured_field: int | None = None
@@ -89,7 +92,8 @@ class Checkpoint:
         """The edge, px, of the largest square of the image on which one pixel of the mask depends; None if unknown."""
         if self.module is not None:
             return self.measured_field
-        return receptive_field(parse_config(self.network, self.config).reach, self.geometry.stride)
+        config = parse_config(self.network, self.config)
+        return graph_of(find_network(self.network).build, config).receptive_field(config.stride)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -160,6 +164,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         "recipe": checkpoint.recipe,
         "card": checkpoint.card,
         "objects": checkpoint.objects.to_dict(),
+        "objects_px": checkpoint.objects_px.to_dict() if checkpoint.objects_px else None,
         "difference": checkpoint.difference,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.parameters.items()}
@@ -211,6 +216,7 @@ def _parse(text: str, parameters: dict[str, Tensor], path: Path) -> Checkpoint:
             recipe=dict(header["recipe"]),
             card=dict(header["card"]),
             objects=ObjectRules.from_dict(header.get("objects", {})),
+            objects_px=ObjectSize.from_dict(header["objects_px"]) if header.get("objects_px") else None,
             difference=header.get("difference"),
         )
     except (KeyError, TypeError, ValueError, UsageError) as error:

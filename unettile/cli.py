@@ -4,46 +4,60 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
 from unettile import __version__
 from unettile.commands.console import one_line, write_line
 from unettile.commands.evaluate import evaluate
-from unettile.commands.failures import Failure, explain
+from unettile.commands.failures import Failure, Told, explain
+from unettile.commands.help import Command, Group
 from unettile.commands.models import models
 from unettile.commands.objects import objects
 from unettile.commands.segment import segment
 from unettile.commands.signals import SIGPIPE, StopNow, die_of, stop_at_once
 from unettile.commands.stitch import stitch
+from unettile.commands.streams import close_streams, discard_output, open_streams, to_json, write_result
 from unettile.commands.train import train
 from unettile.commands.weights import weights
-from unettile.errors import Interrupted
+from unettile.errors import Incomplete, Interrupted, UnettileError
 
 REPORT = "This is a defect of unettile: please report it with the lines above, the command, and"
+
+STATUS = {1: "failed", 2: "usage", 3: "refused", 75: "incomplete"}
+"""What --json calls an exit code; a signal's is "stopped"."""
+
+RESUME = "give the same command with --resume to go on"
+"""What `train` needs, which does not go on by itself."""
+
+COMPLETION = "_UNETTILE_COMPLETE"
+"""Set by a shell that asks what may follow on its command line."""
 
 # BadParameter's base is the error of every wrong command line; Typer itself gives it no public name.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="unettile",
-    add_completion=False,
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a defect of unettile, 2 usage, 3 input refused, 75 incomplete (run it again), "
     "130 and 143 stopped by a signal (run it again to go on).",
+    pretty_exceptions_enable=False,
 )
 for command in (segment, stitch, objects, weights, train, evaluate, models):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"unettile {__version__}")
+        write_result(f"unettile {__version__}\n")
         raise typer.Exit
 
 
@@ -62,38 +76,45 @@ def unettile(
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    open_streams()
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log would stand between our messages
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    if COMPLETION in os.environ:
+        app(prog_name="unettile")  # answers the shell and exits
     exit_code = run(sys.argv[1:])
+    close_streams()
     if exit_code > 128:
         die_of(exit_code - 128)
     sys.exit(exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; 128 + n if signal n stopped it. Messages are on stderr then."""
+    """Run one command and return its exit code; 128 + n if signal n stopped it. Messages are on stderr then.
+
+    With `--json`, a command that fails says so on stdout, too, in one object with `status`, `code` and `message`.
+    """
     try:
         with stop_at_once():
             exit_code = _invoke(arguments)
-            sys.stdout.flush()
+            write_result("")
             return exit_code
-    except (BrokenPipeError, SystemExit):  # SystemExit is what rich makes of a broken pipe; nothing else raises it
-        # Nobody reads on, `unettile models | head -1` say. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # nobody reads on, `unettile models | head -1` say
+        discard_output()
+        return 128 + SIGPIPE
+    except SystemExit as leaving:
+        if not leaving.code:  # Typer, once it has installed a completion
+            return 0
+        discard_output()  # rich, where nobody reads on
         return 128 + SIGPIPE
     except (StopNow, KeyboardInterrupt) as stop:
-        signum = stop.signum if isinstance(stop, StopNow) else 2
-        write_line(f"unettile: {Interrupted(signum)}")
-        return 128 + signum
+        signum = stop.signum if isinstance(stop, StopNow) else int(signal.SIGINT)
+        again = Incomplete("stopped by SIGUSR1; give the same command again to go on")
+        return _fail(arguments, again if signum == signal.SIGUSR1 else Interrupted(signum), {})
+    except Told as told:
+        return _fail(arguments, told.error, told.details)
     except Exception as error:
-        failure = _wrong_command_line(error) or explain(error)
-        if failure is None:
-            traceback.print_exc()
-            write_line(f"{REPORT} the version, {__version__}.")
-            return 1
-        write_line(f"unettile: {failure.message}")
-        return failure.exit_code
+        return _fail(arguments, error, {})
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -104,6 +125,26 @@ def _invoke(arguments: Sequence[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     return 0
+
+
+def _fail(arguments: Sequence[str], error: Exception, details: dict[str, Any]) -> int:
+    """Say what ended a command, for a person and, with --json, for a program; return the exit code."""
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    if isinstance(error, Interrupted) and name == "train" and "--resume" not in arguments:
+        error = Interrupted(error.signum, RESUME)
+    failure = _wrong_command_line(error) or explain(error, name)
+    if failure is None:
+        traceback.print_exception(error)
+        failure = Failure(1, f"{type(error).__name__}: {one_line(str(error))}")
+        write_line(f"{REPORT} the version, {__version__}.")
+    else:
+        write_line(f"unettile: {failure.message}")
+    if "--json" in arguments:
+        status = STATUS.get(failure.exit_code, "stopped")
+        with suppress(UnettileError, BrokenPipeError):  # it was told already that nobody reads on
+            told = {"status": status, "code": failure.exit_code, "message": failure.message}
+            write_result(to_json(told | details) + "\n")
+    return failure.exit_code
 
 
 def _wrong_command_line(error: Exception) -> Failure | None:

@@ -34,9 +34,10 @@ class Interrupted(UnettileError):
 
     Args:
         signum: number of the signal, 2 for SIGINT and 15 for SIGTERM; the exit code is 128 + signum.
+        advice: how to go on.
     """
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by signal {signum}; give the same command again to go on")
+    def __init__(self, signum: int, advice: str = "give the same command again to go on") -> None:
+        super().__init__(f"stopped by signal {signum}; {advice}")
         self.signum = signum
         self.exit_code = 128 + signum

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from unettile import cli
-from unettile.commands.failures import explain
+from unettile.commands.failures import Told, explain
 from unettile.commands.signals import StopNow
 from unettile.errors import Incomplete, InputError, Interrupted, UsageError
 
@@ -20,7 +22,13 @@ from unettile.errors import Incomplete, InputError, Interrupted, UsageError
         (InputError("bad\nfile\x1b[31m"), 3, "bad file [31m"),
         (Incomplete("block 3"), 75, "block 3"),
         (Interrupted(15), 143, "same command again"),
-        (MemoryError(), 3, "--tile or --batch"),
+        (MemoryError(), 3, "more memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 3, "more memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 3, "more memory"),
+        (RuntimeError("can't start new thread"), 75, "ulimit -u"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 75, "ulimit -u"),
+        (OSError(errno.EMFILE, "Too many open files", "/data/a.tif"), 75, "ulimit -n"),
+        (ImportError("x.so: cannot open shared object file: Too many open files"), 75, "ulimit -n"),
         (OSError(errno.ENOSPC, "No space left", "/data/out.tif"), 3, "/data/out.tif: no space"),
         (OSError(errno.ENOSPC, "No space left"), 3, "no space"),
         (PermissionError(errno.EACCES, "denied", "x"), 3, "x: permission denied"),
@@ -93,6 +101,35 @@ def test_out_of_memory_names_the_options() -> None:
     import torch
 
     cpu = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"
-    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(cpu)):
-        failure = explain(error)
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(cpu), MemoryError()):
+        failure = explain(error, "segment")
         assert failure is not None and failure.exit_code == 3 and "--tile or --batch" in failure.message
+        for command in ("train", "objects", "stitch", ""):
+            failure = explain(error, command)
+            assert failure is not None and failure.exit_code == 3, command
+            assert "--tile" not in failure.message and "--batch" not in failure.message, "there are no tiles"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (InputError("a.tif is bad"), 3, "refused"),
+        (UsageError("no"), 2, "usage"),
+        (Incomplete("later"), 75, "incomplete"),
+        (Interrupted(15), 143, "stopped"),
+        (StopNow(int(signal.SIGUSR1)), 75, "incomplete"),
+        (ZeroDivisionError("oops"), 1, "failed"),
+        (Told(InputError("a.tif is bad"), {"image": "b\udcff.tif"}), 3, "refused"),
+    ],
+)
+def test_json_tells_of_failures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, status: str
+) -> None:
+    monkeypatch.setattr(cli, "_invoke", raising(error))
+    assert cli.run(["segment", "--json"]) == code
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    assert (told["status"], told["code"]) == (status, code) and shown.out.count("\n") == 1
+    assert told["message"] in shown.err or code == 1
+    assert told.get("image") == ("b\udcff.tif" if isinstance(error, Told) else None)
+    assert cli.run(["segment"]) == code and capsys.readouterr().out == ""

@@ -12,12 +12,12 @@ import pytest
 
 from unettile.commands.signals import StopNow, finish_step_first, stop_at_once
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 CHILD = """
 import os, signal, sys
 from unettile import cli
-from unettile.commands.signals import finish_step_first
+from unettile.commands.signals import finish_step_first, stop_at_once
 number, times = int(sys.argv[1]), int(sys.argv[2])
 def invoke(arguments):
     with finish_step_first("stopping") as should_stop:
@@ -81,7 +81,7 @@ def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
 def test_the_parent_sees_the_signal(number: int, times: int) -> None:
     """One stops after the step, two clean up and stop at once, three kill."""
     done = subprocess.run([sys.executable, "-c", CHILD, str(int(number)), str(times)], capture_output=True, text=True)
@@ -89,6 +89,19 @@ def test_the_parent_sees_the_signal(number: int, times: int) -> None:
     lines = [line for line in done.stderr.splitlines() if line]
     assert lines[:2] == ["stopping", "cleaned"] and len(lines) == (3 if times < 3 else 2)
     assert times == 3 or lines[2].startswith("unettile: stopped by signal")
+
+
+def test_the_signal_of_batch_systems_ends_with_75_wherever_it_comes() -> None:
+    """However often it comes; a second one does not cut short what the first one let finish."""
+    child = CHILD.replace("raise cli.Interrupted(should_stop())", "raise cli.Incomplete('later')")
+    for text in (child, child.replace("with finish_step_first", "with stop_at_once").replace("as should_stop", "")):
+        for times in ("1", "3"):
+            done = subprocess.run(
+                [sys.executable, "-c", text.replace('("stopping")', "()"), str(int(signal.SIGUSR1)), times],
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 75 and "unettile: " in done.stderr, done.stderr
 
 
 def test_a_closed_pipe_ends_quietly() -> None:

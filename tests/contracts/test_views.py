@@ -69,6 +69,12 @@ def plain_tiff(path: Path, levels: Levels) -> None:
             )
 
 
+def centre_of_first(level: int) -> tuple[float, float]:
+    """Return where the centre of a level's first pixel lies, whose corner is that of all levels."""
+    y, x = (edge * (2**level - 1) / 2 for edge in PIXEL_UM)
+    return 7500 + y, 20 + x
+
+
 def ome_zarr(version: str) -> Callable[[Path, Levels], None]:
     """Return a writer of OME-Zarr of a version: 0.4 is Zarr v2, 0.5 is Zarr v3, here with shards."""
 
@@ -89,7 +95,7 @@ def ome_zarr(version: str) -> Callable[[Path, Levels], None]:
                     "path": str(number),
                     "coordinateTransformations": [
                         {"type": "scale", "scale": [1, 1, 0.5 * 2**number, 0.25 * 2**number]},
-                        {"type": "translation", "translation": [0, 0, 7500, 20]},
+                        {"type": "translation", "translation": [0, 0, *centre_of_first(number)]},
                     ],
                 }
                 for number in range(len(levels))
@@ -223,13 +229,23 @@ def test_the_level_for_a_pixel_size(mpp: float, level: int, resampled: bool) -> 
     assert View(mpp=mpp).pick_level(levels) == (level, mpp if resampled else None)
 
 
-@pytest.mark.parametrize("write", [ome_tiff, ome_zarr("0.4"), ome_zarr("0.5")], ids=["TIFF", "0.4", "0.5"])
-def test_a_position_is_kept(write: Callable[[Path, Levels], None], tmp_path: Path) -> None:
-    path = tmp_path / "image"
-    write(path, make_levels(1, 1))
+def test_a_position_in_a_tiff_is_kept(tmp_path: Path) -> None:
+    ome_tiff(tmp_path / "image", make_levels(1, 1))
     for view in (View(), View(level=2), View(mpp=0.7)):
-        with open_slide(path, view) as slide:
+        with open_slide(tmp_path / "image", view) as slide:
             assert slide.origin_um == (7500, 20)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_each_level_of_an_ome_zarr_has_its_own_position(version: str, tmp_path: Path) -> None:
+    """It is that of a pixel's centre: the larger the pixel, the further from the corner that all levels share."""
+    ome_zarr(version)(tmp_path / "image", make_levels(1, 1))
+    for level in range(3):
+        with open_slide(tmp_path / "image", View(level=level)) as slide:
+            assert slide.origin_um == pytest.approx(centre_of_first(level), abs=1e-9)
+    for view in (View(mpp=0.7), View(level=1, mpp=0.7)):
+        with open_slide(tmp_path / "image", view) as slide:
+            assert slide.origin_um == pytest.approx((7500 - 0.25 + 0.35, 20 - 0.125 + 0.35), abs=1e-9)
 
 
 # Resampling.

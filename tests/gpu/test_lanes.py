@@ -15,12 +15,12 @@ from tests.inference.test_devicescale import make_pixels as make_typed
 from tests.narrow import make_checkpoint, make_pixels
 from unettile.box import Box
 from unettile.images.normalize import Scaling
-from unettile.inference.devicescale import DeviceScale, carry
-from unettile.inference.lane import Lane, WindowKind
-from unettile.inference.lanes import Lanes
+from unettile.inference.cuda.lane import Lane, WindowKind
+from unettile.inference.cuda.lanes import Lanes
+from unettile.inference.cuda.scale import DeviceScale, carry
+from unettile.inference.cuda.staging import Stager
 from unettile.inference.predict import Predictor
 from unettile.inference.softmax import first_largest, softmax, to_levels
-from unettile.inference.staging import Stager
 
 pytestmark = pytest.mark.gpu
 
@@ -33,7 +33,7 @@ def make_lane(predictor: Predictor, kind: WindowKind, *, graphs: bool) -> Lane:
     scale = DeviceScale(Scaling((10.0,) * kind.channels, (240.0,) * kind.channels), kind.dtype, CUDA)
 
     def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return predictor.planes(scale(pixels), kind.write, kind.write_edge)
+        return predictor.window_planes(scale(pixels), kind.write, kind.write_edge)
 
     return Lane(compute, kind, CUDA, predictor.arithmetic, graphs=graphs)
 

@@ -16,13 +16,13 @@ from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import save_checkpoint
 from unettile.cli import main
 from unettile.errors import InputError, Interrupted
-from unettile.inference.lane import Lane
+from unettile.inference.cuda.lane import Lane
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
 from unettile.segmentation.verify import verify_sample
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 pytestmark = pytest.mark.gpu

@@ -38,15 +38,17 @@ def test_it_computes_what_the_network_computes() -> None:
     expected = torch.softmax(logits.double(), dim=1).numpy()
     found = predictor.probabilities(WINDOWS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_array_equal(predictor.levels(WINDOWS), np.floor(found * np.float32(255) + np.float32(0.5)))
-    assert (predictor.classes(WINDOWS) == expected.argmax(axis=1)).mean() > 0.999
+    np.testing.assert_array_equal(
+        predictor.planes(("probabilities",), WINDOWS), np.floor(found * np.float32(255) + np.float32(0.5))
+    )
+    assert (predictor.planes(("classes",), WINDOWS)[:, 0] == expected.argmax(axis=1)).mean() > 0.999
 
 
 def test_an_overflow_is_named() -> None:
     checkpoint = make_checkpoint()
     checkpoint.parameters["head.bias"] = torch.tensor([0.0, float("inf")])
     with pytest.raises(InputError, match="overflows in fp32"):
-        Predictor(checkpoint, "cpu", "fp32").classes(WINDOWS)
+        Predictor(checkpoint, "cpu", "fp32").planes(("classes",), WINDOWS)
 
 
 def test_softmax_is_true_and_the_same_everywhere_in_the_array() -> None:

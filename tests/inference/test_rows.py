@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.narrow import make_checkpoint
-from unettile.inference.footprint import footprint
 from unettile.inference.predict import Predictor
-from unettile.inference.rows import Descent, RowStream
+from unettile.inference.rows import ByRows, RowRun
 from unettile.inference.steady import steady
-from unettile.inference.tape import NotByRows, RowMap, record, rows_of, shapes_of
 from unettile.networks import build_network
 from unettile.networks.folding import fold_batch_norm
+from unettile.networks.footprint import footprint
+from unettile.networks.graph import RowMap
+from unettile.networks.record import NotByRows, record, rows_of, shapes_of
 
 CONFIGS = {
     "valid": {"widths": [4, 6, 8, 10, 12]},
@@ -43,14 +44,14 @@ def test_by_rows_equals_one_pass(config: dict[str, object], dtype: torch.dtype, 
     shape = [geometry.input_edge(geometry.smallest_output_edge(edge)) for edge in (300, 200)]
     x = torch.randn(1, 2, *shape).to(dtype).contiguous(memory_format=torch.channels_last)
     network = steady(network, dtype)
-    stream = RowStream(shapes, network, 2, shape[1], piece)
+    by_rows = in_pieces(shapes, network, 2, shape[1], piece)
     with torch.inference_mode():
         whole = network(x)
-        pieces = fed(stream, x, [piece] * 20)
-        uneven = fed(stream, x, [1, 50, piece, 7, 200, 16, 300])
+        pieces = fed(by_rows, x, [piece] * 20)
+        uneven = fed(by_rows, x, [1, 50, piece, 7, 200, 16, 300])
     assert max(rows.shape[2] for rows in pieces) <= piece  # never more than what came in
     # a network that pads goes on where one pass meets the border of its window
-    known = whole.shape[2] - (geometry.margin if stream.lost == 0 else 0)
+    known = whole.shape[2] - (geometry.margin if by_rows.recording.graph.lost == 0 else 0)
     for rows in (torch.cat(pieces, dim=2), torch.cat(uneven, dim=2)):
         assert rows.shape[2] >= known and torch.equal(rows[:, :, :known], whole[:, :, :known])
 
@@ -62,22 +63,29 @@ def test_the_footprint_holds_what_waits(config: dict[str, object], piece: int) -
     network = fold_batch_norm(network).to(memory_format=torch.channels_last)
     geometry, shapes = network.geometry, shapes_of(network)
     width = geometry.input_edge(geometry.smallest_output_edge(300))
-    stream = RowStream(shapes, steady(network, torch.float32), 2, width, piece)
-    descent, most = Descent(stream), 0
+    by_rows = in_pieces(shapes, steady(network, torch.float32), 2, width, piece)
+    run, most = by_rows.begin(0), 0
     with torch.inference_mode():
         for _ in range(900 // piece):
-            descent.feed(torch.rand(1, 2, piece, width).contiguous(memory_format=torch.channels_last))
-            waiting = {rows.data_ptr(): rows for queue in descent.waiting for _, rows in queue.parts(0, 10**6)}
+            run.feed(torch.rand(1, 2, piece, width).contiguous(memory_format=torch.channels_last))
+            waiting = {rows.data_ptr(): rows for queue in run.waiting for _, rows in queue.parts(0, 10**6)}
             most = max(most, sum(rows.nbytes for rows in waiting.values()))
-    assert 0.5 * most < footprint(stream) < 4 * most
+    assert 0.5 * most < footprint(by_rows.recording.graph) < 4 * most
 
 
-def fed(stream: RowStream, x: Tensor, pieces: list[int]) -> list[Tensor]:
+def in_pieces(shapes: nn.Module, network: nn.Module, channels: int, width: int, piece: int) -> ByRows:
+    """Return a network that is fed so many rows at once."""
+    recording = record(shapes, (channels, width, width))
+    recording = replace(recording, graph=replace(recording.graph, fed=piece))
+    return ByRows(recording, network, 0, torch.float32, lambda logits: logits)
+
+
+def fed(by_rows: ByRows, x: Tensor, pieces: list[int]) -> list[Tensor]:
     """Return what comes out where a window is fed in pieces, the last one as long as need be."""
-    descent, y0, out = Descent(stream), 0, []
+    run, y0, out = RowRun(by_rows, 0), 0, []
     for rows in pieces:
         if y0 < x.shape[2]:
-            out.append(descent.feed(x[:, :, y0 : min(y0 + rows, x.shape[2])]))
+            out.append(run.feed(x[:, :, y0 : min(y0 + rows, x.shape[2])]))
             y0 += rows
     return [rows for rows in out if rows is not None]
 
@@ -110,12 +118,12 @@ def test_sums_dilation_and_overlapping_taps(piece: int) -> None:
     height, reach = 200, 40
     network = Residual().eval().to(memory_format=torch.channels_last)
     x = torch.randn(1, 1, height, 96).contiguous(memory_format=torch.channels_last)
-    tape_source = shapes_of(network)
+    shapes = shapes_of(network)
     with torch.inference_mode():
         whole = network(x)
         network = steady(network, torch.float32)
         steadily = network(x)
-        rows = torch.cat(fed(RowStream(tape_source, network, 1, 96, piece), x, [piece] * 20), dim=2)
+        rows = torch.cat(fed(in_pieces(shapes, network, 1, 96, piece), x, [piece] * 20), dim=2)
     assert rows.shape[2] >= height - reach
     assert torch.equal(rows[:, :, : height - reach], steadily[:, :, : height - reach])
     assert torch.allclose(steadily, whole, atol=1e-5)
@@ -154,15 +162,15 @@ def test_a_predictor_gives_the_same_by_rows(write: tuple[str, ...]) -> None:
     window = np.random.default_rng(4).random((*shape, predictor.checkpoint.in_channels), np.float32)
     compute = predictor.by_rows(write, shape[1])
     assert compute is not None
-    descent = compute.begin(-geometry.margin)
+    run = compute.begin(-geometry.margin)
 
     def read(y0: int, y1: int) -> NDArray[np.float32]:
         return window[y0 + geometry.margin : y1 + geometry.margin]
 
     places, rows = zip(
-        *[out for y1 in (300, 300, shape[0] - geometry.margin) for out in descent.run(read, y1)], strict=True
+        *[out for y1 in (300, 300, shape[0] - geometry.margin) for out in run.run(read, y1)], strict=True
     )
     assert list(places) == np.cumsum([0, *(part.shape[-2] for part in rows)])[:-1].tolist()
-    assert np.array_equal(np.concatenate(rows, axis=-2), predictor.writing(write)(window[None])[0])
+    assert np.array_equal(np.concatenate(rows, axis=-2), predictor.planes(write, window[None])[0])
     inexact = Predictor(replace(predictor.checkpoint, geometry=replace(geometry, exact=False)), "cpu", "fp32")
     assert inexact.by_rows(write, shape[1]) is None

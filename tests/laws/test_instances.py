@@ -28,9 +28,9 @@ from unettile.objects.products import Products, Sources
 from unettile.objects.rules import ObjectRules
 from unettile.objects.scan import OnProgress
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 SHAPE = (211, 203)

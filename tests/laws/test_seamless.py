@@ -15,7 +15,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-import unettile.segmentation.columns
+import unettile.inference.cpu
 import unettile.tiling
 from tests.narrow import NARROW, make_checkpoint, make_pixels
 from unettile.box import Box
@@ -144,7 +144,7 @@ def test_blocks_and_columns_change_no_pixel(
     options = SegmentOptions(("probabilities",), output_edge)
     for edge, width in ((192, 192), (192, 384), (192, 9216), (384, 384), (3072, 3072)):
         monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", edge)
-        monkeypatch.setattr(unettile.segmentation.columns, "COLUMN_WIDTH", width)
+        monkeypatch.setattr(unettile.inference.cpu, "COLUMN_WIDTH", width)
         masks.append(segmented(predictor, make_pixels(401, 523), tmp_path, options))
     assert all(np.array_equal(mask, masks[0]) for mask in masks[1:])
 
@@ -156,7 +156,7 @@ def test_shards_give_the_bytes_of_one_run(
 ) -> None:
     """Also where a shard begins or ends in the middle of a column of two blocks."""
     monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 192)
-    monkeypatch.setattr(unettile.segmentation.columns, "COLUMN_WIDTH", 384)
+    monkeypatch.setattr(unettile.inference.cpu, "COLUMN_WIDTH", 384)
     image, options = tmp_path / "image.tif", SegmentOptions((write,), 100)
     segmented(predictor, make_pixels(389, 401), tmp_path, options)
     for index in reversed(range(count)):  # 11 shards of 9 blocks: some have none

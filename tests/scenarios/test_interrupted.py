@@ -22,7 +22,7 @@ from unettile.inference.predict import Predictor
 SLOW = """
 import sys, time, unettile.atomic, unettile.tiling
 unettile.tiling.BLOCK_EDGE = 64
-from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.run.directory import RunDirectory
 write, sync = RunDirectory.write_block, unettile.atomic._sync
 def slowly(self, *arguments):
     write(self, *arguments)

@@ -13,6 +13,8 @@ import pytest
 
 import unettile.tiling
 from tests.scenarios.conftest import Cli
+from unettile.commands.slurm import check_names
+from unettile.errors import InputError
 from unettile.segmentation import forecast
 
 
@@ -85,7 +87,7 @@ def test_the_scripts_run(cli: Cli, place: Path, model: Path) -> None:
     """With a stand-in for sbatch that runs every task of an array at once, one after the other."""
     done = cli("segment", place / "slide.tif", "-m", model, "-o", place / "mask.tif", "--dry-run", "--shards", 1)
     assert done.code == 0 and done.out.startswith("#!/bin/bash\n"), done.err
-    assert "1 jobs" in done.err and "GiB" in done.err and "windows took" in done.err
+    assert "the one job" in done.err and "GiB" in done.err and re.search(r"windows? took", done.err)
     (place / "sbatch").write_text(
         '#!/bin/bash\necho "$@" >> "$CALLS"; script=$(cat)\n'
         'tasks=$(grep -o "array=0-[0-9]*" <<< "$script" | cut -d- -f2 || true)\n'
@@ -123,3 +125,92 @@ def test_what_the_jobs_would_refuse_is_refused_now(cli: Cli, place: Path, model:
         done = cli("segment", *words, "-m", model)
         assert done.code == code and part in done.err and done.err.count("\n") == 1, done.err
         assert done.out == ""
+
+
+HARMLESS = (
+    b"$(touch pwned)",
+    b"`touch pwned`",
+    b"'; touch pwned; '",
+    b'"; touch pwned; "',
+    b"a & touch pwned &",
+    b"| touch pwned",
+    b"> pwned",
+    b"-rf",
+    b"--help",
+    b"ARRAY",
+    b"STITCH",
+    b"#SBATCH --wrap=touch",
+    b"${IFS}touch${IFS}pwned",
+    b"!! !$ ~ * ? [a] {a,b} \\ %s %A",
+    "Präparat µ 切片 \U0001f52c".encode(),
+    b"raw \xff\xfe bytes",
+    b"a" * 200,
+)
+HOSTILE = (
+    "a\nARRAY\ntouch pwned\n",
+    "a\nSTITCH\ntouch pwned\n",
+    "a\n)\ntouch pwned\n",
+    "a\r\ntouch pwned",
+    "a\tb",
+    "a\x1b[2Jb",
+    "a\x7fb",
+    "a\x85b",
+    "a\u2028b",
+    "a\u202eb",
+)
+
+SBATCH = """#!/bin/bash
+script=$(cat)
+bash -n <<< "$script" || exit 1
+line=$(tail -n 1 <<< "$script")
+eval "set -- ${line#exec }"
+printf '%s\\0' "$@" >> "$WORDS"
+echo 17
+"""
+"""Takes a job as Slurm does, reads its last line as a shell does, and notes the words that it would run."""
+
+
+def test_names_of_every_kind_stay_one_word(cli: Cli, tmp_path: Path, image: Path, model: Path) -> None:
+    """All of them are folders, one in another. A real shell reads the script: nothing of a name runs."""
+    place = tmp_path.joinpath(*map(os.fsdecode, HARMLESS))
+    place.mkdir(parents=True)
+    slide = image.rename(place / os.fsdecode(b"-$(touch pwned) 'a' \xff.tif"))
+    chosen, output = tmp_path / "my `touch pwned` model.safetensors", place / "mask'.tif"
+    chosen.symlink_to(model)
+    done = cli("segment", slide, "-m", chosen, "-o", output, "--dry-run", "--shards", 2, "--json")
+    assert done.code == 0, done.err
+    (tmp_path / "submit.sh").write_bytes(os.fsencode(json.loads(done.out)["scripts"]["submit"]))
+    assert subprocess.run(["bash", "-n", "submit.sh"], cwd=tmp_path).returncode == 0
+    (tmp_path / "sbatch").write_text(SBATCH)
+    (tmp_path / "sbatch").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1", "WORDS": str(tmp_path / "words")}
+    ran = subprocess.run(["bash", "submit.sh"], cwd=tmp_path, env=environment, capture_output=True)
+    assert ran.returncode == 0, ran.stderr
+    words = [Path(os.fsdecode(word)) for word in (tmp_path / "words").read_bytes().split(b"\0")]
+    run_directory = output.with_name("mask'.tif.run")
+    options = (Path("segment"), Path("--output"), Path("--model"))
+    assert [words[words.index(option) + 1] for option in options] == [slide, run_directory, chosen]
+    assert words[-5:-1] == [Path("stitch"), run_directory, Path("--output"), output]
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_control_characters_reach_no_script(cli: Cli, tmp_path: Path, image: Path, model: Path) -> None:
+    place = tmp_path / HOSTILE[0]
+    place.mkdir()
+    (place / "slide.tif").symlink_to(image)
+    for words in (
+        (place / "slide.tif", "-m", model, "-o", tmp_path / "mask.tif"),
+        (image, "-m", model, "-o", place / "mask.tif"),
+        (image, "-m", model, "-o", tmp_path / "mask.tif", "--set", f"name={HOSTILE[0]}", "--write", "instances"),
+    ):
+        done = cli("segment", *words, "--dry-run", "--shards", 2)
+        assert done.code == 3 and done.out == "" and done.err.count("\n") == 1, done.err
+        assert "control character" in done.err
+
+
+def test_what_a_script_may_hold() -> None:
+    check_names(["a b", Path("it's $HOME"), "\udcff", "µ", *map(os.fsdecode, HARMLESS)])
+    for name in HOSTILE:
+        with pytest.raises(InputError, match="control character") as refused:
+            check_names(["fine", name])
+        assert str(refused.value).isprintable(), "the message shows them escaped"

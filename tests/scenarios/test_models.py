@@ -29,6 +29,14 @@ def test_the_card_of_a_file(cli: Cli, model: Path) -> None:
     assert costs[0]["flops"] > costs[1]["flops"] > costs[2]["flops"] > 0
 
 
+def test_the_shipped_models_say_how_large_their_objects_are(cli: Cli) -> None:
+    for name in MODELS:
+        described = json.loads(cli("models", name, "--json").out)
+        size = described["objects_px"]
+        assert 5 < size["low"] < size["median"] < size["high"] < 100
+        assert f"{size['low']:g} to {size['high']:g} px across, median {size['median']:g}" in cli("models", name).out
+
+
 def test_the_list(cli: Cli) -> None:
     done = cli("models")
     assert done.code == 0 and [line.split()[0] for line in done.out.splitlines()] == list(MODELS)

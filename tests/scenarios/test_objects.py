@@ -208,7 +208,7 @@ def test_what_cannot_be_is_refused_in_one_line(
 def test_masks_that_are_none_are_refused(cli: Cli, tmp_path: Path) -> None:
     for name, pixels, words in (
         ("colour.tif", np.zeros((9, 9, 3), np.uint8), "--threshold"),
-        ("float.tif", np.zeros((9, 9), np.float32), "--threshold"),
+        ("float.tif", np.full((9, 9), 0.5, np.float32), "--threshold"),
         ("negative.tif", np.full((9, 9), -1, np.int16), "-1"),
     ):
         tifffile.imwrite(tmp_path / name, pixels)

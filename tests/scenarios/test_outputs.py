@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 import unettile.tiling
 from tests.scenarios.conftest import Cli, make_pixels
-from unettile.segmentation.blockreader import BlockReader
+from unettile.segmentation.run.reader import BlockReader
 
 KINDS = {
     ".tif": ("classes",),
@@ -125,7 +126,7 @@ def test_both_need_a_format_that_holds_both(name: str, cli: Cli, tmp_path: Path,
 def test_a_zarr_directory_is_replaced_when_asked(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
     out = tmp_path / "mask.ome.zarr"
     assert cli("segment", image, "-m", model, "-o", out).code == 0
-    done = cli("segment", image, "-m", model, "-o", out)
+    done = cli("segment", image, "-m", model, *write("probabilities"), "-o", out)
     assert done.code == 3 and "--overwrite" in done.err and done.err.count("\n") == 1, done.err
     done = cli("segment", image, "-m", model, *write("probabilities"), "-o", out, "--overwrite")
     assert done.code == 0 and zarr_array(out / "0").shape == (2, 150, 170), done.err
@@ -149,6 +150,25 @@ def test_a_read_only_directory(ending: str, cli: Cli, tmp_path: Path, model: Pat
     place.chmod(0o500)
     done = cli("segment", image, "-m", model, "-o", place / f"mask{ending}")
     assert done.code == 3 and "no permission" in done.err and done.err.count("\n") == 1, done.err
+
+
+@each_ending
+def test_one_image_that_is_finished_stays(ending: str, cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
+    """The same command again ends well and writes nothing; another model's mask is not taken for this one's."""
+    out = tmp_path / f"mask{ending}"
+    command = ("segment", image, "-m", model, "-o", out, "--precision", "fp32")
+    assert cli(*command).code == 0
+    before = content(out)
+    (tmp_path / f".mask{ending}.{socket.gethostname()}.999999999.tmp").write_text("of a process that was killed")
+    for options in ((), ("--tile", 84), ("--dry-run",)):
+        done = cli(*command, *options, "--json")
+        assert done.code == 0 and done.err == f"{out} is finished already: nothing to do\n", done.err
+        assert json.loads(done.out)["status"] == "skipped"
+    assert content(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", out.name]
+    for options in (("--precision", "bf16"), ("--skip-background",)):
+        done = cli(*command, *options)
+        assert done.code == 3 and done.err.count("\n") == 1 and "--overwrite" in done.err, done.err
+        assert content(out) == before
 
 
 @each_ending

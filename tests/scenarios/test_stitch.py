@@ -36,9 +36,16 @@ def test_shards_make_the_same_file(cli: Cli, tmp_path: Path, model: Path, image:
     done = cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif", "--json", "--quiet")
     assert done.code == 0 and done.err == "" and json.loads(done.out)["output"] == str(tmp_path / "joined.tif")
     assert (tmp_path / "joined.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
-    done = cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif")
-    assert done.code == 3 and "--overwrite" in done.err and done.err.count("\n") == 1
-    assert cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif", "--overwrite").code == 0
+    before = (tmp_path / "joined.tif").stat().st_mtime_ns
+    done = cli("stitch", tmp_path / "run", "-o", tmp_path / "joined.tif", "--json")
+    assert done.code == 0 and done.err == f"{tmp_path / 'joined.tif'} is finished already: nothing to do\n"
+    assert json.loads(done.out)["status"] == "skipped"
+    assert (tmp_path / "joined.tif").stat().st_mtime_ns == before
+    assert cli("segment", image, "-m", model, "--write", "probabilities", "-o", tmp_path / "o.tif").code == 0
+    done = cli("stitch", tmp_path / "run", "-o", tmp_path / "o.tif")
+    assert done.code == 3 and "(write differs)" in done.err and "--overwrite" in done.err and done.err.count("\n") == 1
+    assert cli("stitch", tmp_path / "run", "-o", tmp_path / "o.tif", "--overwrite").code == 0
+    assert (tmp_path / "o.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
 
 
 def test_a_shard_that_disagrees_is_refused(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
@@ -67,6 +74,11 @@ def test_crops(cli: Cli, tmp_path: Path) -> None:
     done = cli("stitch", crops, "-o", tmp_path / "whole.tif")
     assert done.code == 0, done.err
     assert (tifffile.imread(tmp_path / "whole.tif") == pixels).all()
+    done = cli("stitch", crops, "-o", tmp_path / "whole.tif")
+    assert done.code == 0 and "whole.tif is finished already: nothing to do" in done.err
+    tifffile.imwrite(crops / "a_y00030_x00040.tif", pixels[:30, :40])
+    done = cli("stitch", crops, "-o", tmp_path / "whole.tif")
+    assert done.code == 3 and "crops_sha256" in done.err and "--overwrite" in done.err, done.err
     (crops / "a_y00000_x00040.tif").unlink()
     done = cli("stitch", crops, "-o", tmp_path / "gap.tif")
     assert done.code == 75 and done.err.count("\n") == 1, done.err

@@ -106,3 +106,32 @@ def test_a_view_that_one_image_lacks_refuses_that_image_alone(
     done = cli("segment", folder, "-o", tmp_path / "out", "-m", model, "--device", "cpu", "--z", 1, "--channel", 0)
     assert done.code == 3 and "flat.tif: --z 1 does not exist" in done.err and "1 of 2 images was refused" in done.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["stack.tif"]
+
+
+def places_of(group: Path) -> list[list[float]]:
+    """Return of every level of an OME-Zarr its scale and its translation, each along y and x."""
+    attributes: Any = zarr.open_group(group, mode="r").attrs.asdict()
+    steps = [one["coordinateTransformations"] for one in attributes["ome"]["multiscales"][0]["datasets"]]
+    return [[*scale["scale"][-2:], *translation["translation"][-2:]] for scale, translation in steps]
+
+
+def test_the_mask_of_a_lower_level_lies_where_that_level_lies(cli: Cli, tmp_path: Path, model: Path) -> None:
+    """Levels share a corner, so that their pixels' centres, which OME-Zarr places, do not coincide."""
+    image, mask = tmp_path / "image.ome.zarr", tmp_path / "mask.ome.zarr"
+    group = zarr.open_group(image, mode="w", zarr_format=3)
+    pixels = make_pixels(320, 256)
+    datasets = []
+    for level, step in enumerate((1, 2, 4)):
+        array = group.create_array(
+            str(level), shape=pixels[::step, ::step].shape, chunks=pixels[::step, ::step].shape, dtype="uint8"
+        )
+        array[...] = pixels[::step, ::step]
+        centre = [100 + 0.25 * (step - 1) / 2, -40 + 0.5 * (step - 1) / 2]
+        steps = [{"type": "scale", "scale": [0.25 * step, 0.5 * step]}, {"type": "translation", "translation": centre}]
+        datasets.append({"path": str(level), "coordinateTransformations": steps})
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    for level in range(3):
+        done = cli("segment", image, "-o", mask, "-m", model, "--level", level, "--device", "cpu", "--overwrite")
+        assert done.code == 0, done.err
+        assert places_of(mask)[0] == pytest.approx(places_of(image)[level])

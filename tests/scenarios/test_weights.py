@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -139,7 +140,10 @@ def test_ome_zarr_goes_in_and_comes_out(folder: Path, tmp_path: Path, weights: W
         np.testing.assert_array_equal(
             slide.read(Box.of_shape(slide.shape))[..., 0], tifffile.imread(tmp_path / "w.tif")
         )
-    exit_code, _, said = weights(tmp_path / "in" / "a.ome.zarr", "-o", tmp_path / "w.ome.zarr")
+    exit_code, _, said = weights(tmp_path / "in" / "a.ome.zarr", "-o", tmp_path / "w.ome.zarr", "--dtype", dtype)
+    assert exit_code == 0
+    assert "is finished already: nothing to do" in said
+    exit_code, _, said = weights(tmp_path / "in" / "a.ome.zarr", "-o", tmp_path / "w.ome.zarr", "--w0", "3")
     assert exit_code == 3
     assert "already there" in said
     assert weights(tmp_path / "in")[0] == 0
@@ -232,16 +236,56 @@ def test_real_nuclei(shared_data: Path, tmp_path: Path, weights: Weights) -> Non
 # --- going on, and not overwriting
 
 
-def test_a_finished_output_is_refused_and_kept(folder: Path, weights: Weights) -> None:
+def test_a_finished_output_is_kept_and_another_is_refused(folder: Path, weights: Weights) -> None:
     weights(folder)
     out = folder.with_name("labels_weights")
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    exit_code, _, said = weights(folder)
+    exit_code, result, said = weights(folder)
+    assert (exit_code, result["status"], result["written"]) == (0, "skipped", 0)
+    assert said.splitlines()[-1] == f"{out} is finished already: nothing to do"
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    exit_code, _, said = weights(folder, "--sigma", "3")
     assert exit_code == 3
-    assert "--overwrite" in said.splitlines()[-1]
+    assert "other sigma" in said and "--overwrite" in said.splitlines()[-1]
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
     exit_code, result, _ = weights(folder, "--sigma", "3", "--overwrite")
     assert (exit_code, result["written"]) == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["w.tif", "w_preview.png"])
+def test_a_map_and_its_picture_are_finished_together(folder: Path, tmp_path: Path, weights: Weights, name: str) -> None:
+    """Whichever of the two a kill between their names kept away: the same command makes it, and leaves the other."""
+    command = (folder / "a.tif", "-o", tmp_path / "w.tif", "--preview")
+    assert weights(*command)[0] == 0
+    whole = {path.name: path.read_bytes() for path in tmp_path.glob("w*")}
+    assert whole.keys() == {"w.tif", "w_preview.png"}
+    (tmp_path / name).unlink()
+    exit_code, result, _ = weights(*command)
+    assert (exit_code, result["written"]) == (0, 1)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("w*")} == whole
+    assert weights(*command)[1]["status"] == "skipped"
+
+
+def test_a_picture_in_the_way_keeps_the_map_away(folder: Path, tmp_path: Path, weights: Weights) -> None:
+    (tmp_path / "w_preview.png").write_bytes(b"another's")
+    exit_code, _, said = weights(folder / "a.tif", "-o", tmp_path / "w.tif", "--preview")
+    assert exit_code == 3
+    assert "w_preview.png is already there" in said
+    assert [path.name for path in tmp_path.glob("w*")] == ["w_preview.png"]
+    assert (tmp_path / "w_preview.png").read_bytes() == b"another's"
+
+
+def test_a_picture_that_fails_takes_its_map_with_it(
+    folder: Path, tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("unettile.weighting.preview.write_png", full)
+    exit_code, _, said = weights(folder / "a.tif", "-o", tmp_path / "w.tif", "--preview")
+    assert exit_code == 3
+    assert "disk is full" in said
+    assert not list(tmp_path.glob("*w*tif")) and not list(tmp_path.glob("*w*png"))
 
 
 def test_an_interrupted_set_goes_on_with_the_missing_maps(folder: Path, weights: Weights) -> None:

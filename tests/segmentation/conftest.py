@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +31,12 @@ def image(tmp_path: Path) -> Path:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that were computed; all tile by tile."""
     sizes: list[int] = []
-    writing = Predictor.writing
+    planes = Predictor.planes
 
-    def counting(self: Predictor, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
-        compute = writing(self, write)
+    def counting(self: Predictor, kinds: tuple[str, ...], windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        sizes.append(len(windows))
+        return planes(self, kinds, windows)
 
-        def count(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-            sizes.append(len(windows))
-            return compute(windows)
-
-        return count
-
-    monkeypatch.setattr(Predictor, "writing", counting)
+    monkeypatch.setattr(Predictor, "planes", counting)
     monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
     return sizes

@@ -21,9 +21,9 @@ from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import plan_image
-from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image
-from unettile.segmentation.watch import Watch
 
 OPTIONS = SegmentOptions(output_edge=68)
 

@@ -13,9 +13,9 @@ import pytest
 from unettile.cli import run
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.profile import Profile
+from unettile.segmentation.run.profile import Profile
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import segment_image, segment_shard
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 

@@ -18,10 +18,10 @@ from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import plan_image
-from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stitch import shard_list, stitch_run
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Shard
 
 OPTIONS = SegmentOptions(output_edge=68)

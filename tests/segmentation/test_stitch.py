@@ -16,12 +16,12 @@ from unettile.box import Box
 from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError
 from unettile.inference.predict import Predictor
-from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.rundir import RunDirectory
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import MissingBlocks, stitch_run
-from unettile.segmentation.watch import Watch
 from unettile.tiling import Block, Shard
 
 OPTIONS = SegmentOptions(output_edge=68)
@@ -123,7 +123,7 @@ def test_two_processes_on_one_shard(tmp_path: Path, predictor: Predictor) -> Non
 
 
 def test_any_box_is_read_with_little_room(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unettile.segmentation.blockreader.CACHE_BYTES", 1)
+    monkeypatch.setattr("unettile.segmentation.run.reader.CACHE_BYTES", 1)
     with BlockReader(RunDirectory.open(run)) as blocks:
         whole = blocks.read_box(Box(0, 0, 211, 307))
         for box in (Box(10, 20, 200, 300), Box(63, 63, 65, 65), Box(210, 306, 211, 307)):

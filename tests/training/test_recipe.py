@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_recipe_as_toml_is_read_back(name: str, tmp_path: Path) -> None:
 
 
 def test_set_changes_one_key() -> None:
-    recipe = read_recipe("nuclei", ("run.epochs=3", "network.widths=[2, 3]", "loss.class_weights=balanced"))
+    recipe = read_recipe("nuclei-valid", ("run.epochs=3", "network.widths=[2, 3]", "loss.class_weights=balanced"))
     assert (recipe.run.epochs, recipe.network_config()["widths"], recipe.loss.class_weights) == (3, [2, 3], "balanced")
 
 
@@ -54,6 +55,16 @@ def test_set_changes_one_key() -> None:
         ("samples.weights={a = 0}", "figures above 0"),
         ("samples.weights={a = true}", "wrong type"),
         ("augment.zoom=[1.0]", "need a list of 2"),
+        ("labels.diameter=-1", "at least 0"),
+        ("labels.diameter=large", "is no size"),
+        ("labels.diameter=true", "wrong type"),
+        ("optimizer.encoder=0", "more than 0"),
+        ("augment.brown=1.5", "at most 1"),
+        ("sources.a.weight=2", r"sources\.a\.images is missing"),
+        ('sources.a={images = "i", labels = "l", wieght = 2}', "did you mean 'weight'"),
+        ('sources.a={images = "i", labels = "l", weight = 0}', "weight > 0"),
+        ('sources.a={images = "i", labels = "l", held_out = "x"}', "wrong type; need a list"),
+        ("sources=3", "must be a table"),
         ("optimizer.schedule=linear", "cosine, constant, plateau"),
         ("optimizer.learning_rate=nan", "wrong type"),
         ('labels.names=["background", "a", "b"]', "two names"),
@@ -61,7 +72,7 @@ def test_set_changes_one_key() -> None:
 )
 def test_a_wrong_key_or_value_is_refused_by_name(change: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_recipe("nuclei", (change,))
+        read_recipe("nuclei-valid", (change,))
 
 
 def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Path) -> None:
@@ -73,29 +84,53 @@ def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Pat
     assert recipe_from_dict(recipe.to_dict()) == recipe
     with pytest.raises(InputError, match="set one_logit to false"):
         read_recipe(str(tmp_path / "a.toml"), ("network.preset=bn",))
-    two = read_recipe("nuclei", ("network.name=fcn8s", "one_logit=true", "labels.depth=false"))
+    two = read_recipe("nuclei-valid", ("network.name=fcn8s", "one_logit=true", "labels.depth=false"))
     assert two.network_config()["classes"] == 2, "the preset has 21, the labels two"
 
 
 def test_another_network_leaves_the_config_of_the_recipes_own_behind() -> None:
-    recipe = read_recipe("nuclei", ("network.name=unet++", "prune=2"))
+    recipe = read_recipe("nuclei-valid", ("network.name=unet++", "prune=2"))
     assert recipe.network.config == {"prune": 2} and recipe.network.in_channels == 3
-    recipe = read_recipe("nuclei", ("preset=bn", "dropout=0.1", "labels.depth=false"))
+    recipe = read_recipe("nuclei-valid", ("preset=bn", "dropout=0.1", "labels.depth=false"))
     assert recipe.network.config == {"preset": "bn", "dropout": 0.1}
-    assert read_recipe("nuclei", ("network.name=unet",)) == read_recipe("nuclei")
+    assert read_recipe("nuclei-valid", ("network.name=unet",)) == read_recipe("nuclei-valid")
 
 
 def test_a_depth_is_one_output_more_of_objects_alone() -> None:
-    assert read_recipe("nuclei").network_config()["classes"] == 3 == read_recipe("nuclei").classes + 1
+    assert read_recipe("nuclei-valid").network_config()["classes"] == 3 == read_recipe("nuclei-valid").classes + 1
     with pytest.raises(InputError, match=r"labels\.depth needs an output of its own"):
-        read_recipe("nuclei", ("preset=bn",))
+        read_recipe("nuclei-valid", ("preset=bn",))
     with pytest.raises(InputError, match=r"labels\.depth is that of objects"):
         read_recipe("adam", ("labels.depth=true",))
 
 
+def test_sources_are_a_table_of_tables_that_may_be_emptied() -> None:
+    shipped = read_recipe("nuclei", ("sources.kromp.weight=2",))
+    assert shipped.sources["kromp"].weight == 2 and shipped.sources["kromp"].held_out
+    assert read_recipe("nuclei", ("sources={}",)).sources == {}
+
+
+def test_a_diameter_is_a_size_or_auto_of_instances_alone() -> None:
+    assert read_recipe("nuclei-valid", ("labels.diameter=28",)).labels.diameter == 28
+    assert read_recipe("nuclei-valid", ("labels.diameter=auto",)).labels.diameter == "auto"
+    with pytest.raises(InputError, match=r'labels\.diameter is that of objects; need labels\.kind = "instances"'):
+        read_recipe("adam", ("labels.diameter=28",))
+
+
+@pytest.mark.parametrize(
+    ("change", "home"),
+    [("epochs=3", "run.epochs"), ("learning_rate=.1", "optimizer.learning_rate"), ("w0=5", "loss.w0")],
+)
+def test_a_key_without_its_table_is_told_where_it_belongs(change: str, home: str) -> None:
+    with pytest.raises(UsageError, match=rf"did you mean {re.escape(home)}\?"):
+        read_recipe("nuclei", (change,))
+    key, value = change.split("=")
+    assert read_recipe("nuclei", (f"{home}={value}",)).value(home) == float(value), key
+
+
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"TABLE\.KEY=VALUE"):
-        read_recipe("nuclei", ("epochs",))
+        read_recipe("nuclei-valid", ("epochs",))
     with pytest.raises(InputError, match="no recipe 'nuclear'"):
         read_recipe("nuclear")
     (tmp_path / "a.toml").write_text("[run\n")

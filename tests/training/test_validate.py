@@ -1,25 +1,74 @@
-"""Validation: the objects that are scored are those that the recipe's rules make."""
+"""Validation: what is scored is what `segment` writes; the objects are those that the recipe's rules make."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+import tifffile
+
 from tests.training.runs import RECIPE, make_job, run
+from unettile.images.slide import open_labels
+from unettile.inference.predict import Predictor
+from unettile.metrics.objects import match_counts
+from unettile.metrics.pixels import confusion_matrix
 from unettile.objects.rules import ObjectRules
-from unettile.training.validate import Judge
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.segment import segment_image
+from unettile.training.result import TrainResult
+from unettile.training.targets import target_of
+from unettile.training.validate import Judge, middle
 
 
-def test_rules_decide_which_objects_are_found(data: Path) -> None:
-    result, _ = run(make_job(data, replace(RECIPE, run=replace(RECIPE.run, epochs=1))))
-    network = result.checkpoint.build()
+@pytest.fixture
+def result(data: Path) -> TrainResult:
+    found, _ = run(make_job(data, replace(RECIPE, run=replace(RECIPE.run, epochs=1))))
+    return found
 
+
+def test_what_is_scored_is_what_segment_writes(tmp_path: Path, result: TrainResult) -> None:
+    """The same classes and the same objects of the same image, to the pixel."""
+    rules = ObjectRules(min_size=2)
+    recipe = replace(RECIPE, objects=rules)
+    predictor = Predictor(result.checkpoint, "cpu", "fp32")
+    judge = Judge(result.checkpoint, recipe)
+    for source in result.sources:
+        classes, ids = tmp_path / "classes.tif", tmp_path / "ids.tif"
+        segment_image(source.pair.image, classes, predictor, SegmentOptions(("classes",)), overwrite=True)
+        options = SegmentOptions(("instances",), objects=rules)
+        segment_image(source.pair.image, ids, predictor, options, overwrite=True)
+        mask = tifffile.imread(classes)
+        assert middle(source.shape).shape == mask.shape
+        predicted = judge.predict(source)
+        np.testing.assert_array_equal(predicted.classes, mask)
+        (score,) = judge.score(source)
+        with open_labels(source.pair.labels) as labels:
+            truth = labels.read(middle(source.shape))[..., 0]
+        target = target_of(truth.astype(np.int32), recipe.labels, "labels")
+        np.testing.assert_array_equal(score.confusion, confusion_matrix(mask, target.classes, recipe.classes))
+        assert score.objects is not None
+        expected = match_counts(tifffile.imread(ids), truth, (0.5,))
+        assert (score.objects.tp, score.objects.fp, score.objects.fn) == (expected.tp, expected.fp, expected.fn)
+
+
+def test_rules_decide_which_objects_are_found(result: TrainResult) -> None:
     def found(rules: ObjectRules) -> int:
-        recipe = replace(RECIPE, objects=rules)
-        judge = Judge(network, result.checkpoint.geometry, recipe)
+        judge = Judge(result.checkpoint, replace(RECIPE, objects=rules))
         scores = [judge.score(source, (-8.0,))[0].objects for source in result.sources]
         return sum(score.tp[0] + score.fp[0] for score in scores if score is not None)
 
     assert found(ObjectRules()) > 0
     assert found(ObjectRules(min_size=10**6)) == 0
     assert found(ObjectRules(threshold=0.001, min_size=2)) > 0
+
+
+def test_training_may_go_on_with_the_parameters(result: TrainResult) -> None:
+    """The first score takes them as they are; what becomes of them later changes nothing."""
+    model = replace(result.checkpoint, parameters={k: v.clone() for k, v in result.checkpoint.parameters.items()})
+    judge = Judge(model, RECIPE)
+    before = judge.predict(result.sources[0]).probabilities
+    for tensor in model.parameters.values():
+        tensor.zero_()
+    np.testing.assert_array_equal(judge.predict(result.sources[0]).probabilities, before)

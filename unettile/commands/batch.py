@@ -132,7 +132,7 @@ def run_tasks(tasks: Sequence[Task], work: Callable[[Task], Outcome]) -> Results
         try:
             outcomes.append(work(task))
         except Exception as error:
-            failure = explain(error)
+            failure = explain(error, "segment")
             if failure is None:
                 outcomes.append(Outcome(task, Status.FAILED, one_line(f"{type(error).__name__}: {error}")))
                 defect = defect or error

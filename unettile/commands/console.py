@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from unettile.commands.progress import (
     format_duration,
     make_bar,
 )
+from unettile.commands.streams import to_json, write_bytes, write_error, write_result
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -47,13 +47,15 @@ class Console:
     def result(self, value: dict[str, Any]) -> None:
         """Print the result as JSON if that was asked for."""
         if self.json_output:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-            sys.stdout.flush()
+            write_result(to_json(value) + "\n")
 
     def text(self, text: str) -> None:
-        """Print a result that is text by nature, a script say, on stdout."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Print a result that is text by nature, a table say, on stdout; what its encoding lacks is escaped."""
+        write_result(text)
+
+    def script(self, text: str) -> None:
+        """Print a script on stdout, names in it byte for byte."""
+        write_bytes(text)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write a table of text to stderr, columns aligned to the left."""
@@ -116,5 +118,4 @@ def one_line(text: str) -> str:
 
 def write_line(text: str) -> None:
     """Write one line to stderr, whatever the text holds."""
-    sys.stderr.write(one_line(text) + "\n")
-    sys.stderr.flush()
+    write_error(one_line(text) + "\n")

@@ -118,7 +118,7 @@ def evaluate(
     from unettile.evaluation.evaluate import evaluate as score
     from unettile.evaluation.matches import check_matches, write_matches
     from unettile.evaluation.objects import Scoring
-    from unettile.evaluation.pairs import Meaning, pair_masks
+    from unettile.evaluation.pairs import Meaning, note_ids, pair_masks
 
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
     if not objects and (match or prediction_classes or truth_classes):
@@ -141,10 +141,13 @@ def evaluate(
         evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""), scoring)
     if match is not None:
         write_matches(match, evaluation)
+    notes = note_ids(pairs, meaning)
+    for note in notes:
+        console.message(note)
     if json:
-        console.result(evaluation.to_dict())
+        console.result(evaluation.to_dict() | {"notes": notes})
     else:
-        typer.echo("\n".join(_report(evaluation, meaning)))
+        console.text("\n".join(_report(evaluation, meaning)) + "\n")
 
 
 def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unettile.commands.console import one_line
-from unettile.errors import InputError, UnettileError
+from unettile.errors import Incomplete, InputError, UnettileError
 
 REFUSED = {
     errno.ENOSPC: "no space is left on the disk: free some, or write elsewhere",
@@ -28,8 +29,25 @@ REFUSED = {
 }
 """Errors of the operating system that are the surroundings' fault, not ours, and what to do about them."""
 
-OUT_OF_MEMORY = "out of memory: give a smaller --tile or --batch, or more memory"
+NO_THREADS = (
+    "this machine lets you start no more threads or processes (ulimit -u, or the limit of the job): end others or raise"
+    " the limit, then give the same command again"
+)
+NO_FILES = (
+    "this machine lets you open no more files (ulimit -n): raise the limit, then give the same command again; nothing"
+    " that is finished is lost"
+)
+USED_UP = {errno.EAGAIN: NO_THREADS, errno.EMFILE: NO_FILES, errno.ENFILE: NO_FILES}
+"""Limits of the machine. Nothing is wrong with the input, and the same command goes on once there is room."""
 
+OUT_OF_MEMORY = "out of memory"
+LESS_MEMORY = {
+    "segment": "give a smaller --tile or --batch, or more memory",
+    "train": "give a smaller run.batch or run.output_edge with --set, fewer --workers, or more memory",
+}
+"""What each command can do to need less."""
+
+MORE_MEMORY = "give the command more memory (ulimit -v, or the limit of the job)"
 
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors that only writing meets. The system names no file when a write into an open one fails."""
@@ -43,12 +61,36 @@ class Failure:
     message: str
 
 
-def explain(error: BaseException) -> Failure | None:
-    """Return how to report an error, or None for a defect of ours, which deserves its traceback."""
+class Told(Exception):
+    """An error of which a command knows more than a line: what `--json` prints besides.
+
+    Args:
+        error: what ends the command.
+        details: JSON.
+    """
+
+    def __init__(self, error: Exception, details: dict[str, Any]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.details = details
+
+
+def explain(error: BaseException, command: str = "") -> Failure | None:
+    """Return how to report an error, or None for a defect of ours, which deserves its traceback.
+
+    Args:
+        command: whose options the advice may name.
+    """
     if isinstance(error, UnettileError):
         return Failure(error.exit_code, one_line(str(error)))
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        return Failure(InputError.exit_code, OUT_OF_MEMORY)
+    if _is_out_of_memory(error):
+        return Failure(InputError.exit_code, f"{OUT_OF_MEMORY}: {LESS_MEMORY.get(command, MORE_MEMORY)}")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return Failure(Incomplete.exit_code, NO_THREADS)
+    if isinstance(error, ImportError) and "Too many open files" in str(error):
+        return Failure(Incomplete.exit_code, NO_FILES)
+    if isinstance(error, OSError) and error.errno in USED_UP:
+        return Failure(Incomplete.exit_code, USED_UP[error.errno])
     if isinstance(error, OSError) and error.errno in REFUSED:
         path = error.filename2 or error.filename
         where = f"{path}: " if path is not None else ""
@@ -67,9 +109,14 @@ def writing_to(path: Path) -> Iterator[None]:
         raise
 
 
-def _is_torch_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error)
+    if isinstance(error, ImportError):  # what the loader of libraries says where it may map no more
+        return "failed to map segment" in text or "cannot allocate memory" in text.lower()
     torch = sys.modules.get("torch")  # an error of torch's cannot come before torch does
     if torch is None or not isinstance(error, RuntimeError):
         return False
     # On the CPU torch raises a bare RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "alloc_cpu" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "alloc_cpu" in text

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from unettile.commands.batch import Outcome, Results, Status, Task, run_tasks
 from unettile.commands.console import Console, format_duration, write_line
-from unettile.commands.failures import writing_to
+from unettile.commands.failures import Told, writing_to
 from unettile.commands.signals import GRACE_S, ShouldStop, finish_step_first
 from unettile.errors import InputError
+from unettile.wording import counted, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from unettile.inference.predict import Predictor
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.plan import Plan
-    from unettile.segmentation.profile import Profile
+    from unettile.segmentation.run.profile import Profile
+    from unettile.segmentation.run.watch import Watch
     from unettile.segmentation.segment import SegmentResult
-    from unettile.segmentation.watch import Watch
     from unettile.tiling import Shard
 
 TABLE_ROWS = 40
@@ -37,7 +38,7 @@ class Job:
 
     Args:
         shard: part of the one image, written to a run directory; None for the whole.
-        batch: OUT is a directory, and what is finished in it is passed over.
+        batch: OUT is a directory.
         verify: compute a sample again and report the difference.
         deadline: when to stop, by `time.monotonic`, s; None for never.
         profile: of the command, since it had loaded its libraries.
@@ -54,13 +55,14 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
-        from unettile.segmentation.memory import estimate_device_memory, estimate_memory, fit_batch
+        from unettile.segmentation.budget import estimate_device_memory, estimate_memory, fit_batch
+        from unettile.segmentation.finished import is_finished
         from unettile.segmentation.output import check_format, check_output
-        from unettile.segmentation.plan import pixel_size_advice
+        from unettile.segmentation.plan import advice
         from unettile.segmentation.planning import plan_image
 
         plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
-        if self._is_finished(task, plan):
+        if self.shard is None and not self.overwrite and is_finished(task.output, plan):
             return _skipped(task)
         if self.shard is None:
             check_format(task.output, plan)
@@ -71,7 +73,7 @@ class Job:
         memory = estimate_memory(plan, self.predictor, batch)
         device_memory = estimate_device_memory(plan, self.predictor, batch)
         details = {
-            "shape": list(plan.shape),
+            "shape": list(plan.output_shape),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
             "tile": plan.output_edge,
@@ -88,55 +90,60 @@ class Job:
             "model_sha256": plan.model["sha256"],
         }
         message = (
-            f"would write {task.output}: {_size(plan)}, {len(plan.tiles)} tiles of {plan.output_edge} px, "
-            f"{len(blocks)} of {len(plan.blocks)} blocks, batch {batch}, {plan.device}, {plan.precision}, "
+            f"would write {task.output}: {_size(plan)}, {counted(len(plan.tiles), 'tile')} of {plan.output_edge} px, "
+            f"{len(blocks)} of {counted(len(plan.blocks), 'block')}, batch {batch}, {plan.device}, {plan.precision}, "
             f"about {memory / 2**30:.1f} GiB of memory"
         )
         if device_memory:
             message += f" and {device_memory / 2**30:.1f} GiB of the GPU's"
-        advice = pixel_size_advice(self.predictor.checkpoint, plan, str(task.image))
-        return Outcome(task, Status.PLANNED, message if advice is None else f"{message}; {advice}", details)
+        lines = advice(self.predictor.checkpoint, plan, str(task.image))
+        return Outcome(task, Status.PLANNED, "; ".join([message, *lines]), details)
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
-        from unettile.segmentation.planning import plan_image
         from unettile.segmentation.segment import segment_image, segment_shard
-        from unettile.segmentation.verify import verify_sample
 
         if self.shard is not None:
             with writing_to(task.output):
-                result = segment_shard(task.image, task.output, self.shard, self.predictor, self.options, watch)
+                result = segment_shard(
+                    task.image, task.output, self.shard, self.predictor, self.options, watch, self.verify
+                )
         else:
-            if self.batch and task.output.exists() and not self.overwrite:
-                plan = plan_image(task.image, self.predictor, self.options)
-                if self._is_finished(task, plan):
-                    return _skipped(task)
             with writing_to(task.output):
-                result = segment_image(task.image, task.output, self.predictor, self.options, watch, self.overwrite)
-        outcome = Outcome(task, Status.DONE, _message(task, result, self.shard), result.to_dict())
+                result = segment_image(
+                    task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify
+                )
+        if result.was_finished:
+            outcome = _skipped(task)
+        else:
+            outcome = Outcome(task, Status.DONE, _message(task, result, self.shard), result.to_dict())
         if self.shard is not None:
             outcome.details["shard"] = f"{self.shard.index}/{self.shard.count}"
-        if not self.verify:
+        verification = result.verification
+        if verification is None:
             return outcome
-        verification = verify_sample(task.image, self.predictor, self.options)
         text = (
             f"; {verification.tiles} tiles again at {verification.other_edge} px: largest difference "
             f"{verification.largest_difference:.3g}, {verification.differing_pixels} of {verification.pixels} px differ"
+            " from what was written"
         )
         details = outcome.details | {"verify": verification.to_dict()}
         return replace(outcome, message=outcome.message + text, details=details)
 
     def plan_all(self, tasks: Sequence[Task]) -> Results:
         """Plan every image; errors as in `run_all`."""
-        return run_tasks(tasks, self.plan) if self.batch else Results((self.plan(tasks[0]),))
+        if self.batch:
+            return run_tasks(tasks, self.plan)
+        with _of(tasks[0]):
+            return Results((self.plan(tasks[0]),))
 
     def run_all(self, tasks: Sequence[Task], console: Console) -> Results:
         """Segment every image, showing how far it is.
 
         Raises:
-            UnettileError: of the only image; for a batch it is noted in the results.
+            Told: of the only image; for a batch it is noted in the results.
         """
-        from unettile.segmentation.watch import Watch
+        from unettile.segmentation.run.watch import Watch
 
         with finish_step_first("" if console.quiet else STOPPING, GRACE_S) as should_stop:
             if self.batch:
@@ -150,10 +157,11 @@ class Job:
                     profile=self.profile,
                     stage=console.progress,
                 )
-                return Results((self.run(tasks[0], watch),))
+                with _of(tasks[0]):
+                    return Results((self.run(tasks[0], watch),))
 
     def _run_batch(self, tasks: Sequence[Task], console: Console, should_stop: ShouldStop) -> Results:
-        from unettile.segmentation.watch import Watch
+        from unettile.segmentation.run.watch import Watch
 
         with _directory(tasks[0].output.parent), console.images("images") as show:
             finished = 0
@@ -185,11 +193,6 @@ class Job:
 
             return run_tasks(tasks, work)
 
-    def _is_finished(self, task: Task, plan: Plan) -> bool:
-        from unettile.segmentation.finished import is_finished
-
-        return self.batch and not self.overwrite and is_finished(task.output, plan)
-
 
 def report(results: Results, batch: bool, console: Console, profile: Profile | None = None) -> None:
     """Say how it went: a line for one image, a table for several.
@@ -198,8 +201,7 @@ def report(results: Results, batch: bool, console: Console, profile: Profile | N
         profile: shown, too; None for none.
 
     Raises:
-        InputError: images were refused.
-        Exception: what stopped the batch, or the first defect that an image brought out.
+        Told: images were refused, what stopped the batch, or the first defect that an image brought out.
     """
     outcomes = results.outcomes
     times = {} if profile is None else {"profile": profile.to_dict()}
@@ -221,18 +223,22 @@ def report(results: Results, batch: bool, console: Console, profile: Profile | N
         )
     tally = {status.value.replace(" ", "_"): count for status, count in counts.items()}
     _show_times(times, console)
-    console.result({"images": [outcome.to_dict() for outcome in outcomes], **tally, **times})
+    details = {"images": [outcome.to_dict() for outcome in outcomes], **tally, **times}
     summary = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
     if results.error is not None:
-        console.message(f"{len(outcomes)} images: {summary}")
-        raise results.error
+        console.message(f"{counted(len(outcomes), 'image')}: {summary}")
+        raise Told(results.error, details)
     if refused:
-        verb = "was" if len(refused) == 1 else "were"
-        raise InputError(
-            f"{len(refused)} of {len(outcomes)} images {verb} refused ({summary}): mend them and give the same command"
-            " again"
+        verb, them = ("was", "it") if len(refused) == 1 else ("were", "them")
+        raise Told(
+            InputError(
+                f"{len(refused)} of {counted(len(outcomes), 'image')} {verb} refused ({summary}): mend {them} and give"
+                " the same command again"
+            ),
+            details,
         )
-    console.message(f"{len(outcomes)} images: {summary}")
+    console.message(f"{counted(len(outcomes), 'image')}: {summary}")
+    console.result({"status": "done"} | details)
 
 
 def _show_times(times: dict[str, Any], console: Console) -> None:
@@ -244,6 +250,15 @@ def _show_times(times: dict[str, Any], console: Console) -> None:
         ]
         total = ("all", "", f"{profile['seconds']:.2f}", f"{profile['processor_seconds']:.2f}", "100.0%")
         console.table(("thread", "part", "seconds", "busy", "share"), [*rows, total])
+
+
+@contextmanager
+def _of(task: Task) -> Iterator[None]:
+    """Tell --json which image an error is of."""
+    try:
+        yield
+    except Exception as error:
+        raise Told(error, {"image": str(task.image), "output": str(task.output)}) from error
 
 
 @contextmanager
@@ -260,26 +275,28 @@ def _directory(path: Path) -> Iterator[None]:
 
 
 def _skipped(task: Task) -> Outcome:
-    return Outcome(task, Status.SKIPPED, f"{task.output} is finished", {})
+    from unettile.images.provenance import finished_line
+
+    return Outcome(task, Status.SKIPPED, finished_line(task.output))
 
 
 def _size(plan: Plan) -> str:
-    return f"{plan.shape[1]} × {plan.shape[0]} px"
+    return size_text(plan.output_shape)
 
 
 def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
     plan = result.plan
     parts = [_size(plan)]
     if result.written.class_pixels:
-        area = plan.shape[0] * plan.shape[1]
+        area = plan.output_shape[0] * plan.output_shape[1]
         parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.written.class_pixels.items())[1:]]
     if result.written.found is not None:
-        parts.append(f"{result.written.found.count} objects")
+        parts.append(counted(result.written.found.count, "object"))
     parts.append(f"{format_duration(result.seconds)} at {result.pixels_per_second / 1e6:.2f} Mpx/s")
     if result.tally.resumed:
-        parts.append(f"{result.tally.resumed} of {len(plan.blocks)} blocks were there")
+        parts.append(f"{result.tally.resumed} of {counted(len(plan.blocks), 'block')} were there")
     what = f"wrote {task.output}"
     if shard is not None:
-        blocks = f"{result.tally.computed} of {len(plan.blocks)} blocks"
+        blocks = f"{result.tally.computed} of {counted(len(plan.blocks), 'block')}"
         what = f"wrote shard {shard.index}/{shard.count} to {task.output} ({blocks})"
     return f"{what}: {', '.join(parts)}"

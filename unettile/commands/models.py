@@ -68,7 +68,7 @@ def models(
         console.result(description)
         lines = _card(description)
     if not json:
-        typer.echo("\n".join(lines))
+        console.text("\n".join(lines) + "\n")
 
 
 def describe(name: str, model: Checkpoint) -> dict[str, Any]:
@@ -83,6 +83,7 @@ def describe(name: str, model: Checkpoint) -> dict[str, Any]:
         "classes": [{"name": info.name, "color": list(info.color)} for info in model.classes],
         "depth": model.depth,
         "objects": model.objects.to_dict(),
+        "objects_px": model.objects_px.to_dict() if model.objects_px else None,
         "geometry": model.geometry.to_dict(),
         "largest_difference": model.difference,
         "receptive_field": model.receptive_field,
@@ -170,6 +171,7 @@ def _card(model: dict[str, Any]) -> list[str]:
         ("classes", ", ".join(f"{k} {info['name']}" for k, info in enumerate(model["classes"]))),
         ("depth", "an output of its own" if model["depth"] else "none"),
         ("objects", _values(model["objects"])),
+        ("object size", _size(model["objects_px"])),
         ("geometry", law if geometry["exact"] else f"{law}; not exact: tiles may disagree{apart}"),
         ("receptive field", f"{field} px" if field else "more than was tried"),
         ("operations a pixel", ", ".join(costs)),
@@ -187,6 +189,12 @@ def _channels(model: dict[str, Any]) -> str:
     count = model["channels"]
     text = f"{count} channel{'s' if count > 1 else ''}"
     return f"{text}, or 1 repeated" if model["grey_to_rgb"] else text
+
+
+def _size(size: dict[str, float] | None) -> str:
+    if size is None:
+        return "not known"
+    return f"{size['low']:g} to {size['high']:g} px across, median {size['median']:g}"
 
 
 def _values(value: Any) -> str:

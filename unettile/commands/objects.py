@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def objects(
         typer.Option(metavar="P,...", help="Percentiles of intensities, with --measure.", rich_help_panel=OUTPUT),
     ] = "5,95",
     object_type: Annotated[
-        ObjectType, typer.Option(help="What the polygons become in QuPath.", rich_help_panel=OUTPUT)
+        ObjectType,
+        typer.Option(metavar=choices(ObjectType), help="What the polygons become in QuPath.", rich_help_panel=OUTPUT),
     ] = ObjectType.DETECTION,
     overlay: Annotated[
         Path | None,
@@ -172,6 +173,7 @@ def objects(
     neck: Annotated[
         float,
         typer.Option(
+            metavar="SHARE",
             help="With --split: two are one where the neck is wider than so much of the narrower one.",
             rich_help_panel=COMPUTE,
         ),
@@ -179,6 +181,7 @@ def objects(
     rise: Annotated[
         float,
         typer.Option(
+            metavar="RISE",
             help="With --split: two are one where the lower middle rises less above the neck; px, or grey values.",
             rich_help_panel=COMPUTE,
         ),

@@ -18,6 +18,11 @@ COMPUTE = "How it is computed"
 DEFAULT_MODEL = "nuclei"
 
 
+def choices(values: type[StrEnum]) -> str:
+    """Return the values of an option as its help shows them: auto|fp32."""
+    return "|".join(values)
+
+
 class Precision(StrEnum):
     """Values of --precision."""
 
@@ -33,6 +38,7 @@ class Write(StrEnum):
 
     CLASSES = "classes"
     PROBABILITIES = "probabilities"
+    UNCERTAINTY = "uncertainty"
     DEPTH = "depth"
     INSTANCES = "instances"
 
@@ -45,7 +51,15 @@ Device = Annotated[
     str,
     typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Processor to compute on.", rich_help_panel=COMPUTE),
 ]
-
+MaxTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Stop after so long, what is finished safe; exit code 75. 55m, 2h, or as Slurm writes it: 0:55:00, "
+        "1-02:00:00.",
+        rich_help_panel=COMPUTE,
+    ),
+]
 
 Level = Annotated[
     int | None,
@@ -58,6 +72,23 @@ Mpp = Annotated[
     typer.Option(
         metavar="UM",
         help="Pixel size to work at, micrometres: the nearest level that is not coarser, resampled if need be.",
+        rich_help_panel=INPUT,
+    ),
+]
+Diameter = Annotated[
+    str,
+    typer.Option(
+        metavar="PX|auto|off",
+        help="How large the objects are, in px of the image or, as in 12um, in micrometres: they are brought to the"
+        " size that the model knows. auto estimates it; off segments the image as it is.",
+        rich_help_panel=INPUT,
+    ),
+]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        metavar="UM",
+        help="Edge of the image's pixels, micrometres, where the image does not state it. Default: what it states.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -98,7 +129,7 @@ def parse_channels(text: str | None) -> tuple[int | str, ...] | None:
         UsageError: not such a list.
 
     >>> parse_channels("0,1,DAPI")
-    (0, 1, 'DAPI')
+    ('0', '1', 'DAPI')
     """
     if text is None:
         return None
@@ -107,20 +138,4 @@ def parse_channels(text: str | None) -> tuple[int | str, ...] | None:
         raise UsageError(
             f'--channel got "{text}": need numbers counted from 0, like 0 or 0,1,2, or names that the file gives them'
         )
-    return tuple(int(part) if part.isascii() and part.isdecimal() else part for part in parts)
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a time such as 90s, 55m, 2h or 1h30m.
-
-    Raises:
-        UsageError: not such a time.
-
-    >>> parse_duration("1h30m")
-    5400.0
-    """
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
-    if not found or not any(found.groups()):
-        raise UsageError(f"--max-time {text!r} is not understood: need a time such as 2h, 55m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return float(hours * 3600 + minutes * 60 + seconds)
+    return tuple(parts)  # what is a name and what a number depends on the file

@@ -23,19 +23,22 @@ from unettile.commands.options import (
     Channel,
     Depth,
     Device,
+    Diameter,
     Json,
     Level,
+    MaxTime,
     Mpp,
     Output,
     Overwrite,
+    PixelSize,
     Precision,
     Quiet,
     Series,
     Time,
     Trust,
     Write,
+    choices,
     parse_channels,
-    parse_duration,
 )
 from unettile.commands.slurm import (
     ELSEWHERE,
@@ -45,6 +48,7 @@ from unettile.commands.slurm import (
     job_threads,
     offer_scripts,
 )
+from unettile.duration import parse_duration
 from unettile.errors import UsageError
 
 
@@ -71,6 +75,8 @@ def segment(
     trust: Trust = False,
     level: Level = None,
     mpp: Mpp = None,
+    diameter: Diameter = "auto",
+    pixel_size: PixelSize = None,
     series: Series = None,
     channel: Channel = None,
     z: Depth = None,
@@ -94,13 +100,22 @@ def segment(
     write: Annotated[
         list[Write] | None,
         typer.Option(
-            metavar="classes|probabilities|instances|depth",
+            metavar=choices(Write),
             help="classes: one number a pixel. probabilities: one 8-bit plane a class. instances: an id for every"
-            " object. depth: how deep inside objects a pixel lies, if the model knows. Repeat it for several, in one"
+            " object. depth: how deep inside objects a pixel lies, if the model knows. uncertainty: how"
+            " near its two likeliest classes are. Repeat it for several, in one"
             " .ome.tif or .ome.zarr. Default: classes.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            metavar="image|model",
+            help="Whose pixels the mask has where --diameter segments the image at another size.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = "image",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,6 +135,10 @@ def segment(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Segment a mask that unettile wrote, too.", rich_help_panel=INPUT),
+    ] = False,
     verify: Annotated[
         bool,
         typer.Option(
@@ -156,7 +175,9 @@ def segment(
     precision: Annotated[
         Precision,
         typer.Option(
-            help="Arithmetic; auto takes bf16 where the processor has it, else fp16 on a GPU.", rich_help_panel=COMPUTE
+            metavar=choices(Precision),
+            help="Arithmetic; auto takes bf16 where the processor has it, else fp16 on a GPU.",
+            rich_help_panel=COMPUTE,
         ),
     ] = Precision.AUTO,
     shard: Annotated[
@@ -176,14 +197,7 @@ def segment(
             rich_help_panel=COMPUTE,
         ),
     ] = None,
-    max_time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="55m",
-            help="Stop after so long (s, m or h), what is finished safe; exit code 75.",
-            rich_help_panel=COMPUTE,
-        ),
-    ] = None,
+    max_time: MaxTime = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -215,7 +229,7 @@ def segment(
         from unettile.models import find_model
         from unettile.program import load_model
         from unettile.segmentation.options import SegmentOptions
-        from unettile.segmentation.profile import Profile
+        from unettile.segmentation.run.profile import Profile
 
     profile = Profile()
     console = Console(quiet, json)
@@ -229,7 +243,7 @@ def segment(
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
-    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules)
+    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules, force, diameter, pixel_size, frame)
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
 

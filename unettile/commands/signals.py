@@ -1,8 +1,9 @@
-"""SIGINT and SIGTERM: stop at once in general, after the step in work where a command asks for it.
+"""SIGINT, SIGTERM and SIGUSR1: stop at once in general, after the step in work where a command asks for it.
 
 A signal never leaves half an output behind: either an exception unwinds the command, whose temporary files remove
 themselves on the way, or the run finishes its step and stops. Either way the process then dies of the signal itself,
-so that shells, schedulers and parents see it (130 and 143).
+so that shells, schedulers and parents see it (130 and 143). After SIGUSR1, by which batch systems tell that the time
+is nearly over, it exits with 75: the work is incomplete, and the job may be queued again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SIGPIPE = int(signal.SIGPIPE)
 
 SHOW_CURSOR = "\x1b[?25h"
@@ -39,9 +40,15 @@ class StopNow(BaseException):
 
 @contextmanager
 def stop_at_once() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into StopNow, so that `with` and `finally` clean up. Nothing outside the main thread."""
+    """Turn the signals into StopNow, so that `with` and `finally` clean up. Nothing outside the main thread."""
+
+    stopping = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping and signum == signal.SIGUSR1:  # some batch systems repeat it; cleaning up goes on
+            return
+        stopping = True
         raise StopNow(signum)
 
     with _handled_by(stop):
@@ -49,23 +56,20 @@ def stop_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def finish_step_first(
-    notice: str = "", grace_s: float = 0.0, also: tuple[signal.Signals, ...] = ()
-) -> Iterator[ShouldStop]:
-    """Note SIGINT and SIGTERM in a flag that the run asks for between two steps.
+def finish_step_first(notice: str = "", grace_s: float = 0.0) -> Iterator[ShouldStop]:
+    """Note a signal in a flag that the run asks for between two steps.
 
-    A second signal unwinds at once, as in `stop_at_once`; a third kills, should the unwinding hang.
+    A second signal unwinds at once, as in `stop_at_once`; a third kills, should the unwinding hang. SIGUSR1 counts
+    once, however often it comes: batch systems send it to every process of a job, and some of them repeat it.
 
     Args:
         notice: a line for stderr when the first signal comes.
         grace_s: after so many seconds the run unwinds, whatever it is at; 0 lets it take its time.
-        also: signals that are noted, too, but count once however often they come: SIGUSR1, by which batch systems tell
-            that the time is nearly over.
     """
     asked: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
-        if asked and signum in also:
+        if asked and signum == signal.SIGUSR1:
             return
         asked.append(signum)
         if len(asked) == 1:
@@ -80,7 +84,7 @@ def finish_step_first(
     def enough(signum: int, frame: FrameType | None) -> None:
         raise StopNow(asked[0])
 
-    with _handled_by(note, (*SIGNALS, *also)), _handled_by(enough, (signal.SIGALRM,) if grace_s else ()):
+    with _handled_by(note), _handled_by(enough, (signal.SIGALRM,) if grace_s else ()):
         try:
             yield lambda: asked[0] if asked else None
         finally:

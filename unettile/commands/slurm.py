@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import string
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unettile.commands.again import program_words
-from unettile.commands.console import Console, format_duration, one_line
-from unettile.errors import UsageError
+from unettile.commands.console import Console, format_duration
+from unettile.errors import InputError, UsageError
+from unettile.wording import counted, size_text
 
 if TYPE_CHECKING:
     from unettile.segmentation.forecast import Forecast
@@ -34,6 +38,9 @@ ELSEWHERE = (
 MOST_CPUS = 8
 """Cores that a job asks for unless the environment says otherwise: more hardly speed up one window at a time."""
 
+_JOB_NAME = frozenset(string.ascii_letters + string.digits + "-_.")
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn the direction of what is shown
+
 _MEMORY_HEADROOM = 1.25
 _TIME_HEADROOM = 3  # nodes differ, and file systems are shared
 _STITCHED_PER_SECOND = 5e6  # px, with little luck
@@ -41,12 +48,12 @@ _STITCH_MEMORY_MB = 1500
 
 SUBMIT = """\
 #!/bin/bash
-# Segments {image} in {shards} jobs of Slurm, and stitches what they make.
+# Segments {image} in {jobs} of Slurm, and stitches what they make.
 #   everything:                               bash submit.sh
 #   again the shards that `stitch` names:     bash submit.sh --array=2,5-7
 # --mem: {memory} as estimated, and a quarter more.
-# --time: {headroom} times what a probe promised: where this was written, {windows} windows took {seconds:.2f} s
-#   with {cpus} thread(s) on {device}.
+# --time: {headroom} times what a probe promised: where this was written, {windows} took {seconds:.2f} s
+#   with {threads} on {device}.
 # unettile is called by its full path, so that no environment has to be activated: the nodes must see that path.
 set -euo pipefail
 
@@ -130,6 +137,9 @@ class JobArray:
         shards: how many jobs.
         options: of `segment`, beyond these.
         overwrite: replace a file that exists.
+
+    Raises:
+        InputError: a name that could end a line of a script.
     """
 
     image: Path
@@ -138,18 +148,26 @@ class JobArray:
     options: tuple[str, ...] = ()
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        to = self.destination
+        check_names([self.image, to.run_directory, to.output, *self.options])
+
     def scripts(self, forecast: Forecast, cpus: int) -> Scripts:
-        """Return the scripts; every path in them is absolute.
+        """Return the scripts; every path in them is absolute, and a quoted word.
 
         Args:
             cpus: threads that the probe had, and each job gets.
+
+        Raises:
+            InputError: unettile is installed in such a place.
         """
         plan, to = forecast.plan, self.destination
         program = program_words()
+        check_names(program)
         segment = [*program, "segment", str(self.image), "--output", str(to.run_directory), *self.options]
         segment += ["--device", plan.device, "--precision", plan.precision]  # nodes that differ would choose unlike
         stitch = [*program, "stitch", str(to.run_directory), "--output", str(to.output)]
-        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.image.stem)
+        name = "".join(letter if letter in _JOB_NAME else "_" for letter in self.image.stem)[:64]
         array = ARRAY.format(
             name=name,
             last=self.shards - 1,
@@ -169,13 +187,13 @@ class JobArray:
             command=shlex.join([*stitch, "--overwrite"] if self.overwrite else stitch),
         )
         submit = SUBMIT.format(
-            image=one_line(self.image.name),
-            shards=self.shards,
+            image=shlex.quote(self.image.name),
+            jobs=counted(self.shards, "job"),
             memory=f"{forecast.memory_bytes / 2**20:.0f} MiB",
             headroom=_TIME_HEADROOM,
-            windows=forecast.probe.windows,
+            windows=counted(forecast.probe.windows, "window"),
             seconds=forecast.probe.seconds,
-            cpus=cpus,
+            threads=counted(cpus, "thread"),
             device=plan.device,
             array=array,
             stitch=last,
@@ -190,7 +208,7 @@ def offer_scripts(array: JobArray, forecast: Forecast, cpus: int, console: Conso
         InputError, UsageError: the destination would be refused, or the run directory holds another run.
     """
     from unettile.segmentation.output import check_format, check_output
-    from unettile.segmentation.rundir import check_agrees
+    from unettile.segmentation.run.directory import check_agrees
 
     check_format(array.destination.output, forecast.plan)
     check_output(array.destination.output, overwrite=array.overwrite)
@@ -203,27 +221,46 @@ def offer_scripts(array: JobArray, forecast: Forecast, cpus: int, console: Conso
     if console.json_output:
         console.result({name: str(path) for name, path in paths.items()} | {"status": "planned"} | details)
     else:
-        console.text(scripts.submit)
+        console.script(scripts.submit)
         console.message("save what stdout got as submit.sh, and start it all with: bash submit.sh")
 
 
 def explain_forecast(array: JobArray, forecast: Forecast, cpus: int) -> list[str]:
     """Return what a person should know before submitting, line by line."""
     plan, probe = forecast.plan, forecast.probe
-    height, width = plan.shape
     to = array.destination
     idle = array.shards - forecast.busy_shards
-    windows = f"{probe.windows} windows took {probe.seconds:.1f} s here, with {cpus} thread{'s' if cpus > 1 else ''}"
+    blocks = counted(len(plan.blocks), "block")
+    tiles = f"{counted(len(plan.tiles), 'tile')} of {plan.output_edge} px"
+    jobs = "the one job" if array.shards == 1 else f"each of {array.shards} jobs"
+    windows = f"{counted(probe.windows, 'window')} took {probe.seconds:.1f} s here, with {counted(cpus, 'thread')}"
+    enough = f" (but {idle} get none: --shards {forecast.busy_shards} is enough)" if idle else ""
     return [
-        f"would write {to.output}: {width} × {height} px, {len(plan.tiles)} tiles of {plan.output_edge} px,"
-        f" {len(plan.blocks)} blocks, batch {forecast.batch}, {plan.device}, {plan.precision}",
-        f"each of {array.shards} jobs: {forecast.blocks_per_shard} of {len(plan.blocks)} blocks"
-        + (f" (but {idle} get none: --shards {forecast.busy_shards} is enough)" if idle else "")
+        f"would write {to.output}: {size_text(plan.output_shape)}, {tiles}, {blocks}, batch {forecast.batch},"
+        f" {plan.device}, {plan.precision}",
+        f"{jobs}: {forecast.blocks_per_shard} of {blocks}"
+        + enough
         + f", about {forecast.memory_bytes / 2**30:.1f} GiB of memory, at most {format_duration(forecast.seconds)}"
         f" on a machine like this ({windows})",
         f"{to.output.name} takes at most {forecast.output_bytes / 1e9:.2f} GB, and so does the run directory beside it,"
         f" {to.run_directory.name}; both far less where the mask is plain",
     ]
+
+
+def check_names(words: Iterable[object]) -> None:
+    """Refuse names that do not stay within a line of a script, or that show another line than the shell reads.
+
+    Quotes hold everything else, but a line break within them could end the text of a job, and what follows would run.
+
+    Raises:
+        InputError: names the word.
+    """
+    for word in map(str, words):
+        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in _TURNS for letter in word):
+            raise InputError(
+                f"{word!r} has a control character in its name, and no script may hold that: rename it, or segment it"
+                " without --shards"
+            )
 
 
 def job_threads() -> int | None:

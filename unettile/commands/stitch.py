@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.failures import writing_to
+from unettile.commands.failures import Told, writing_to
 from unettile.commands.options import INPUT, Json, Output, Overwrite, Quiet
 from unettile.errors import UsageError
 
@@ -44,8 +44,9 @@ def stitch(
     """
     crops = parse_shape(shape)
 
+    from unettile.images.provenance import finished_line
+    from unettile.segmentation.run.watch import Watch
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
-    from unettile.segmentation.watch import Watch
 
     console = Console(quiet, json)
     of_run = is_of_run(source)
@@ -58,14 +59,17 @@ def stitch(
             else:
                 result = stitch_crops(source, output, overwrite, crops, on_progress)
     except MissingBlocks as error:
-        console.result({"run_directory": str(source), "status": "incomplete", "missing": error.to_dict()})
-        raise
+        raise Told(error, {"run_directory": str(source), "missing": error.to_dict()}) from error
+    if result.was_finished:
+        console.message(finished_line(output))
+        console.result(result.to_dict() | {"status": "skipped"})
+        return
     height, width = result.shape
     found = result.written.found
     parts = [f"{width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}"]
     parts += [] if found is None else [f"{found.count} objects"]
     console.message(f"wrote {output}: {', '.join(parts)}")
-    console.result(result.to_dict())
+    console.result(result.to_dict() | {"status": "done"})
 
 
 def parse_shape(text: str | None) -> tuple[int, int] | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unettile.atomic import remove_leftovers
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Precision, Quiet, parse_duration
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
 from unettile.commands.signals import finish_step_first
+from unettile.duration import parse_duration
 from unettile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def train(
     ],
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
-    ] = "nuclei",
+    ] = "nuclei-valid",
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,14 +64,9 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Their label images.", rich_help_panel=INPUT)
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
+        int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
-    max_time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="2h", help="Stop and save after so long (s, m or h); exit code 75.", rich_help_panel=COMPUTE
-        ),
-    ] = None,
+    max_time: MaxTime = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
     ] = False,
@@ -78,9 +74,16 @@ def train(
         str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Processor to compute on.", rich_help_panel=COMPUTE)
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the network; parameters stay float32.", rich_help_panel=COMPUTE)
+        Precision,
+        typer.Option(
+            metavar=choices(Precision),
+            help="Arithmetic of the network; parameters stay float32.",
+            rich_help_panel=COMPUTE,
+        ),
     ] = Precision.AUTO,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare samples.", rich_help_panel=COMPUTE)] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes that prepare samples.", rich_help_panel=COMPUTE)
+    ] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_output: Json = False,
@@ -93,10 +96,13 @@ def train(
 
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+    from unettile.images.provenance import finished_line
     from unettile.models import find_model
     from unettile.report.page import write_report
-    from unettile.training.job import Folders, TrainJob, check_output, find_data
+    from unettile.training.finished import is_finished
+    from unettile.training.job import Folders, TrainJob, check_output, find_data, find_sources
     from unettile.training.loop import train as run_training
+    from unettile.training.pairs import note_labels
     from unettile.training.recipe import read_recipe
 
     console = Console(quiet, json_output)
@@ -111,7 +117,17 @@ def train(
     elif validation_images is not None or validation_labels is not None:
         raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
     check_output(output, overwrite=overwrite, resume=resume)
-    data = find_data(Folders(images, labels, weights), held_out, read.split.test)
+    if read.sources and (validation is not None or isinstance(held_out, Folders) or weights is not None):
+        raise UsageError("the recipe has [sources], which say what is held out: leave --validation… and --weights out")
+    data = (
+        find_sources(images, labels, read.sources)
+        if read.sources
+        else find_data(Folders(images, labels, weights), held_out, read.split.test)
+    )
+    note = note_labels((*data.training, *data.validation), read.labels.kind)
+    if note is not None:
+        console.message(note)
+    by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)
     job = TrainJob(
         data.training,
         data.validation,
@@ -121,12 +137,18 @@ def train(
         device=chosen,
         precision=choose_precision(precision.value, chosen),
         workers=workers,
-        max_seconds=limit,
+        max_seconds=None if by_clock else limit,
+        clock_seconds=limit if by_clock else None,
         resume=resume,
         start=None if start is None else load_checkpoint(find_model(start)),
     )
+    if resume and not overwrite and is_finished(job):
+        console.message(finished_line(output))
+        console.result({"status": "skipped", "output": str(output)})
+        return
+    remove_leftovers(output)
     with (
-        finish_step_first("stopping after this step; the run is saved", also=(signal.SIGUSR1,)) as should_stop,
+        finish_step_first("stopping after this step; the run is saved") as should_stop,
         console.steps("training") as show,
     ):
 
@@ -147,6 +169,7 @@ def train(
     console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; report in {report}")
     console.result(
         {
+            "status": "done",
             "output": str(output),
             "sha256": result.checkpoint.sha256,
             "epoch": best.epoch,

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import COMPUTE, OUTPUT, Json, Overwrite, Quiet
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, choices
 from unettile.errors import UsageError
+from unettile.wording import counted
 
 
 class Dtype(StrEnum):
@@ -44,10 +45,10 @@ def weights(
         ),
     ] = None,
     w0: Annotated[
-        float, typer.Option("--w0", help="Height of the border term, 0 or more.", rich_help_panel=COMPUTE)
+        float, typer.Option("--w0", metavar="W", help="Height of the border term, 0 or more.", rich_help_panel=COMPUTE)
     ] = 10.0,
     sigma: Annotated[
-        float, typer.Option(help="Reach of the border term, above 0, in px.", rich_help_panel=COMPUTE)
+        float, typer.Option(metavar="PX", help="Reach of the border term, above 0, in px.", rich_help_panel=COMPUTE)
     ] = 5.0,
     pixel_size: Annotated[
         str,
@@ -60,6 +61,7 @@ def weights(
     class_weights: Annotated[
         ClassWeights,
         typer.Option(
+            metavar=choices(ClassWeights),
             help="balanced: background and cells count alike over the whole set. none: 1 for both.",
             rich_help_panel=COMPUTE,
         ),
@@ -70,9 +72,19 @@ def weights(
     dtype: Annotated[
         Dtype,
         typer.Option(
-            help="Type of the maps; float16 is half as large, and off by up to 0.05 %.", rich_help_panel=OUTPUT
+            metavar=choices(Dtype),
+            help="Type of the maps; float16 is half as large, and off by up to 0.05 %.",
+            rich_help_panel=OUTPUT,
         ),
     ] = Dtype.FLOAT32,
+    components: Annotated[
+        bool,
+        typer.Option(
+            "--components",
+            help="Cells are the separate parts of all that is above 0, as in a mask of 0 and 255. Default: ids are.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Also write a colour picture of each map, a PNG.", rich_help_panel=OUTPUT)
     ] = False,
@@ -86,28 +98,35 @@ def weights(
 
     A run that was interrupted goes on where it stopped when the same command is given again.
     """
+    from unettile.images.provenance import finished_line
     from unettile.weighting.plan import Weighting, plan_weight_maps
     from unettile.weighting.write import write_weight_maps
     from unettile.weightmap import Border
 
     console = Console(quiet, json)
     border = Border(w0, sigma, _two_numbers(pixel_size))
-    weighting = Weighting(border, class_weights is ClassWeights.BALANCED, gap, dtype.value)
+    weighting = Weighting(border, class_weights is ClassWeights.BALANCED, gap, dtype.value, components)
     with console.steps("reading labels") as show:
         plan = plan_weight_maps(labels, output, weighting, overwrite, lambda done, total: show(done, total, ""))
+    if plan.note is not None:
+        console.message(plan.note)
     with console.progress("weight maps") as on_progress:
         written = write_weight_maps(plan, overwrite, preview, on_progress)
 
     count, kept = len(plan.files), len(plan.files) - written
     background, cell = plan.class_weights
     unit = " px" if border.pixel_size == (1, 1) else ""
+    what = counted(written, "weight map")
+    there = f" ({kept} more {'was' if kept == 1 else 'were'} there)" if kept else ""
     console.message(
-        f"wrote {written} weight map{'' if written == 1 else 's'} to {plan.output}"
-        f"{f' ({kept} more were there)' if kept else ''}: {plan.pixels / 1e6:.2f} Mpx, {plan.cells} cells, "
+        finished_line(plan.output)
+        if not written
+        else f"wrote {what} to {plan.output}{there}: {plan.pixels / 1e6:.2f} Mpx, {counted(plan.cells, 'cell')}, "
         f"w0 {w0:g}, sigma {sigma:g}{unit}, w_c {background:.4g} on background and {cell:.4g} on cells"
     )
     console.result(
         {
+            "status": "done" if written else "skipped",
             "output": str(plan.output),
             "maps": count,
             "written": written,
@@ -118,6 +137,8 @@ def weights(
             "sigma": sigma,
             "pixel_size": list(border.pixel_size),
             "gap": gap,
+            "components": components,
+            "note": plan.note,
             "dtype": dtype.value,
             "class_weights": {"background": background, "cell": cell},
         }

@@ -6,11 +6,13 @@ unless the caller says otherwise; an id above 0 is foreground.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
-from unettile.images.slide import image_stem, is_folder, list_images
+from unettile.images.idparts import count_parts_of
+from unettile.images.slide import ImageSource, image_stem, is_folder, list_images
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,26 @@ class MaskPair:
     """A predicted mask and the true one of the same image."""
 
     name: str
-    prediction: Path
-    truth: Path
+    prediction: ImageSource
+    truth: ImageSource
+
+
+def note_ids(pairs: Sequence[MaskPair], meaning: Meaning) -> list[str]:
+    """Return what to tell the user of ids that were taken for objects, and do not look like those of any.
+
+    Raises:
+        InputError: a mask that is no label map.
+    """
+    if not meaning.objects:
+        return []
+    notes = []
+    if not meaning.truth_components:
+        parts = count_parts_of([pair.truth for pair in pairs])
+        notes.append(parts.note("give --truth-components, so that every separate part is one"))
+    if meaning.instances:
+        parts = count_parts_of([pair.prediction for pair in pairs])
+        notes.append(parts.note("leave --instances out, so that every separate part is one"))
+    return [note for note in notes if note is not None]
 
 
 def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[MaskPair]:

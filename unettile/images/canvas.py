@@ -24,7 +24,7 @@ _DTYPES = ("uint8", "uint16", "uint32", "float16", "float32")
 _REDUCTIONS = ("majority", "mean", "none")
 
 Reader = Callable[[Box], NDArray[Any]]
-"""Gives the pixels of a box: (h, w) of a canvas with one channel, (C, h, w) of one with C, layer after layer."""
+"""Gives the pixels of a box, (C, h, w), layer after layer; of a canvas with one channel (h, w) will do."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,10 @@ class Canvas:
         return slice(start, start + layer.channels)
 
     def read(self, reader: Reader, box: Box) -> NDArray[Any]:
-        """Return the pixels of a box, (C, h, w) even where C is 1."""
+        """Return the pixels of a box, (C, h, w)."""
         pixels = reader(box)
-        need = box.shape if self.channels == 1 else (self.channels, *box.shape)
+        need = (self.channels, *box.shape)
+        if pixels.ndim == 2:
+            pixels = pixels[None]
         assert pixels.shape == need and pixels.dtype == self.dtype, f"{pixels.shape} {pixels.dtype} for {need}"
-        return pixels.reshape(self.channels, *box.shape)
+        return pixels

@@ -32,7 +32,7 @@ class Multiscale:
         arrays: its resolutions, the largest first.
         scales: of each, how far apart pixels are along y and x, in the axes' unit; empty if not stated.
         unit_um: that unit in micrometres along y and x; NaN if not stated.
-        origin: of the largest, where its first pixel lies, in that unit; None if not stated.
+        origins: of each, where the centre of its first pixel lies, in that unit; empty if none states it.
         channel_names: one a channel, or none.
     """
 
@@ -41,7 +41,7 @@ class Multiscale:
     arrays: tuple[zarr.Array[Any], ...]
     scales: tuple[tuple[float, float], ...] = ()
     unit_um: tuple[float, float] = (math.nan, math.nan)
-    origin: tuple[float, float] | None = None
+    origins: tuple[tuple[float, float], ...] = ()
     channel_names: tuple[str, ...] = ()
 
     @property
@@ -52,12 +52,12 @@ class Multiscale:
         height, width = (scale * unit for scale, unit in zip(self.scales[0], self.unit_um, strict=True))
         return (height, width) if all(math.isfinite(edge) and edge > 0 for edge in (height, width)) else None
 
-    @property
-    def origin_um(self) -> tuple[float, float] | None:
-        """Where the first pixel lies, (y, x); None if not stated."""
-        if self.origin is None or self.pixel_size_um is None:
+    def origin_um(self, level: int) -> tuple[float, float] | None:
+        """Return where the centre of a resolution's first pixel lies, (y, x); None if not stated."""
+        if not self.origins or self.pixel_size_um is None:
             return None
-        return self.origin[0] * self.unit_um[0], self.origin[1] * self.unit_um[1]
+        y, x = self.origins[level]
+        return y * self.unit_um[0], x * self.unit_um[1]
 
     def length(self, axis: str, level: int = 0) -> int:
         """Return how long a level is along an axis, 1 if it has none."""
@@ -117,14 +117,15 @@ def _parse(group: zarr.Group, ome: Mapping[str, Any], entry: Any) -> Multiscale:
         raise Damaged(f"its OME-Zarr metadata are damaged ({text or type(error).__name__})") from error
     y, x = axes.index("y"), axes.index("x")
     scales = [(scale[y], scale[x]) for scale, _ in places if scale is not None]
-    shift = places[0][1]
+    shifts = [shift for _, shift in places]
+    stated = any(shift is not None for shift in shifts)  # where another is, a resolution without one lies at 0
     return Multiscale(
         str(entry.get("name") or ""),
         axes,
         arrays,
         tuple(scales) if len(scales) == len(arrays) else (),
         (in_micrometres(1, units[y]), in_micrometres(1, units[x])),
-        None if shift is None else (shift[y], shift[x]),
+        tuple((0.0, 0.0) if shift is None else (shift[y], shift[x]) for shift in shifts) if stated else (),
         names if any(names) else (),
     )
 

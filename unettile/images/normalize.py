@@ -10,14 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images.slide import Slide
+
+if TYPE_CHECKING:
+    from unettile.images.slide import Slide
 
 WHOLE_PIXELS = 2**22
 """Images of up to this many pixels are measured whole."""
@@ -113,6 +115,8 @@ class Normalization:
     def measure(self, slide: Slide) -> Scaling:
         """Return the scaling of an image, from all its pixels or, if it is large, from a fixed sample.
 
+        Pixels without data, where the slide knows of such, are left out.
+
         Raises:
             InputError: a sampled pixel is not a finite number, or the image cannot be read.
         """
@@ -120,7 +124,8 @@ class Normalization:
         for box in sample_boxes(slide.shape):
             pixels = slide.read(box)
             check_finite(pixels, box, slide.path)
-            parts.append(pixels.reshape(-1, slide.channels))
+            known = slide.known(box)
+            parts.append(pixels.reshape(-1, slide.channels) if known is None else pixels[known])
         return self._scaling(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def measure_array(self, pixels: NDArray[Any]) -> Scaling:

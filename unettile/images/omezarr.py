@@ -17,6 +17,8 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
+from unettile.images.nodata import ALL_DATA
+from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
@@ -50,6 +52,9 @@ class ZarrSlide:
     """
 
     reader = "zarr"
+    orientation = UPRIGHT
+    no_data = ALL_DATA
+    lossy = False
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = path
@@ -92,7 +97,7 @@ class ZarrSlide:
         self._cache = Cache()
         self.shape = levels[level].shape
         self.pixel_size_um, self.downsample = levels[level].pixel_size_um, levels[level].downsample
-        self.origin_um = image.origin_um
+        self.origin_um = image.origin_um(level)
         self.channels = len(selected)
         self.channel_names = tuple((*image.channel_names, *[""] * (n + 1))[n] for n in selected)
         self.dtype = np.dtype(np.uint8) if stored == np.bool_ else stored.newbyteorder("=")
@@ -144,6 +149,9 @@ class ZarrSlide:
         except Damaged as error:
             raise _refusal(self.path, error) from error
         return out
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
         self._cache = Cache()

@@ -1,13 +1,11 @@
-"""Pixel size: how many micrometres one pixel is; and what else TIFFs state: where an image lies, names of channels."""
+"""Pixel size: how many micrometres one pixel is, in whatever number, unit and spelling a file states it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
 from typing import Any
-from xml.etree import ElementTree
 
 PixelSize = tuple[float, float]
 """Height and width of one pixel, micrometres."""
@@ -15,14 +13,28 @@ PixelSize = tuple[float, float]
 PRINT_RESOLUTION_UM = 25.0
 """A larger pixel comes from a print setting (72, 300 or 600 dots an inch), not a microscope, and is not believed."""
 
-_MICROMETRES = {
-    "m": 1e6, "meter": 1e6, "metre": 1e6,
-    "cm": 1e4, "centimeter": 1e4,
-    "mm": 1e3, "millimeter": 1e3,
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
-    "nm": 1e-3, "nanometer": 1e-3,
-    "å": 1e-4, "angstrom": 1e-4, "pm": 1e-6, "picometer": 1e-6,
-    "inch": 25400.0, "in": 25400.0,
+_METRE = 1e6
+_INCH = 25400.0
+
+# Case tells mega from milli and peta from pico, so that symbols are taken as they stand.
+_SYMBOL_PREFIXES = {
+    "Y": 1e24, "Z": 1e21, "E": 1e18, "P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "h": 1e2, "da": 1e1,
+    "": 1.0, "d": 1e-1, "c": 1e-2, "m": 1e-3, "μ": 1e-6, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15, "a": 1e-18,
+    "z": 1e-21, "y": 1e-24,
+}  # fmt: skip
+_WORD_PREFIXES = {
+    "yotta": 1e24, "zetta": 1e21, "exa": 1e18, "peta": 1e15, "tera": 1e12, "giga": 1e9, "mega": 1e6, "kilo": 1e3,
+    "hecto": 1e2, "deca": 1e1, "deka": 1e1, "": 1.0, "deci": 1e-1, "centi": 1e-2, "milli": 1e-3, "micro": 1e-6,
+    "mikro": 1e-6, "nano": 1e-9, "pico": 1e-12, "femto": 1e-15, "atto": 1e-18, "zepto": 1e-21, "yocto": 1e-24,
+}  # fmt: skip
+_NAMES = {
+    "micron": 1.0, "å": 1e-4, "angstrom": 1e-4, "ångström": 1e-4, "ångstrom": 1e-4,
+    "inch": _INCH, "inches": _INCH, "in": _INCH, '"': _INCH, "thou": _INCH / 1000, "mil": _INCH / 1000,
+    "line": _INCH / 12, "li": _INCH / 12, "pt": _INCH / 72, "point": _INCH / 72,
+    "ft": 12 * _INCH, "foot": 12 * _INCH, "feet": 12 * _INCH, "yd": 36 * _INCH, "yard": 36 * _INCH,
+    "mi": 63360 * _INCH, "mile": 63360 * _INCH,
+    "ua": 149_597_870_700 * _METRE, "ly": 9_460_730_472_580_800 * _METRE, "lightyear": 9_460_730_472_580_800 * _METRE,
+    "pc": 3.0856775814913673e16 * _METRE, "parsec": 3.0856775814913673e16 * _METRE,
 }  # fmt: skip
 
 
@@ -35,124 +47,51 @@ def believable(height: float, width: float) -> PixelSize | None:
 
 
 def in_micrometres(value: Any, unit: str) -> float:
-    """Return a length in micrometres; NaN if it is no number, or the unit is not known."""
-    return _number(value) * _MICROMETRES.get(unit.strip().lower(), math.nan)
+    """Return a length in micrometres; NaN if it is no number, or the unit is not known.
 
-
-def safe_xml(text: str) -> ElementTree.Element | None:
-    """Parse XML of a stranger; None if it is none, or defines entities, which can blow up a parser."""
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        return None
-    try:
-        return ElementTree.fromstring(text.encode())
-    except (ElementTree.ParseError, ValueError):
-        return None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a file says of one of its images.
-
-    Args:
-        pixel_size_um: height and width of a pixel.
-        origin_um: where the outer corner of its first pixel lies, (y, x), in the frame of the microscope's stage.
-        channel_names: one a channel, "" where there is none; empty if no channel has one.
+    >>> in_micrometres("0,25", "µm"), in_micrometres(250, "nanometers"), in_micrometres(1, "pixel")
+    (0.25, 0.25, nan)
     """
-
-    pixel_size_um: PixelSize | None = None
-    origin_um: tuple[float, float] | None = None
-    channel_names: tuple[str, ...] = ()
+    return number(value) * unit_um(unit)
 
 
-def tiff_facts(tif: Any, number: int, page: Any) -> Facts:
-    """Return what a TIFF says of an image: OME-XML, Aperio's, Philips' and ImageJ's descriptions, then the tags.
+def unit_um(unit: str) -> float:
+    """Return how many micrometres a unit of length is, symbol or word; NaN if it is not known.
 
-    Args:
-        tif: an open tifffile.TiffFile.
-        number: of the image in the file's metadata.
-        page: its first page.
+    Escapes such as `\\\\u00B5`, which ImageJ writes, both signs for micro and for ångström, and a micro sign that was
+    read in another encoding than it was written are understood.
+
+    >>> unit_um("micrometers"), unit_um("mm"), unit_um("Mm"), unit_um("reference frame")
+    (1.0, 1000.0, 1000000000000.0, nan)
     """
-    description = str(page.description or "")
-    first = str(tif.pages.first.description or "")
-    if "<OME" in first[:4096]:
-        return _ome(first, number)
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)", description)
-    if aperio:
-        mpp = _number(aperio.group(1))
-        return Facts(believable(mpp, mpp))
-    plain = first.replace("&quot;", '"')
-    spacing = re.search(r'DICOM_PIXEL_SPACING"[^>]*>\s*"?([0-9.eE+-]+)"?\s+"?([0-9.eE+-]+)', plain)
-    if spacing and tif.is_philips:
-        height, width = (in_micrometres(value, "mm") for value in spacing.groups())
-        return Facts(believable(height, width))
-    return _tags(page, first)
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), unit)
+    # One sign for each: NFKC makes the micro sign a Greek mu, and the ångström sign a letter. Â is half of a UTF-8 µ.
+    text = unicodedata.normalize("NFKC", text.replace("Âµ", "µ").replace("Î¼", "µ")).strip().rstrip(".").strip()
+    symbol = text.lower() if text in ("UM", "NM", "MM", "CM") else text
+    if symbol.endswith("m") and symbol[:-1] in _SYMBOL_PREFIXES:
+        return _whole(_SYMBOL_PREFIXES[symbol[:-1]] * _METRE)
+    word = text.lower()
+    for ending in ("meters", "metres", "meter", "metre"):
+        if word.endswith(ending) and word.removesuffix(ending) in _WORD_PREFIXES:
+            return _whole(_WORD_PREFIXES[word.removesuffix(ending)] * _METRE)
+    return _NAMES.get(word, _NAMES.get(word.removesuffix("s"), math.nan))
 
 
-def page_names(tif: Any, pages: Sequence[Any]) -> tuple[str, ...]:
-    """Return the names that a PerkinElmer QPTIFF gives the channels in the descriptions of their pages."""
-    if not tif.is_qpi or len(pages) < 2:
-        return ()
-    found = [re.search(r"<Name>([^<]*)</Name>", str(page.description or "")) for page in pages]
-    return tuple(match.group(1).strip() if match else "" for match in found)
+def number(value: Any) -> float:
+    """Return a number, with a point or a comma before its fraction; NaN if it is none.
 
-
-def _tags(page: Any, first: str) -> Facts:
-    unit = {2.0: 25400.0, 3.0: 1e4}.get(_number(page.tags.valueof(296, default=2)))
-    if first.startswith("ImageJ="):
-        named = re.search(r"^unit=(.*)$", first, re.MULTILINE)
-        text = named.group(1) if named else ""
-        # ImageJ escapes what is not ASCII.
-        unit = _MICROMETRES.get(text.replace("\\u00B5", "µ").replace("\\u00b5", "µ").strip().lower())
-    x, y = _ratio(page.tags.valueof(282)), _ratio(page.tags.valueof(283))
-    if unit is None or x <= 0.0 or y <= 0.0:
-        return Facts()
-    size = believable(unit / y, unit / x)
-    left, top = page.tags.valueof(286), page.tags.valueof(287)
-    stated = size is not None and left is not None and top is not None
-    return Facts(size, (_ratio(top) * unit, _ratio(left) * unit) if stated else None)
-
-
-def _ome(xml: str, number: int) -> Facts:
-    root = safe_xml(xml)
-    images = [] if root is None else [one for one in root if _tag(one) == "Image"]
-    pixels = [part for image in images for part in image if _tag(part) == "Pixels"]
-    if number >= len(pixels):
-        return Facts()
-    return _ome_pixels(pixels[number])
-
-
-def _ome_pixels(pixels: ElementTree.Element) -> Facts:
-    height, width = (
-        in_micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"
-    )
-    names: list[str] = []
-    origin = None
-    for part in pixels:
-        if _tag(part) == "Channel":
-            samples = _number(part.get("SamplesPerPixel", 1))
-            names += [part.get("Name", "")] if samples == 1 else [""] * int(min(samples, 2**16) if samples > 1 else 1)
-        elif _tag(part) == "Plane" and origin is None:
-            # A position without a unit is in the stage's own frame, of unknown scale.
-            y, x = (in_micrometres(part.get(f"Position{a}"), part.get(f"Position{a}Unit", "")) for a in "YX")
-            origin = (y, x) if math.isfinite(y) and math.isfinite(x) else None
-    return Facts(believable(height, width), origin, tuple(names) if any(names) else ())
-
-
-def _tag(element: ElementTree.Element) -> str:
-    return str(element.tag).rsplit("}", 1)[-1]
-
-
-def _ratio(value: Any) -> float:
-    """Return a TIFF rational, stored as two integers, as a number; 0 if it is none."""
-    try:
-        over, under = value
-        return float(over) / float(under)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return 0.0
-
-
-def _number(value: Any) -> float:
+    >>> number("0,5"), number(" 0.5 "), number("1.234,5"), number("1,234.5"), number("1,2,3")
+    (0.5, 0.5, 1234.5, 1234.5, nan)
+    """
+    if isinstance(value, str) and "," in value:  # the mark that comes last stands before the fraction
+        decimal = value.rfind(",") > value.rfind(".")
+        value = value.replace(".", "").replace(",", ".") if decimal else value.replace(",", "")
     try:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def _whole(micrometres: float) -> float:
+    """Return a power of ten as the nearest number to it: 1e-9 · 1e6 is not 1e-3."""
+    return float(f"{micrometres:.15g}")

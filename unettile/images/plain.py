@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.nodata import ALL_DATA, NoData
+from unettile.images.orientation import UPRIGHT, exif_orientation, shown_pair, turn
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import FIRST, Level, View
 
@@ -21,6 +23,7 @@ DECODED_LIMIT = 2**30
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
+_EXIF = b"Exif\0\0"
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # among the JPEG markers C0 … CF, those that do not begin a frame
 
 
@@ -32,6 +35,9 @@ class PlainSlide:
         pixels: (H, W, C), any numeric type.
         pixel_size_um: height and width of a pixel, or None if not known.
         view: which channels; there is one level and one plane.
+        orientation: by which `pixels` are yet to be turned.
+        no_data: how the file declares pixels that hold none.
+        lossy: the file is compressed such that numbers may have changed.
 
     Raises:
         NoSuchImage: the view chooses another level, plane, or a channel that is not there.
@@ -42,10 +48,21 @@ class PlainSlide:
     origin_um = None
 
     def __init__(
-        self, path: Path, pixels: NDArray[Any], pixel_size_um: PixelSize | None = None, view: View = FIRST
+        self,
+        path: Path,
+        pixels: NDArray[Any],
+        pixel_size_um: PixelSize | None = None,
+        view: View = FIRST,
+        orientation: int = UPRIGHT,
+        no_data: NoData = ALL_DATA,
+        lossy: bool = False,
     ) -> None:
         assert pixels.ndim == 3
         self.path = path
+        self.orientation, self.no_data, self.lossy = orientation, no_data, lossy
+        if orientation != UPRIGHT:
+            pixels = np.ascontiguousarray(turn(pixels, orientation))
+            pixel_size_um = None if pixel_size_um is None else shown_pair(pixel_size_um, orientation)
         self.shape = (int(pixels.shape[0]), int(pixels.shape[1]))
         self.dtype = pixels.dtype
         self.pixel_size_um = pixel_size_um
@@ -69,6 +86,9 @@ class PlainSlide:
         assert self._pixels is not None, "the slide is closed"
         return self._pixels[box.slices]
 
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
+
     def close(self) -> None:
         self._pixels = None
 
@@ -82,7 +102,7 @@ class PlainSlide:
 
 
 def open_jpeg(path: Path, view: View = FIRST) -> PlainSlide:
-    """Decode a JPEG: grey or RGB, pixels as stored (an orientation that a camera noted in EXIF is not applied).
+    """Decode a JPEG: grey or RGB, turned as its Exif data say.
 
     Raises:
         InputError: damaged, truncated, empty, CMYK, or larger than DECODED_LIMIT.
@@ -101,7 +121,7 @@ def open_jpeg(path: Path, view: View = FIRST) -> PlainSlide:
     except Exception as error:  # a decoder fed with damaged bytes raises whatever it likes
         raise damaged(path, "JPEG", error) from error
     pixels = np.asarray(pixels).reshape(height, width, samples)
-    return PlainSlide(path, pixels, view=view)
+    return PlainSlide(path, pixels, view=view, orientation=exif_orientation(_jpeg_exif(data)), lossy=True)
 
 
 def check_size(path: Path, height: int, width: int, pixel_bytes: int) -> None:
@@ -151,4 +171,19 @@ def _jpeg_frame(data: bytes) -> tuple[int, int, int, int]:
             return height, width, samples, bits
         if marker in (0xD9, 0xDA) or length < 2:
             raise ValueError("no frame header")
+        position += 2 + length
+
+
+def _jpeg_exif(data: bytes) -> bytes:
+    """Return the Exif data of a JPEG whose frame header was found; empty if there are none."""
+    position = 2
+    while True:
+        while data[position + 1] == 0xFF:  # fill bytes
+            position += 1
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        content = data[position + 4 : position + 2 + length]
+        if marker == 0xE1 and content.startswith(_EXIF):
+            return content.removeprefix(_EXIF)
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            return b""
         position += 2 + length

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from unettile.errors import InputError
 from unettile.images.colours import ColourTable
+from unettile.images.nodata import NoData
+from unettile.images.orientation import exif_orientation
 from unettile.images.pixelsize import PixelSize, believable
 from unettile.images.plain import PlainSlide, check_size, damaged, read_limited
 from unettile.images.view import FIRST, View
@@ -38,6 +40,8 @@ class _Header:
 def open_png(path: Path, view: View = FIRST, as_stored: bool = False) -> PlainSlide:
     """Decode a PNG: grey, grey with opacity, RGB or RGBA, 8 or 16 bits; opacity stays a channel of its own.
 
+    It is turned as its Exif data say.
+
     Args:
         path: the file.
         view: which channels.
@@ -56,14 +60,16 @@ def open_png(path: Path, view: View = FIRST, as_stored: bool = False) -> PlainSl
         numbers = _numbers(header, chunks)
     except Exception as error:  # a decoder fed with damaged bytes raises whatever it likes
         raise damaged(path, "PNG", error) from error
-    found = {name: data for name, data in chunks if name in (b"PLTE", b"tRNS", b"pHYs")}
+    found = {name: data for name, data in chunks if name in (b"PLTE", b"tRNS", b"pHYs", b"eXIf")}
     if header.kind == PNG_PALETTE and not as_stored:
         if len(found.get(b"PLTE", b"")) < 3:
             raise InputError(f"cannot read {path}: it is a palette image without a palette")
         numbers = _colours(found[b"PLTE"], found.get(b"tRNS")).apply(numbers)
     elif header.kind == PNG_GREY and header.bits == 1 and not as_stored:
         numbers = numbers * np.uint8(255)
-    return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")), view)
+    orientation = exif_orientation(found.get(b"eXIf", b""))
+    no_data = NoData(opacity=numbers.shape[2] - 1 if numbers.shape[2] in (2, 4) else None)
+    return PlainSlide(path, numbers, _pixel_size(found.get(b"pHYs", b"")), view, orientation, no_data)
 
 
 def read_description(path: Path) -> str:
@@ -102,10 +108,10 @@ def _header(path: Path) -> _Header:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield names and contents of a PNG's chunks.
+    """Yield names and contents of a PNG's chunks, each checked against its checksum.
 
     Raises:
-        ValueError: the file ends before its last chunk.
+        ValueError: the file ends before its last chunk, or a checksum is wrong.
     """
     position = len(PNG_SIGNATURE)
     while True:
@@ -114,6 +120,10 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         content = data[position + 8 : position + 8 + length]
         if len(name) < 4 or len(content) < length or len(data) < position + 12 + length:
             raise ValueError("it ends too early")
+        end = position + 8 + length
+        # The decoder is given chunks that are made anew, and so cannot check these.
+        if zlib.crc32(content, zlib.crc32(name)) != int.from_bytes(data[end : end + 4], "big"):
+            raise ValueError(f"the checksum of the part at byte {position} is wrong; get a complete copy")
         yield name, content
         if name == b"IEND":
             return

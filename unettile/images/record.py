@@ -20,8 +20,8 @@ from unettile.errors import InputError, UsageError
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.idclasses import IdClasses
 from unettile.images.palette import read_palette
-from unettile.images.pixelsize import safe_xml
 from unettile.images.png import PNG_SIGNATURE, read_description
+from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.images.nodata import NoData
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import NoSuchImage, View
 
@@ -57,6 +58,13 @@ class Source(Protocol):
     @property
     def origin_um(self) -> tuple[float, float] | None: ...
     @property
+    def orientation(self) -> int: ...
+    @property
+    def no_data(self) -> NoData: ...
+    @property
+    def lossy(self) -> bool: ...
+    def known(self, box: Box) -> NDArray[np.bool_] | None: ...
+    @property
     def view(self) -> View: ...
     def read(self, box: Box) -> NDArray[Any]: ...
     def close(self) -> None: ...
@@ -88,8 +96,11 @@ class ResampledSlide:
         self.pixel_size_um: PixelSize | None = (mpp, mpp)
         self.downsample = source.downsample[0] * self._scale[0], source.downsample[1] * self._scale[1]
         self.path, self.reader, self.files = source.path, source.reader, source.files
+        self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy
         self.channels, self.channel_names, self.dtype = source.channels, source.channel_names, source.dtype
         self.origin_um, self.view = source.origin_um, source.view
+        if source.reader == "zarr" and source.origin_um is not None:  # OME-Zarr places centres of pixels
+            self.origin_um = (source.origin_um[0] + (mpp - y) / 2, source.origin_um[1] + (mpp - x) / 2)
 
     def read(self, box: Box) -> NDArray[Any]:
         """Return the region (h, w, channels) in the source's type; of integers, means are rounded.
@@ -110,6 +121,18 @@ class ResampledSlide:
             pixels = self._source.read(Box(rows.start, columns.start, rows.stop, columns.stop))
             out[y0 - box.y0 : y1 - box.y0] = _as_type(_means(pixels, rows, columns), self.dtype)
         return out
+
+    def known(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return which pixels (h, w) hold data: those whose centre lies in a pixel that does; None if all do."""
+        rows, columns = (
+            np.minimum(((np.arange(start, stop) + 0.5) * scale).astype(np.int64), length - 1)
+            for start, stop, scale, length in zip(
+                (box.y0, box.x0), (box.y1, box.x1), self._scale, self._source.shape, strict=True
+            )
+        )
+        region = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        known = self._source.known(region)
+        return None if known is None else known[np.ix_(rows - region.y0, columns - region.x0)]
 
     def close(self) -> None:
         self._source.close()

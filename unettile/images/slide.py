@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.arrays import ArrayImage, ArraySlide
+from unettile.images.nodata import FilledSlide, NoData
+from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
+from unettile.images.orientation import UPRIGHT
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.resample import ResampledSlide
@@ -37,6 +42,10 @@ _SAMPLE_BYTES = 2**16
 _SAMPLES = 256
 
 
+ImageSource = Path | ArrayImage
+"""Where an image comes from: a file, or an array."""
+
+
 class Slide(Protocol):
     """A 2-D image of one or more channels, read by region, from one thread at a time."""
 
@@ -50,12 +59,12 @@ class Slide(Protocol):
 
     @property
     def reader(self) -> str:
-        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr or openslide."""
+        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide or array."""
         ...
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that tell this image from another, for `fingerprint`; not all need exist."""
+        """The files that tell this image from another, for `fingerprint`; not all need exist. None of an array."""
         ...
 
     @property
@@ -86,7 +95,29 @@ class Slide(Protocol):
 
     @property
     def origin_um(self) -> tuple[float, float] | None:
-        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown."""
+        """Where the first pixel lies in the frame of the microscope's stage, (y, x), micrometres; None if unknown.
+
+        Its centre in an OME-Zarr, where each resolution states its own; what a TIFF states is kept as it is.
+        """
+        ...
+
+    @property
+    def orientation(self) -> int:
+        """By which the stored pixels are turned (Exif's and TIFF's 1 to 8); 1 where they are not."""
+        ...
+
+    @property
+    def no_data(self) -> NoData:
+        """How the file declares pixels that hold no data."""
+        ...
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the file is compressed such that numbers may have changed, as JPEG is."""
+        ...
+
+    def known(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return which pixels (h, w) hold data, in a slide that is filled where none are; None if all do."""
         ...
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -102,15 +133,16 @@ class Slide(Protocol):
     ) -> None: ...
 
 
-def open_slide(path: Path, view: View = FIRST) -> Slide:
-    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG.
+def open_slide(path: ImageSource, view: View = FIRST, *, filled: bool = False) -> Slide:
+    """Open an image, recognised by its content: TIFF in its many forms, OME-Zarr, PNG or JPEG; or an array.
 
     Numbers mean what a viewer shows: palettes are expanded to colours, white-is-zero is turned round, bilevel is 0
-    and 255. Opacity stays a channel.
+    and 255. Opacity stays a channel. Pixels lie where a viewer shows them: an orientation in the metadata is applied.
 
     Args:
-        path: the file, or the Zarr directory.
+        path: the file, the Zarr directory, or the array.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
+        filled: where the file declares that pixels hold no data, give them the middle intensity, and know of them.
 
     Raises:
         InputError: it does not exist, cannot be read, is damaged or truncated, or does not hold what the view asks for.
@@ -118,30 +150,42 @@ def open_slide(path: Path, view: View = FIRST) -> Slide:
     try:
         slide = _open(path, view, as_stored=False)
         try:
+            if filled:
+                slide = _fill(slide)
             return slide if slide.view.mpp is None else ResampledSlide(slide, slide.view.mpp)
-        except NoSuchImage:
+        except (NoSuchImage, InputError):
             slide.close()
             raise
     except NoSuchImage as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def open_labels(path: Path, view: View = FIRST) -> Slide:
+def open_labels(path: ImageSource, view: View = FIRST, *, lossy: bool = False) -> Slide:
     """Open a label image: as `open_slide`, but with the stored numbers, which are the labels, and never resampled.
 
     A palette image gives its indices, a bilevel one 0 and 1.
 
+    Args:
+        lossy: take numbers that a compression may have changed: those of amounts, but not those of things.
+
     Raises:
-        InputError: as `open_slide`.
+        InputError: as `open_slide`, or a JPEG, where it may not be lossy.
     """
     assert view.mpp is None, "a mean of labels is no label"
     try:
-        return _open(path, view, as_stored=True)
+        slide = _open(path, view, as_stored=True)
     except NoSuchImage as error:
         raise InputError(f"{path}: {error}") from error
+    if slide.lossy and not lossy:
+        slide.close()
+        raise InputError(
+            f"{path} is a JPEG, whose compression changes the ids of pixels: need labels without loss; threshold it,"
+            " if it is a mask of two values, and save it as PNG or TIFF"
+        )
+    return slide
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: ImageSource) -> NDArray[Any]:
     """Return a whole image (H, W, C), for images that fit into memory.
 
     Raises:
@@ -151,7 +195,7 @@ def read_image(path: Path) -> NDArray[Any]:
         return slide.read(Box.of_shape(slide.shape))
 
 
-def read_labels(path: Path) -> NDArray[Any]:
+def read_labels(path: ImageSource) -> NDArray[Any]:
     """Return a whole label image (H, W), for images that fit into memory.
 
     Raises:
@@ -199,15 +243,22 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
     """Return what tells this image from another: cheap at 100 GB, and free of paths and times.
 
     Files of together up to 16 MiB are hashed whole. Of larger ones, the first 64 KiB and 256 pieces of 64 KiB, spread
-    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed.
+    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed. Of an
+    array, the pixels that its intensity scaling is measured from are hashed: all up to 4 Mpx, else 256 squares.
 
     Returns:
-        JSON: bytes, sha256 of the header and of the content, reader, shape, dtype, channels.
+        JSON: bytes (of an array its pixels'), sha256 of the header and of the content, reader, shape, dtype, channels;
+        the orientation of an image that was turned.
 
     Raises:
         InputError: a file cannot be read.
     """
     header, content = hashlib.sha256(), hashlib.sha256()
+    if not slide.files:
+        pixel_bytes = slide.channels * slide.dtype.itemsize
+        for box in sample_boxes(slide.shape):
+            content.update(np.ascontiguousarray(slide.read(box)).data)
+        return _described(slide, slide.shape[0] * slide.shape[1] * pixel_bytes, header.hexdigest(), content.hexdigest())
     try:
         sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
         if len(sizes) > 1:  # which of several files are there, and how long each is
@@ -223,14 +274,19 @@ def fingerprint(slide: Slide) -> dict[str, Any]:
             content.update(pieces.read(start, length))
     except OSError as error:
         raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
+    return _described(slide, pieces.size, header.hexdigest(), content.hexdigest())
+
+
+def _described(slide: Slide, size: int, header: str, content: str) -> dict[str, Any]:
     return {
-        "bytes": pieces.size,
-        "header_sha256": header.hexdigest(),
-        "content_sha256": content.hexdigest(),
+        "bytes": size,
+        "header_sha256": header,
+        "content_sha256": content,
         "reader": slide.reader,
         "shape": list(slide.shape),
         "dtype": slide.dtype.name,
         "channels": slide.channels,
+        **({} if slide.orientation == UPRIGHT else {"orientation": slide.orientation}),
     }
 
 
@@ -253,6 +309,17 @@ class _Pieces:
         return b"".join(parts)
 
 
+def _fill(slide: Slide) -> Slide:
+    """Return a slide that is filled where it declares no data; opacity that is among its channels is a channel."""
+    declared = slide.no_data
+    chosen = slide.view.channels or ()
+    hidden = declared.opacity if declared.opacity not in chosen else None
+    if declared.value is None and hidden is None:
+        return slide
+    opacity = None if hidden is None else _open(slide.path, replace(slide.view, channels=(hidden,)), as_stored=False)
+    return FilledSlide(slide, opacity)
+
+
 def _has_ending(path: Path) -> bool:
     """Whether a name is an image's: a Zarr directory, or a known ending of what is no directory.
 
@@ -262,7 +329,9 @@ def _has_ending(path: Path) -> bool:
     return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and not path.is_dir()
 
 
-def _open(path: Path, view: View, as_stored: bool) -> Slide:
+def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
+    if isinstance(path, ArrayImage):
+        return ArraySlide(path, view, as_stored)
     try:
         if is_zarr(path):
             return ZarrSlide(path, view, as_stored)

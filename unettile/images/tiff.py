@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,11 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
-from unettile.images.pixelsize import PixelSize, page_names, tiff_facts
+from unettile.images.nodata import NoData, stored_number
+from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, stored_box, turn
+from unettile.images.pixelsize import PixelSize
 from unettile.images.segments import Damaged, SegmentReader
+from unettile.images.tifffacts import page_names, tiff_facts
 from unettile.images.tiffimages import TiffImage, Unstitched, find_images, find_plane
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
@@ -33,7 +36,7 @@ class TiffSlide:
 
     Which image, resolution, plane and channels is said by the view. Thumbnails, labels and macro photographs beside an
     image are passed over. Channels may be samples of a pixel, separate planes, or pages that the file declares to be
-    channels; only the chosen ones are read.
+    channels; only the chosen ones are read. The image is turned as its orientation says.
 
     Args:
         path: the file.
@@ -86,24 +89,36 @@ class TiffSlide:
         cache = Cache()
         white = self._tif.is_philips and key.samplesperpixel == 3  # what it did not scan it does not store
         self._readers = [
-            SegmentReader(page, self._file, size, cache, plane.within, 255 if white else None) for page in plane.pages
+            SegmentReader(page, self._file, size, cache, within, 255 if white else None)
+            for page, within in zip(plane.pages, plane.within, strict=True)
         ]
+        self._sample = plane.sample
         self._readers[0].probe()
-        self.shape = levels[level].shape
-        self.pixel_size_um = levels[level].pixel_size_um
-        self.downsample = levels[level].downsample
-        self.origin_um = facts.origin_um
+        self.orientation = known_orientation(image.levels[0].keyframe.tags.valueof(274))
+        self.shape = shown_pair(levels[level].shape, self.orientation)
+        edges = levels[level].pixel_size_um
+        self.pixel_size_um = None if edges is None else shown_pair(edges, self.orientation)
+        self.downsample = shown_pair(levels[level].downsample, self.orientation)
+        self.origin_um = facts.origin_um if self.orientation == UPRIGHT else None
         self._stored_dtype = np.dtype(key.dtype).newbyteorder("=")
         self._table = _colour_table(key) if key.photometric == _PALETTE and not as_stored else None
         self._top = _white(key, self._stored_dtype) if key.photometric == _MIN_IS_WHITE and not as_stored else None
         self._bilevel = 1 if as_stored else 255
-        stored = sum(reader.channels for reader in self._readers)
+        stored = sum(map(self._channels_of, self._readers))
         names = facts.channel_names or page_names(self._tif, plane.pages)
         self._selected = view.pick_channels(stored if self._table is None else self._table.channels, names)
         self.channel_names = tuple(names[n] if n < len(names) else "" for n in self._selected)
         self.channels = len(self._selected)
         self.dtype = np.dtype(np.uint8) if self._bytes_out else self._stored_dtype
+        self.no_data = NoData(self._empty_value(key), None if plane.sampled else _opacity(key))
+        self.lossy = key.compression in _JPEG
         self.view = view.resolved(series, (level, mpp), (plane.t, plane.z), self._selected)
+
+    def _empty_value(self, page: Any) -> float | None:
+        """Return the number that GDAL's tag declares, where pixels are shown as they are stored."""
+        text = page.tags.valueof(42113)
+        shown_as_stored = self._table is None and self._top is None and self._stored_dtype != np.bool_
+        return stored_number(text, self._stored_dtype) if text is not None and shown_as_stored else None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -125,9 +140,10 @@ class TiffSlide:
         assert Box.of_shape(self.shape).contains(box), f"{box} lies outside of {self.shape}"
         try:
             with _quiet():
-                pixels = self._read_stored(box)
+                stored = self._read_stored(stored_box(box, self.shape, self.orientation))
         except Damaged as error:
             raise _refusal(self.path, error) from error
+        pixels = stored if self.orientation == UPRIGHT else np.ascontiguousarray(turn(stored, self.orientation))
         if self._table is not None:
             return self._table.apply(pixels.view(np.uint8) if pixels.dtype == np.bool_ else pixels)[
                 :, :, list(self._selected)
@@ -141,15 +157,27 @@ class TiffSlide:
         """Return the chosen channels as stored; of a palette image, the numbers."""
         wanted = self._selected if self._table is None else (0,)
         if len(self._readers) == 1:
-            return self._readers[0].read(box, wanted)
+            return self._readers[0].read(box, self._samples(wanted))
         out = np.empty((*box.shape, len(wanted)), self._stored_dtype)
         first = 0
         for reader in self._readers:
-            places = [place for place, channel in enumerate(wanted) if first <= channel < first + reader.channels]
+            count = self._channels_of(reader)
+            places = [place for place, channel in enumerate(wanted) if first <= channel < first + count]
             if places:
-                out[:, :, places] = reader.read(box, [wanted[place] - first for place in places])
-            first += reader.channels
+                out[:, :, places] = reader.read(box, self._samples([wanted[place] - first for place in places]))
+            first += count
         return out
+
+    def _channels_of(self, reader: SegmentReader) -> int:
+        """Return how many channels of the plane a page holds."""
+        return reader.channels if self._sample is None else 1
+
+    def _samples(self, channels: Sequence[int]) -> Sequence[int]:
+        """Return the samples of a page that its channels are."""
+        return channels if self._sample is None else [self._sample] * len(channels)
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
         self._file.close()
@@ -250,6 +278,13 @@ def _colour_table(page: Any) -> ColourTable:
     table = np.asarray(tag).reshape(3, -1).T
     # The standard has 16-bit colours; old writers put 8-bit ones there.
     return ColourTable(np.ascontiguousarray(table if table.max() < 256 else table >> 8).astype(np.uint8))
+
+
+def _opacity(page: Any) -> int | None:
+    """Return which sample of a pixel is its opacity (ExtraSamples 1 and 2); None if none is."""
+    first = page.samplesperpixel - len(page.extrasamples)
+    places = [first + place for place, kind in enumerate(page.extrasamples) if kind in (1, 2)]
+    return places[0] if len(places) == 1 else None
 
 
 def _white(page: Any, dtype: np.dtype[Any]) -> int:

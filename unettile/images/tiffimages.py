@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from unettile.images.pixelsize import safe_xml
 from unettile.images.segments import Damaged
+from unettile.images.tifffacts import safe_xml
 from unettile.images.view import View
 
 _COMPANIONS = ("label", "macro", "map", "thumbnail", "overview")
@@ -52,14 +52,18 @@ class Plane:
 
     Args:
         pages: of its channels, in order.
-        within: where a single page stands for a whole stack, the number of the plane in it.
+        within: for each page, the number of the plane in it where a single page stands for a whole stack.
         t, z: which plane it is.
+        sample: the one sample of each page that belongs to the plane; None for all of them.
+        sampled: the file calls its samples channels or planes, whatever the tags call them.
     """
 
     pages: tuple[Any, ...]
-    within: int
+    within: tuple[int, ...]
     t: int
     z: int
+    sample: int | None = None
+    sampled: bool = False
 
 
 def find_images(tif: Any) -> list[TiffImage]:
@@ -113,29 +117,44 @@ def find_plane(tif: Any, level: Any, view: View) -> Plane:
         )
     # Axes of length 1 say nothing; those within a page are rows, columns and samples.
     axes = [(axis, int(n)) for axis, n in zip(level.axes, level.shape, strict=True) if n > 1 and axis not in "YXS"]
+    sampled = _axis_of_samples(level)
     pages = list(level.pages)
-    inside = len(pages) == 1 and math.prod(n for _, n in axes) > 1
-    if len(pages) != math.prod(n for _, n in axes) and not inside:
+    count = math.prod(n for axis, n in axes if axis != sampled)
+    inside = len(pages) == 1 and count > 1
+    if len(pages) != count and not inside:
         raise Damaged("its planes are not stored as pages of their own; save it as a plain TIFF")
     depth = _depth_axis([axis for axis, _ in axes])
     t = view.pick_plane("t", dict(axes).get("T", 1))
     z = view.pick_plane("z", dict(axes).get(depth, 1))
     chosen = []
-    for channel in range(dict(axes).get("C", 1)):
+    for channel in range(dict(axes).get("C", 1) if sampled != "C" else 1):
+        place = {"C": channel, "T": t, depth: z}
         index = 0
         for axis, n in axes:
-            index = index * n + {"C": channel, "T": t, depth: z}[axis]
+            index = index if axis == sampled else index * n + place[axis]
         chosen.append(index)
+    sample = {"T": t, depth: z}.get(sampled or "")
     if inside:
-        if len(chosen) > 1:
-            raise Damaged("its channels are not stored as pages of their own; save it as a plain TIFF")
-        return Plane((pages[0],), chosen[0], t, z)
+        return Plane((pages[0],) * len(chosen), tuple(chosen), t, z, sample, sampled is not None)
     picked = tuple(pages[index] for index in chosen)
     if any(page is None for page in picked):
         raise Damaged("a plane of it is missing from the file; get a complete copy")
     if any(page.parent is not tif for page in picked):
         raise Damaged("its pixels are in other files; save it as one file")
-    return Plane(picked, 0, t, z)
+    return Plane(picked, (0,) * len(picked), t, z, sample, sampled is not None)
+
+
+def _axis_of_samples(level: Any) -> str | None:
+    """Return the axis that the samples of a pixel lie along, where the file calls it other than samples.
+
+    Writers store three or four channels, or planes of a stack, as the samples of one page.
+    """
+    key = level.keyframe
+    if key.samplesperpixel == 1 or "S" in level.axes:
+        return None
+    place = -1 if key.planarconfig == 1 else -3  # behind the columns, or before the rows
+    fits = len(level.axes) >= 3 and level.shape[place] == key.samplesperpixel
+    return str(level.axes[place]) if fits else None
 
 
 class _Lone:

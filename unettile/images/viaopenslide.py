@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
-from unettile.images.pixelsize import PixelSize, believable
+from unettile.images.nodata import ALL_DATA
+from unettile.images.orientation import UPRIGHT
+from unettile.images.pixelsize import PixelSize, believable, number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
 INSTALL = "pip install 'unettile[openslide]'"
@@ -43,6 +45,9 @@ class OpenSlideSlide:
     """
 
     reader = "openslide"
+    orientation = UPRIGHT
+    no_data = ALL_DATA
+    lossy = True
     dtype = np.dtype(np.uint8)
     origin_um = None
 
@@ -117,6 +122,9 @@ class OpenSlideSlide:
             out[part.relative_to(box).slices] = pixels[part.relative_to(whole).slices][..., self._selected]
         return out
 
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
+
     def close(self) -> None:
         self._slide.close()
 
@@ -160,10 +168,7 @@ def knows(path: Path) -> bool:
 
 
 def _pixel_size(height: Any, width: Any) -> PixelSize | None:
-    try:
-        return believable(float(height), float(width))
-    except (TypeError, ValueError):
-        return None
+    return believable(number(height), number(width))
 
 
 def _levels(shapes: list[tuple[int, int]], size: PixelSize | None) -> list[Level]:

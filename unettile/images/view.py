@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from unettile.errors import UsageError
+from unettile.images.channels import NoSuchChannel, find_channels
 from unettile.images.pixelsize import PixelSize
 
 SAME_SIZE = 1.05
@@ -52,7 +53,7 @@ class View:
         series: of a file with several images, counted from 0.
         level: resolution, 0 is the largest; with `mpp`, the one to resample.
         mpp: edge of a pixel, micrometres.
-        channels: by number, counted from 0, or by the name that the file gives them.
+        channels: by number, counted from 0, or by the name that the file gives them; text that is no name is a number.
         z: plane of a stack, counted from 0.
         t: point in time, counted from 0.
 
@@ -172,20 +173,10 @@ class View:
         """
         if self.channels is None:
             return tuple(range(count))
-        numbers = []
-        for channel in self.channels:
-            if isinstance(channel, str):
-                same = [number for number, name in enumerate(names[:count]) if name.lower() == channel.lower()]
-                if len(same) != 1:
-                    raise NoSuchImage(self._unnamed(channel, count, names, len(same)))
-                numbers += same
-            elif channel >= count:
-                raise NoSuchImage(
-                    f"channel {channel} does not exist: it has {count}; use numbers from 0 to {count - 1}"
-                )
-            else:
-                numbers.append(channel)
-        return tuple(numbers)
+        try:
+            return find_channels(self.channels, count, names)
+        except NoSuchChannel as error:
+            raise NoSuchImage(str(error)) from error
 
     def resolved(
         self, series: int, level: tuple[int, float | None], plane: tuple[int, int], channels: Sequence[int]
@@ -194,14 +185,6 @@ class View:
         return replace(
             self, series=series, level=level[0], mpp=level[1], t=plane[0], z=plane[1], channels=tuple(channels)
         )
-
-    def _unnamed(self, channel: str, count: int, names: Sequence[str], found: int) -> str:
-        if found > 1:
-            return f"{found} channels are named {channel!r}: choose by number, from 0 to {count - 1}"
-        if not any(names):
-            return f"channel {channel!r} does not exist: the file names none; use numbers from 0 to {count - 1}"
-        listed = ", ".join(f"{number}: {name}" for number, name in enumerate(names[:_LISTED]))
-        return f"channel {channel!r} does not exist: its channels are {listed}{', …' if count > _LISTED else ''}"
 
 
 FIRST = View()

@@ -1,9 +1,10 @@
-"""Predictor: windows in, classes or probabilities out, on one device in one precision."""
+"""Predictor: windows in, planes of what is written out, on one device in one precision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,14 +16,13 @@ from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Scaling
-from unettile.inference.devicescale import DeviceScale
-from unettile.inference.lane import Lane, WindowKind
-from unettile.inference.lanes import Lanes
-from unettile.inference.rowpredict import RowPredictor
-from unettile.inference.rows import RowStream
-from unettile.inference.softmax import first_largest, softmax, to_levels
+from unettile.inference.engine import Engine
+from unettile.inference.kinds import make_planes
+from unettile.inference.rows import ByRows
+from unettile.inference.softmax import softmax
 from unettile.inference.steady import SMALLEST_OUTPUT_EDGE, steady
-from unettile.inference.tape import NotByRows, shapes_of
+from unettile.networks.cost import measure_cost
+from unettile.networks.record import NotByRows, Recording, record, shapes_of
 
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -52,72 +52,54 @@ class Predictor:
         self._dtype = _DTYPES[self.precision]
         network = checkpoint.build().to(device=self.device, dtype=self._dtype)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._shapes = None if checkpoint.module is not None else shapes_of(network)
-        self._network = steady(network, self._dtype) if self.device.type == "cpu" else network
+        on_cpu = self.device.type == "cpu"
+        self._shapes = shapes_of(network) if on_cpu and checkpoint.module is None else None
+        self._network = steady(network, self._dtype) if on_cpu else network
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
         self.smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
-        self._lanes: tuple[WindowKind, DeviceScale, Lanes] | None = None
-        self._streams: dict[int, RowStream | None] = {}
+        self._recordings: dict[int, Recording | None] = {}
 
-    def classes(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the class of each pixel, (N, h, w): the largest logit, of equal ones the first."""
-        return self.writing(("classes",))(windows)
+    @cached_property
+    def engine(self) -> Engine:
+        """What computes images with this model on its device; kept, since a GPU's memory and graphs are costly."""
+        from unettile.inference.engines import make_engine  # which know predictors
 
-    def levels(self, windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the probabilities in 8 bits, round(255 · p), (N, K, h, w)."""
-        return self.writing(("probabilities",))(windows)
+        return make_engine(self)
 
-    def writing(self, kinds: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
-        """Return the function that computes kinds of planes in one pass of the network: probabilities, depth, classes.
+    def see(self, pixels: NDArray[np.generic], scaling: Scaling) -> NDArray[np.float32]:
+        """Return pixels (…, C) of an image as the network sees them: scaled, grey repeated for a network of colours."""
+        scaled = scaling.apply(pixels)
+        channels = self.checkpoint.in_channels
+        return scaled if scaled.shape[-1] == channels else np.repeat(scaled, channels, axis=-1)
 
-        It returns (N, P, h, w), in the order of the kinds; a single plane is (N, h, w).
-        """
-        finish = self._finish(kinds)
-
-        def compute(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-            with torch.inference_mode():
-                result: NDArray[np.uint8] = finish(self._logits(windows)).cpu().numpy()
-            return result
-
-        return compute
-
-    def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probabilities, (N, K, h, w) float32."""
-        with torch.inference_mode():
-            logits = self._logits(windows)[:, : len(self.checkpoint.classes)]
-            result: NDArray[np.float32] = softmax(logits).cpu().numpy()
-        return result
-
-    @property
-    def has_lanes(self) -> bool:
-        """Whether windows are queued on a device that computes beside this process."""
-        return self.device.type == "cuda"
-
-    def lanes(self, kind: WindowKind, scaling: Scaling, wanted: int) -> Lanes:
-        """Return lanes for windows of an image; those of the last call are used again where they fit.
-
-        Args:
-            wanted: how many; where the device's memory ends there are fewer.
+    def planes(self, kinds: tuple[str, ...], windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the planes of kinds of output, (N, P, h, w), from one pass of the network over windows.
 
         Raises:
-            torch.OutOfMemoryError: there is no room for one.
+            InputError: a logit is not a finite number, or a GPU has no room.
         """
-        if self._lanes is not None and self._lanes[0] == kind:
-            _, scale, lanes = self._lanes
-            scale.load(scaling)
-            lanes.grow(wanted)
-            return lanes
-        self._lanes = None  # the memory of the old ones comes before the new ones
-        scale = DeviceScale(scaling, kind.dtype, self.device)
+        with torch.inference_mode():
+            result: NDArray[np.uint8] = self._finish(kinds)(self._logits(windows)).cpu().numpy()
+        return result
 
-        def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
-            return self.planes(scale(pixels), kind.write, kind.write_edge)
+    def logits(self, windows: NDArray[np.float32]) -> Tensor:
+        """Return the logits of windows, (N, K, h, w) float32 on the device, the depth's last if there is one.
 
-        # a network from elsewhere may wait for the GPU, which no graph can hold
-        graphs = self.checkpoint.module is None
-        lanes = Lanes(lambda: Lane(compute, kind, self.device, self.arithmetic, graphs=graphs), wanted)
-        self._lanes = kind, scale, lanes
-        return lanes
+        Raises:
+            InputError: a logit is not a finite number, or a GPU has no room.
+        """
+        with torch.inference_mode():
+            return self._logits(windows)
+
+    def shares(self, logits: Tensor) -> NDArray[np.float32]:
+        """Return the probabilities of the classes, (N, K, h, w) float32."""
+        with torch.inference_mode():
+            shares: NDArray[np.float32] = softmax(logits[:, : len(self.checkpoint.classes)]).cpu().numpy()
+        return shares
+
+    def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities of windows, (N, K, h, w) float32; errors as in `logits`."""
+        return self.shares(self.logits(windows))
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Return a context in which cuDNN does not time its kernels against each other, nor takes those that add up in
@@ -128,50 +110,75 @@ class Predictor:
             enabled=True, benchmark=False, deterministic=True, allow_tf32=self.precision == "tf32"
         )
 
-    @property
-    def has_rows(self) -> bool:
-        """Whether windows may be computed from top to bottom."""
-        return self._shapes is not None and not self.has_lanes and self.geometry.exact
-
-    def by_rows(self, kinds: tuple[str, ...], width: int) -> RowPredictor | None:
-        """Return what computes windows of a legal width, px, from top to bottom, to the same bits as `writing`.
+    def by_rows(self, kinds: tuple[str, ...], width: int) -> ByRows | None:
+        """Return what computes windows of a legal width, px, from top to bottom, to the same bits as `planes`.
 
         None on a GPU, for narrow windows, for programs, and for networks that do what cannot be done by rows.
         """
-        if not self.has_rows or self._shapes is None or width < self.smallest_window:
+        if self._shapes is None or not self.geometry.exact or width < self.smallest_window:
             return None
-        if width not in self._streams:
-            self._streams[width] = None
+        if width not in self._recordings:
+            self._recordings[width] = None
             with suppress(NotByRows):
-                self._streams[width] = RowStream(self._shapes, self._network, self.checkpoint.in_channels, width)
-        stream, finish = self._streams[width], self._finish(kinds)
-        if stream is None:
+                self._recordings[width] = record(self._shapes, (self.checkpoint.in_channels, width, width))
+        recording, finish = self._recordings[width], self._finish(kinds)
+        if recording is None:
             return None
-        return RowPredictor(
-            stream, self.geometry.margin, self._dtype, lambda logits: finish(self._finite(logits.float().contiguous()))
+        return ByRows(
+            recording, self._network, self.geometry.margin, self._dtype, lambda logits: finish(self._finite(logits))
         )
 
-    def _finish(self, kinds: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
-        """Return what makes planes of logits (N, K, h, w), after whose classes may come a depth."""
-        classes = len(self.checkpoint.classes)
-        steps = [_PLANES[kind] for kind in kinds]
-        if len(steps) == 1 and kinds != ("probabilities",):
-            return lambda logits: steps[0](logits, classes)[:, 0]
-        return lambda logits: torch.cat([step(logits, classes) for step in steps], dim=1)
-
-    def planes(self, window: Tensor, write: tuple[str, ...], edge: int) -> tuple[Tensor, Tensor]:
-        """Return what is written of one scaled window (H, W, C) on the device, without waiting for it.
+    def window_planes(self, window: Tensor, kinds: tuple[str, ...], edge: int) -> tuple[Tensor, Tensor]:
+        """Return the planes of one scaled window (H, W, C) on the device, without waiting for it.
 
         Args:
             edge: px of the output that are kept.
 
         Returns:
-            (edge, edge) or (K, edge, edge) uint8, and whether all logits are finite numbers; both on the device.
+            (P, edge, edge) uint8, and whether all logits are finite numbers; both on the device.
         """
         channels = self.checkpoint.in_channels
         x = window.to(self._dtype).expand(*window.shape[:2], channels)[None].permute(0, 3, 1, 2)
         logits = self._on_device(x.contiguous(memory_format=torch.channels_last), edge)
-        return self._finish(write)(logits)[0], torch.isfinite(logits).all()
+        return self._finish(kinds)(logits)[0], torch.isfinite(logits).all()
+
+    def fitting_edge(self, length: int, shape: tuple[int, int]) -> int:
+        """Return the smallest legal output edge that writes `length` px, or two margins, at once, or the whole image.
+
+        Args:
+            shape: of the image, px.
+        """
+        length = min(max(length, 2 * self.geometry.margin), max(shape))
+        return self.geometry.smallest_output_edge(max(length, SMALLEST_OUTPUT_EDGE))
+
+    def maps_bytes(self, window_edge: int, scratch: float) -> int:
+        """Return about how many bytes the feature maps of one window take.
+
+        Args:
+            scratch: times the feature maps: with what libraries take beside them.
+        """
+        window = max(window_edge, self.smallest_window)
+        cost = measure_cost(self.checkpoint.build_shapes(), self.checkpoint.in_channels, window)
+        return int(scratch * self.item_bytes / 4 * cost.peak_bytes)
+
+    @property
+    def overflow(self) -> str:
+        """What to say where the model's output is not a finite number."""
+        return f"the model overflows in {self.precision}: its output is not a finite number; use another --precision"
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of a number in a feature map."""
+        return self._dtype.itemsize
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of the parameters on the device."""
+        return self.item_bytes * sum(tensor.numel() for tensor in self.checkpoint.parameters.values())
+
+    def _finish(self, kinds: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+        """Return what makes planes (N, P, h, w) of logits (N, K, h, w), after whose classes may come a depth."""
+        return make_planes(kinds, len(self.checkpoint.classes))
 
     def _logits(self, windows: NDArray[np.float32]) -> Tensor:
         """Return (N, K, h, w) float32 on the device.
@@ -185,7 +192,7 @@ class Predictor:
             try:
                 return self._finite(self._on_device(x))
             except torch.OutOfMemoryError:
-                self._lanes = None  # their memory is of more use here
+                self.__dict__.pop("engine", None)  # its memory is of more use here
             torch.cuda.empty_cache()
             try:
                 return self._finite(self._on_device(x))
@@ -212,32 +219,5 @@ class Predictor:
             InputError: one of them is not a finite number.
         """
         if not bool(torch.isfinite(logits).all()):
-            raise InputError(overflow(self.precision))
+            raise InputError(self.overflow)
         return logits
-
-
-def _probabilities(logits: Tensor, classes: int) -> Tensor:
-    return to_levels(softmax(logits[:, :classes]))
-
-
-def _depth(logits: Tensor, classes: int) -> Tensor:
-    """Return round(255 · sigmoid(z)): the softmax of (0, z) is (1 - sigmoid(z), sigmoid(z))."""
-    z = logits[:, classes : classes + 1]
-    return to_levels(softmax(torch.cat((torch.zeros_like(z), z), dim=1)))[:, 1:]
-
-
-def _classes(logits: Tensor, classes: int) -> Tensor:
-    return first_largest(logits[:, :classes])[:, None]
-
-
-_PLANES: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "probabilities": _probabilities,
-    "depth": _depth,
-    "classes": _classes,
-}
-"""From logits, of which so many are classes, to planes (N, P, h, w) uint8."""
-
-
-def overflow(precision: str) -> str:
-    """Return what to say of a model whose output is not a finite number."""
-    return f"the model overflows in {precision}: its output is not a finite number; use another --precision"

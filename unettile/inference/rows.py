@@ -7,69 +7,98 @@
 
 The margin of a window then costs work at its sides and at its top alone, however tall it is, and feature maps are as
 tall as a piece. A window has no end: as long as rows are fed, rows come out. Every feature is the same sum as in one
-pass over a whole window: the result is equal to it, bit by bit (see `unettile.inference.steady` for why that can
-be).
+pass over a whole window: the result is equal to it, bit by bit (see `unettile.inference.steady` for why that can be).
 
-Passes: 1. `record` notes the steps (tape.py); 2. `stages_of` groups steps that need no store between them (stages.py);
-3. a `Descent` takes pieces in and carries each stage on as far as its inputs allow.
+What depends on what is told by the graph of the network (`unettile.networks.graph`, with an example of eight rows);
+here are the tensors.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unettile.inference.stages import Stage, stages_of
 from unettile.inference.steady import HalvingMax, OneDnnConv
-from unettile.inference.tape import Step, record
+from unettile.networks.graph import Passage, Step
+from unettile.networks.record import Recording
 
-PIECES = 32, 128
-"""The fewest and the most rows of a window that are fed at once: kernels want enough to do."""
+ReadRows = Callable[[int, int], NDArray[np.float32]]
+"""Gives the rows y0 … y1 of a scaled window, (n, W, C) float32."""
 
-LARGEST_MAP = 2**26
-"""Bytes that the rows of a feature map take, unless a piece is to have fewer rows than the fewest."""
+_EVEN = 16  # rows: pieces of as many give every level of a network whole rows
 
 
-class RowStream:
-    """A network, ready to compute windows of one width by rows.
+@dataclass(frozen=True)
+class ByRows:
+    """A network that is computed by rows, in windows of one width.
 
     Args:
-        shapes: of the network (see `unettile.inference.tape.shapes_of`), to learn its steps from.
-        network: with layers that round alike; computes.
-        channels, width: of the windows, px.
-        piece: rows of the window that are meant to be fed at once; None for as many as suit its width.
-
-    Raises:
-        NotByRows: the network cannot be computed by rows.
+        recording: of the network, for this width.
+        network: with layers that round alike.
+        margin: px.
+        dtype: in which the network computes.
+        finish: turns logits (N, K, h, w) into planes (N, P, h, w).
     """
 
-    def __init__(
-        self, shapes: nn.Module, network: nn.Module, channels: int, width: int, piece: int | None = None
-    ) -> None:
-        tape = record(shapes, (channels, width, width))
-        item = next((parameter.element_size() for parameter in shapes.parameters()), 4)
-        self.row_bytes = [item * count * edge for count, edge in zip(tape.channels, tape.heights, strict=True)]
-        # of the largest feature map, for each row of the window
-        self.most_bytes = max(size * edge // width for size, edge in zip(self.row_bytes, tape.heights, strict=True))
-        fewest, most = PIECES
-        self.piece = piece or max(fewest, min(most, LARGEST_MAP // max(1, self.most_bytes) // 16 * 16))
-        self.lost = width - tape.heights[-1]
-        self.layers = dict(network.named_modules())
-        self.stages = stages_of(tape, self.piece)
-        self.heights = tape.heights
-        self.maps = len(tape.heights)
+    recording: Recording
+    network: nn.Module
+    margin: int
+    dtype: torch.dtype
+    finish: Callable[[Tensor], Tensor]
+
+    def begin(self, y0: int) -> RowRun:
+        """Return a window whose first row, in its margin, is y0."""
+        return RowRun(self, y0)
 
 
-class Descent:
-    """A window in work: what is kept of it between two pieces of rows."""
+class RowRun:
+    """A window in work: what is kept of it between two pieces of rows.
 
-    def __init__(self, stream: RowStream) -> None:
-        self._stream = stream
-        self._queues = {(number, stage.output): Rows() for stage in stream.stages for number in stage.inputs}
-        self._done = [0] * stream.maps
+    Args:
+        y0: its first row, counted from wherever the caller counts.
+    """
+
+    def __init__(self, by_rows: ByRows, y0: int) -> None:
+        graph = by_rows.recording.graph
+        self._by_rows = by_rows
+        self._graph = graph
+        self._layers = dict(by_rows.network.named_modules())
+        self._queues = {(number, passage.output): Rows() for passage in graph.passages for number in passage.inputs}
+        self._done = [0] * len(graph.heights)
+        self._cut = by_rows.margin - graph.lost  # a network that pads puts its margin out, too
+        self._next = y0 + graph.lost
+        self._top = y0 + by_rows.margin
+        self.y1 = y0  # up to which row it was read
+
+    def run(self, read: ReadRows, y1: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Read on to row y1; yield the first row and the planes (P, n, w) of what has come out.
+
+        When the rows down to y1 are those of a legal window, so are the rows that have come out by then.
+        """
+        cut = self._cut
+        count = -(-(y1 - self.y1) // self._graph.piece)
+        step = -(-(y1 - self.y1) // max(1, count) // _EVEN) * _EVEN
+        first = (y1 - self.y1) % max(1, step) or step  # the odd piece comes first: all others are in the same phase
+        with torch.inference_mode():
+            while self.y1 < y1:
+                rows = torch.from_numpy(read(self.y1, self.y1 + first))[None].permute(0, 3, 1, 2)
+                self.y1, first = self.y1 + first, step
+                window = rows.to(self._by_rows.dtype).contiguous(memory_format=torch.channels_last)
+                logits = self.feed(window)
+                if logits is None:
+                    continue
+                start = max(0, self._top - self._next)
+                place, self._next = max(self._next, self._top), self._next + logits.shape[2]
+                if place < self._next:
+                    kept = logits[:, :, start:, cut : logits.shape[3] - cut]
+                    yield place, self._by_rows.finish(kept.float().contiguous())[0].numpy()
 
     def feed(self, rows: Tensor) -> Tensor | None:
         """Return the rows (1, K, n, w) of the output that are decided now, after those returned before; None for none.
@@ -79,19 +108,19 @@ class Descent:
         """
         result = None
         self._push(0, rows)
-        for stage in self._stream.stages:
-            start = self._done[stage.output]
-            stop = stage.reachable(min(self._done[number] for number in stage.inputs))
+        for passage in self._graph.passages:
+            start = self._done[passage.output]
+            stop = passage.reachable(min(self._done[number] for number in passage.inputs))
             if stop > start:
-                made = self._compute(stage, start, stop)
-                self._push(stage.output, made)
-                if stage.output == self._stream.maps - 1:
+                made = self._compute(passage, start, stop)
+                self._push(passage.output, made)
+                if passage.output == len(self._done) - 1:
                     result = made
         return result
 
     @property
     def waiting(self) -> list[Rows]:
-        """The rows that are kept, for each stage and each of its inputs."""
+        """The rows that are kept, for each passage and each of its inputs."""
         return list(self._queues.values())
 
     def _push(self, number: int, rows: Tensor) -> None:
@@ -100,16 +129,16 @@ class Descent:
                 queue.push(self._done[number], rows)
         self._done[number] += rows.shape[2]
 
-    def _compute(self, stage: Stage, start: int, stop: int) -> Tensor:
-        """Compute the rows start … stop of a stage's output."""
-        sources = [self._queues[number, stage.output] for number in stage.inputs]
-        spans = stage.spans(start, stop)
-        rows = _gather(sources, stage.join, *spans[0])
-        own = stage.join is not None
-        for step, have, want in zip(stage.steps, spans[:-1], spans[1:], strict=True):
+    def _compute(self, passage: Passage, start: int, stop: int) -> Tensor:
+        """Compute the rows start … stop of a passage's output."""
+        sources = [self._queues[number, passage.output] for number in passage.inputs]
+        spans = passage.spans(start, stop)
+        rows = _gather(sources, passage.join, *spans[0])
+        own = passage.join is not None
+        for step, have, want in zip(passage.steps, spans[:-1], spans[1:], strict=True):
             rows = self._apply(step, rows, have, want, own=own)
             own = own or step.rows.fill is not None or step.rows.up > 1
-        following = stage.first_needed(stop)
+        following = passage.first_needed(stop)
         for source in sources:
             source.drop(following)
         return rows
@@ -118,9 +147,8 @@ class Descent:
         """Apply a step to the input rows `have`; return the output rows `want`. `own`: nobody else reads the input."""
         rows = step.rows
         if step.layer is None:
-            assert step.apply is not None
-            return step.apply(x)
-        layer = self._stream.layers[step.layer]
+            return self._by_rows.recording.functions[step.output](x)
+        layer = self._layers[step.layer]
         if rows.up > 1:
             y: Tensor = layer(x)
             offset = have[0] * rows.up
@@ -130,10 +158,8 @@ class Descent:
             if above:
                 x = F.pad(x, (0, 0, above, 0), value=rows.fill).contiguous(memory_format=torch.channels_last)
             return _without_row_padding(layer, x)
-        if isinstance(layer, nn.ReLU) and not own:
-            return F.relu(x)  # rows that others read, too, are not overwritten
-        if isinstance(layer, nn.LeakyReLU) and not own:
-            return F.leaky_relu(x, layer.negative_slope)
+        if getattr(layer, "inplace", False) and not own:
+            x = x.clone(memory_format=torch.preserve_format)  # rows that others read, too, are not overwritten
         result: Tensor = layer(x)
         return result
 

@@ -8,6 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
+from unettile.networks.config import Config
+
+
+class Registered(nn.Module):
+    """A network of the registry: it says what its config says of its shape.
+
+    Args:
+        config: of the network's own class.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def geometry(self) -> Geometry:
+        """What `segment` needs."""
+        return self.config.geometry
+
+    @property
+    def lost(self) -> int:
+        """How many px the output is smaller than the window, on each side."""
+        return self.config.lost
 
 
 def crop_to(skip: Tensor, shape: torch.Size) -> Tensor:
@@ -24,19 +47,20 @@ def class_logits(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
 
-def check_window(x: Tensor, in_channels: int, geometry: Geometry, lost: int) -> None:
-    """Refuse windows (N, C, H, W) that a network does not take; `lost` as in `unettile.networks`.
+def check_window(x: Tensor, config: Config) -> None:
+    """Refuse windows (N, C, H, W) that a network does not take.
 
     Raises:
         ValueError: a wrong number of channels, or an edge off the network's grid.
     """
-    if x.ndim != 4 or x.shape[1] != in_channels:
-        raise ValueError(f"need images (N, {in_channels}, H, W), got shape {tuple(x.shape)}")
-    base = (geometry.base + 2 * (geometry.margin - lost)) % geometry.stride
+    if x.ndim != 4 or x.shape[1] != config.in_channels:
+        raise ValueError(f"need images (N, {config.in_channels}, H, W), got shape {tuple(x.shape)}")
+    least = 2 * config.lost + config.base
     for edge in x.shape[2:]:
-        output = int(edge) - 2 * lost
-        if output < max(1, base) or (output - base) % geometry.stride:
-            raise ValueError(f"a window edge of {edge} px does not fit {geometry}")
+        if edge < max(1, least) or (edge - least) % config.stride:
+            raise ValueError(
+                f"a window edge of {int(edge)} px does not fit the network: need {least} + {config.stride}k"
+            )
 
 
 def he_init(network: nn.Module) -> None:
@@ -50,6 +74,7 @@ def he_init(network: nn.Module) -> None:
             taps = math.prod(module.kernel_size)
             if isinstance(module, nn.ConvTranspose2d):
                 taps = max(1, taps // math.prod(module.stride))  # those that feed one output pixel
-            nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
+            inputs = module.in_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / (inputs * taps)))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

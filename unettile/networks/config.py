@@ -8,15 +8,14 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol
 
 from unettile.geometry import Geometry
-from unettile.networks.reach import Reach
 
 
 class Config(Protocol):
     """What every network's config has besides fields of its own.
 
-    `in_channels`: of the image. `classes`: channels of the logits, background included. `geometry`: what follows from
-    all fields, without building the network. `reach`: from rows of the output to the rows of the image on which they
-    depend. A preset is a config with a name.
+    `in_channels`: of the image. `classes`: channels of the logits, background included. `stride`: px. `lost`: how many
+    px the output is smaller than the window on each side, 0 where convolutions are padded. `base`: edges of the output
+    are base + stride · k. `geometry`: what `segment` needs. A preset is a config with a name.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -28,9 +27,30 @@ class Config(Protocol):
     def classes(self) -> int: ...
 
     @property
+    def stride(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
+
+    @property
+    def base(self) -> int: ...
+
+    @property
     def geometry(self) -> Geometry: ...
 
-    def reach(self, rows: Reach) -> Reach: ...
+    def __hash__(self) -> int: ...
+
+
+class Padded:
+    """What configs of networks share whose convolutions are padded: the output is as large as the window."""
+
+    @property
+    def lost(self) -> int:
+        return 0
+
+    @property
+    def base(self) -> int:
+        return 0
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:

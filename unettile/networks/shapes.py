@@ -140,6 +140,14 @@ def _leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) 
     return x if inplace else _same(x)
 
 
+def _relu(x: Tensor, inplace: bool = False) -> Tensor:
+    return x if inplace else _same(x)
+
+
+def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    return x if inplace else _same(x)
+
+
 def _pair(value: Pair) -> tuple[int, int]:
     height, width = (value, value) if isinstance(value, int) else value
     return height, width
@@ -155,6 +163,11 @@ _ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     F.batch_norm: _same,
     torch.batch_norm: _same,
     torch.zeros_like: _same,
+    torch.relu: _same,
+    torch.sigmoid: _same,
+    F.relu: _relu,
+    F.relu6: _relu,
+    F.hardtanh: _hardtanh,
     F.leaky_relu: _leaky_relu,
     torch.add: _same,
     Tensor.add: _same,

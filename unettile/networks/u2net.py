@@ -28,9 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
-from unettile.networks.blocks import check_window, class_logits, he_init
-from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach
+from unettile.networks.blocks import Registered, check_window, class_logits, he_init
+from unettile.networks.config import Padded, check_channels
 
 STRIDE = 32
 MARGIN = 320  # px
@@ -39,7 +38,7 @@ DILATIONS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class U2NetConfig:
+class U2NetConfig(Padded):
     """What varies; the defaults are the full network (44,009,869 parameters).
 
     Args:
@@ -69,18 +68,12 @@ class U2NetConfig:
                 raise ValueError(f"need {count} {key}, each at least 1, got {values}")
 
     @property
+    def stride(self) -> int:
+        return STRIDE
+
+    @property
     def geometry(self) -> Geometry:
         return Geometry(MARGIN, STRIDE, base=0, exact=False)
-
-    def reach(self, rows: Reach) -> Reach:
-        """Return the rows of the image on which rows of the output depend: the way through every stage."""
-        for levels in LEVELS:
-            rows = _rsu_reach(rows.conv(3) if levels == 7 else rows, levels).bilinear()
-        rows = _rsu4f_reach(_rsu4f_reach(rows).bilinear())
-        rows = _rsu4f_reach(rows.pool())
-        for levels in reversed(LEVELS):
-            rows = _rsu_reach(rows.pool(), levels)
-        return rows
 
 
 FULL = {"paper": U2NetConfig()}
@@ -89,17 +82,14 @@ SMALL = {
 }
 
 
-class U2Net(nn.Module):
+class U2Net(Registered):
     """The network: float images (N, C, H, W) to logits (N, K, H, W), H and W multiples of 32.
 
     In training mode: a list, the fused logits first, then those of the six sides.
     """
 
     def __init__(self, config: U2NetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.geometry = config.geometry
-        self.lost = 0
+        super().__init__(config)
         outs, up = config.outs, config.decoder_outs
         classes = 1 if config.one_logit else config.classes
         self.encoder = nn.ModuleList()
@@ -116,7 +106,7 @@ class U2Net(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        check_window(x, self.config.in_channels, self.geometry, self.lost)
+        check_window(x, self.config)
         encoded: list[Tensor] = []
         for stage in self.encoder:
             x = stage(self.pool(x) if encoded else x)  # (N, outs[i], H/2ⁱ, W/2ⁱ)
@@ -184,19 +174,3 @@ class RSU4F(nn.Module):
         for conv in self.up:
             x = conv(torch.cat([x, skips.pop()], dim=1))
         return x + beside
-
-
-def _rsu_reach(rows: Reach, levels: int) -> Reach:
-    rows = rows.conv(3)
-    for _ in range(levels - 2):
-        rows = rows.bilinear().conv(3)
-    rows = rows.conv(3, dilation=2).conv(3)
-    for _ in range(levels - 2):
-        rows = rows.pool().conv(3)
-    return rows.conv(3)
-
-
-def _rsu4f_reach(rows: Reach) -> Reach:
-    for dilation in (*DILATIONS[:-1], *DILATIONS[::-1]):
-        rows = rows.conv(3, dilation=dilation)
-    return rows.conv(3)

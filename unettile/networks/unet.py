@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
-from unettile.networks.blocks import check_window, class_logits, crop_to, he_init
+from unettile.networks.blocks import Registered, check_window, class_logits, crop_to, he_init
 from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach, margin_of
+from unettile.networks.margin import geometry_of
 
 CHOICES = {
     "padding": ("valid", "same"),
@@ -102,22 +102,17 @@ class UNetConfig:
         return 4 * (2**self.depth - 1) + 2 * 2**self.depth + self.head_kernel // 2 if self.padding == "valid" else 0
 
     @property
-    def geometry(self) -> Geometry:
-        """Of valid convolutions the margin is what they lose; of padded ones, what the lowest level looks at."""
-        stride = 2**self.depth
-        if self.padding == "valid":
-            return Geometry(self.lost, stride, base=(4 - 2 * (self.head_kernel // 2)) % stride)
-        return Geometry(margin_of(self.reach, stride), stride, base=0)
+    def stride(self) -> int:
+        return int(2**self.depth)
 
-    def reach(self, rows: Reach) -> Reach:
-        """Return the rows of the image on which rows of the output depend: the way through the lowest level."""
-        rows = rows.conv(self.head_kernel)
-        for _ in range(self.depth):
-            rows = rows.conv(3).conv(3).nearest()
-        rows = rows.conv(3).conv(3)
-        for _ in range(self.depth):
-            rows = (rows.conv(3, stride=2) if self.down == "strided" else rows.pool()).conv(3).conv(3)
-        return rows
+    @property
+    def base(self) -> int:
+        """Valid: 4 + 16k at depth 4, less what a 3×3 head loses."""
+        return (4 - 2 * (self.head_kernel // 2)) % self.stride if self.padding == "valid" else 0
+
+    @property
+    def geometry(self) -> Geometry:
+        return geometry_of(UNet, self)
 
 
 PRESETS = {
@@ -152,14 +147,11 @@ PRESETS = {
 }
 
 
-class UNet(nn.Module):
+class UNet(Registered):
     """The network: float images (N, C, H, W) to logits (N, K, h, w), h = H - 2·lost."""
 
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.geometry = config.geometry
-        self.lost = config.lost
+        super().__init__(config)
         widths = config.widths
         inputs = (config.in_channels, *widths[:-1])
         pairs = list(zip(widths[1:], widths[:-1], strict=True))[::-1]  # (below, this level), lowest first
@@ -173,7 +165,7 @@ class UNet(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_window(x, self.config.in_channels, self.geometry, self.lost)
+        check_window(x, self.config)
         skips: list[Tensor] = []
         for block, shrink in zip(self.down, self.shrink, strict=False):
             x = block(x)  # (N, C, H, W) → (N, 2C, H - 4, W - 4); padded: (N, 2C, H, W), here and below

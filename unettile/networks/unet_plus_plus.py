@@ -22,15 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
-from unettile.networks.blocks import check_window, class_logits, he_init
-from unettile.networks.config import check_channels
-from unettile.networks.reach import Reach, margin_of
+from unettile.networks.blocks import Registered, check_window, class_logits, he_init
+from unettile.networks.config import Padded, check_channels
+from unettile.networks.margin import geometry_of
 
 UPSAMPLINGS = ("bilinear", "nearest")
 
 
 @dataclass(frozen=True)
-class UNetPlusPlusConfig:
+class UNetPlusPlusConfig(Padded):
     """What varies; the defaults have 9,163,560 parameters, of them 66 in each of the four heads.
 
     Args:
@@ -71,35 +71,27 @@ class UNetPlusPlusConfig:
         return self.prune or len(self.widths) - 1
 
     @property
-    def geometry(self) -> Geometry:
-        return Geometry(margin_of(self.reach, 2**self.depth), 2**self.depth, base=0)
+    def stride(self) -> int:
+        return int(2**self.depth)
 
-    def reach(self, rows: Reach) -> Reach:
-        """Return the rows of the image on which rows of the output depend: the way through the lowest level."""
-        for _ in range(self.depth):
-            rows = rows.conv(3).conv(3)
-            rows = rows.bilinear() if self.up == "bilinear" else rows.nearest()
-        rows = rows.conv(3).conv(3)
-        for _ in range(self.depth):
-            rows = rows.pool().conv(3).conv(3)
-        return rows
+    @property
+    def geometry(self) -> Geometry:
+        return geometry_of(UNetPlusPlus, self)
 
 
 PRESETS = {"paper": UNetPlusPlusConfig()}
 
 
-class UNetPlusPlus(nn.Module):
+class UNetPlusPlus(Registered):
     """The network: float images (N, C, H, W) to logits (N, K, H, W), H and W multiples of its stride.
 
     In training mode with deep supervision: the list of the logits of all heads, the last head's first.
     """
 
     def __init__(self, config: UNetPlusPlusConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.geometry = config.geometry
-        self.lost = 0
+        super().__init__(config)
         widths, depth = config.widths, config.depth
+        self.depth = depth
         inputs = (config.in_channels, *widths)
         self.nodes = nn.ModuleDict()
         for j in range(depth + 1):
@@ -114,8 +106,8 @@ class UNetPlusPlus(nn.Module):
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        check_window(x, self.config.in_channels, self.geometry, self.lost)
-        depth = self.config.depth
+        check_window(x, self.config)
+        depth = self.depth
         rows: list[list[Tensor]] = []  # rows[i][j] is Xij
         for i in range(depth + 1):
             x = self.nodes[f"{i}0"](x if i == 0 else self.pool(x))  # (N, widths[i], H/2ⁱ, W/2ⁱ)

@@ -13,6 +13,9 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.objects.rules import Foreground
 
+HIGHEST = 1 + 1e-3
+"""What is above is no probability; sums that should be 1 are rounded."""
+
 
 class Pixels(Protocol):
     """An image that is read by region: a slide, or what is not a file yet."""
@@ -74,8 +77,8 @@ class ClassMap:
                     f"{mask.path} has {mask.channels} channels: need a mask of one, or --threshold if they are"
                     " probabilities of classes"
                 )
-            if mask.dtype.kind not in "uib":
-                raise InputError(f"{mask.path} holds {mask.dtype}: need class ids; for probabilities give --threshold")
+            if mask.dtype.kind not in "uibf":
+                raise InputError(f"{mask.path} holds {mask.dtype}: need class ids")
             return
         if mask.dtype.kind == "f":
             self._scale = 1.0
@@ -92,7 +95,7 @@ class ClassMap:
         """Return the classes (h, w) of a part of the image, 0 for background, holes filled.
 
         Raises:
-            InputError: it cannot be read, or holds negative ids.
+            InputError: it cannot be read, holds negative ids or fractions, or, as probabilities, numbers above 1.
         """
         holes = self._foreground.holes
         near = box.expand(holes).intersect(Box.of_shape(self.shape)) if holes else box
@@ -104,9 +107,14 @@ class ClassMap:
         return classes
 
     def _of_ids(self, ids: NDArray[Any]) -> NDArray[np.uint32]:
-        if ids.dtype.kind == "i" and ids.size and ids.min() < 0:
+        """Return ids, which ImageJ and others write as floating point where they are many."""
+        if ids.dtype.kind == "f" and not (ids == np.trunc(ids)).all():  # NaN is not equal to itself
+            raise InputError(
+                f"{self._mask.path} holds fractions: need whole numbers, ids; for probabilities give --threshold"
+            )
+        if ids.dtype.kind in "if" and ids.size and ids.min() < 0:
             raise InputError(f"{self._mask.path} holds the id {ids.min()}: need 0 for background and ids above it")
-        if ids.dtype.itemsize == 8 and ids.size and ids.max() > np.iinfo(np.uint32).max:
+        if ids.size and float(ids.max()) >= 2**32:
             raise InputError(f"{self._mask.path} holds the id {ids.max()}: need ids below 2^32")
         classes = ids.astype(np.uint32)
         if self._foreground.classes is not None:
@@ -115,6 +123,11 @@ class ClassMap:
 
     def _likeliest(self, pixels: NDArray[Any]) -> NDArray[np.uint32]:
         assert self._foreground.threshold is not None
+        if pixels.dtype.kind == "f" and (pixels > HIGHEST).any():
+            raise InputError(
+                f"{self._mask.path} holds {pixels.max():g}, which is no probability: need numbers from 0 to 1; if they"
+                " are ids, leave --threshold out"
+            )
         alone = pixels.shape[2] == 1
         chosen = pixels if alone else pixels[:, :, list(self._chosen)]
         best = chosen.argmax(axis=2)

@@ -24,12 +24,13 @@ from unettile.objects.found import Found
 from unettile.objects.geojson import MOST_CLASSES
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, label_objects
 from unettile.objects.measures import BASIC, Measures
+from unettile.objects.measuring import Beneath
 from unettile.objects.numbering import Numbers
 from unettile.objects.products import Products, Sources, check_outputs
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.stains import Unmixed
-from unettile.objects.write import Beneath, Context, Stage, Writer
+from unettile.objects.write import Context, Stage, Writer
 from unettile.tiling import BlockGrid
 
 
@@ -57,7 +58,8 @@ def find_objects(
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
     with ExitStack() as stack:
-        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series)))
+        amounts = foreground.threshold is not None  # probabilities, not ids
+        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series), lossy=amounts))
         record = read_record(sources.mask, sources.series)
         if foreground.classes is None:
             foreground = replace(foreground, classes=object_classes(record.class_names))

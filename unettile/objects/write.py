@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,43 +18,21 @@ from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
 from unettile.images.record import Record
-from unettile.images.slide import Slide
-from unettile.objects.certainty import Chance, Rims
-from unettile.objects.columns import Channels, Confidence, Figures, Frames, Known
+from unettile.objects.columns import Frames, Known
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
-from unettile.objects.intensity import Totals, Values
 from unettile.objects.labelling import Objects
-from unettile.objects.measure import Summing
 from unettile.objects.measures import Measures
-from unettile.objects.neighbours import nearest
+from unettile.objects.measuring import Beneath, Measuring
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
 from unettile.objects.products import Products
 from unettile.objects.scan import Looker, OnProgress, Picture, Scan
-from unettile.objects.stains import Unmixed
 from unettile.objects.table import Table, write_table
 from unettile.tiling import BlockGrid
 
 Stage = Callable[[str], AbstractContextManager[OnProgress]]
 """Opens a stage of the work that is named; gives what takes its progress."""
-
-
-@dataclass(frozen=True)
-class Beneath:
-    """What lies under the objects.
-
-    Args:
-        image: for intensities and the overlay.
-        stains: the same image's dyes.
-        chance: the probability of an object.
-        probable: the file that it is read from, if that is not the mask.
-    """
-
-    image: Slide | None = None
-    stains: Unmixed | None = None
-    chance: Chance | None = None
-    probable: Slide | None = None
 
 
 @dataclass(frozen=True)
@@ -92,25 +70,21 @@ class Writer:
 
     def __init__(self, products: Products, objects: Objects, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
-        measures, directory, count = context.measures, context.directory, objects.count
+        measures, directory, numbers = context.measures, context.directory, objects.numbers
         measured = products.table is not None
-        self._summing = Summing(directory, objects.numbers.first, objects.shape) if measured else None
+        self._measuring = Measuring(numbers.first, objects.shape, beneath, measures, directory) if measured else None
         outlined = products.geojson is not None or (measured and measures.shape)
-        self._corners = CornerFinder(directory, count, objects.shape) if outlined else None
+        self._corners = CornerFinder(directory, objects.count, objects.shape) if outlined else None
         self._thumbnail = Thumbnail(objects.shape) if products.overlay is not None else None
-        self._pictures: list[Picture] = []
-        self._channels: list[Channels] = []
-        self._rims: Rims | None = None
-        if measured:
-            self._look_beneath()
-        lookers = (self._summing, self._corners, self._thumbnail, *self._channel_lookers(), self._rims)
-        self._lookers: list[Looker] = [looker for looker in lookers if looker is not None]
+        self._pictures: list[Picture] = [] if self._measuring is None else self._measuring.pictures
+        self._lookers: list[Looker] = [] if self._measuring is None else self._measuring.lookers
+        self._lookers += [looker for looker in (self._corners, self._thumbnail) if looker is not None]
 
     def close(self) -> None:
         """Let go of temporary files."""
-        for looker in self._lookers:
-            if isinstance(looker, CornerFinder | Values):
-                looker.close()
+        for one in (self._measuring, self._corners):
+            if one is not None:
+                one.close()
 
     def __enter__(self) -> Writer:
         return self
@@ -158,20 +132,10 @@ class Writer:
 
     def _write_table(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
         path, context, numbers = self._products.table, self._context, self._objects.numbers
-        if path is None or self._summing is None:
+        if path is None or self._measuring is None:
             return
-        sums = self._summing.finish()
-        for channels in self._channels:
-            if isinstance(channels.values, Values):
-                channels.values.finish()
-        shape = context.measures.shape
-        figures = Figures(
-            sums,
-            corners if shape else None,
-            nearest(sums.centroids()) if shape else None,
-            tuple(self._channels),
-            self._confidence(),
-        )
+        with naming(context.directory):
+            figures = self._measuring.finish(corners, numbers.confidence)
         known = Known(numbers.classes, numbers.shares, context.mask_ids)
         with naming(path):
             table = Table(figures, known, context.record, context.frames)
@@ -185,38 +149,6 @@ class Writer:
         with naming(path):
             classes = self._objects.numbers.classes
             write_geojson(temporaries[path], corners, classes, self._context.record, self._products.object_type)
-
-    def _look_beneath(self) -> None:
-        """Choose who looks at the pictures under the objects."""
-        beneath = self._beneath
-        if beneath.image is not None:
-            self._add_channels(beneath.image, [f"intensity_{k}" for k in range(beneath.image.channels)])
-        if beneath.stains is not None:
-            self._add_channels(beneath.stains, [f"od_{dye}" for dye in beneath.stains.dyes])
-        if beneath.chance is not None:
-            self._rims = Rims(self._context.directory, self._objects.count, len(self._pictures))
-            self._pictures.append(beneath.chance)
-
-    def _add_channels(self, picture: Picture, names: Sequence[str]) -> None:
-        measures, directory, number = self._context.measures, self._context.directory, len(self._pictures)
-        values: Totals | Values
-        if measures.intensity or picture.dtype.kind == "f":
-            origin = self._objects.numbers.first
-            values = Values(directory, origin, self._objects.shape[1], picture, number)
-        else:
-            values = Totals(directory, self._objects.count, picture, number)
-        percentiles = measures.percentiles if measures.intensity else None
-        self._channels.append(Channels(tuple(names), values, percentiles))
-        self._pictures.append(picture)
-
-    def _channel_lookers(self) -> list[Looker]:
-        return [channels.values for channels in self._channels]
-
-    def _confidence(self) -> Confidence | None:
-        inside, chance = self._objects.numbers.confidence, self._beneath.chance
-        if inside is None or chance is None or self._rims is None:
-            return None
-        return Confidence(inside, self._rims, chance.scale)
 
     def _write_labels(self, path: Path, temporary: Path, scan: Scan) -> None:
         """Write the ids: 16 bits where they fit, else 32."""

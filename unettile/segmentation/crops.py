@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile import __version__
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images.slide import list_images, open_labels
+from unettile.images.provenance import CROPS
+from unettile.images.slide import fingerprint, list_images, open_labels
 
 _PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>\d+)_x(?P<x>\d+)")
 _QUPATH = re.compile(r"(?P<name>.*?) ?\[(?P<fields>[a-z]+=[^\],]+(?:,[a-z]+=[^\],]+)*)\]")
@@ -103,7 +107,7 @@ class CropMosaic:
         pixel_size_um = None
         for path in list_images(folder):
             name = CropName.parse(path)
-            with open_labels(path) as slide:
+            with open_labels(path, lossy=True) as slide:
                 height, width = slide.shape
                 kinds.setdefault((slide.channels, slide.dtype.name), path)
                 pixel_size_um = pixel_size_um or slide.pixel_size_um
@@ -132,6 +136,24 @@ class CropMosaic:
             raise InputError(f"the crops in {folder} reach to y {extent[0]}, x {extent[1]}, past the image {shape}")
         crops.sort(key=lambda crop: (crop.box, crop.path))
         return cls(tuple(crops), shape or extent, channels, np.dtype(dtype), pixel_size_um)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return, as metadata, all that decides a pixel: what is in each crop, and where it lies.
+
+        Raises:
+            InputError: a crop cannot be read.
+        """
+        digest = hashlib.sha256()
+        for crop in self.crops:
+            with open_labels(crop.path) as slide:
+                digest.update(json.dumps([crop.box.y0, crop.box.x0, fingerprint(slide)], sort_keys=True).encode())
+        return {
+            "unettile": __version__,
+            "content": CROPS,
+            "crops": len(self.crops),
+            "crops_sha256": digest.hexdigest(),
+            "size": list(self.shape),
+        }
 
     def gaps(self) -> list[Box]:
         """Return the boxes of the image that no crop covers, from top to bottom."""
@@ -176,7 +198,7 @@ class CropMosaic:
             part = crop.box.intersect(box)
             if part.is_empty:
                 continue
-            with open_labels(crop.path) as slide:
+            with open_labels(crop.path, lossy=True) as slide:
                 pixels = np.moveaxis(slide.read(part.relative_to(crop.box)), 2, 0)
             place = part.relative_to(box).slices
             before, known = result[(..., *place)], filled[place]

@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unettile.images.slide import Slide
+from unettile.images.slide import ImageSource, Slide
+from unettile.images.zoomed import zoomed_image
+from unettile.inference.kinds import count_planes
 from unettile.inference.predict import Predictor
-from unettile.segmentation.memory import estimate_memory, fit_batch
+from unettile.segmentation.budget import estimate_memory, fit_batch
+from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.plan import Plan, planes_of
+from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.verify import sample_tiles
-from unettile.segmentation.windows import WindowReader
 from unettile.tiling import Shard, Tile
 
 PROBE_S = 2.0  # long enough to see past a clock's grain, short enough to wait for
@@ -85,15 +85,15 @@ class Forecast:
     @property
     def output_bytes(self) -> int:
         """Bytes of the file at most: with its pyramid and nothing compressed. The run directory takes no more."""
-        height, width = self.plan.shape
+        height, width = self.plan.output_shape
         plan = self.plan
-        pixel = sum(_ID_BYTES if kind == "instances" else planes_of(kind, len(plan.class_names)) for kind in plan.write)
+        pixel = count_planes(plan.write, len(plan.class_names)) + (_ID_BYTES - 1) * ("instances" in plan.write)
         return int(height * width * pixel * _PYRAMID) + 2**16
 
     def to_dict(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "shape": list(plan.shape),
+            "shape": list(plan.output_shape),
             "tile": plan.output_edge,
             "tiles": len(plan.tiles),
             "blocks": len(plan.blocks),
@@ -109,7 +109,7 @@ class Forecast:
         }
 
 
-def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
+def forecast_shards(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
     """Plan an image for several jobs and measure a few windows of it here; nothing is written.
 
     Raises:
@@ -124,13 +124,12 @@ def forecast_shards(image: Path, predictor: Predictor, options: SegmentOptions, 
 
 def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:
     """Time batches of windows, spread over the image, for about PROBE_S seconds."""
-    reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-    predict = predictor.writing(plan.stored)
+    reader = PixelReader(slide if plan.image_shape is None else zoomed_image(slide, plan.scale), plan)
     samples = _batches(sample_tiles(plan.tiles, 16 * batch), batch)
 
     def work() -> None:
-        windows: NDArray[np.float32] = np.stack([reader.scale(reader.read(tile.window)) for tile in next(samples)])
-        predict(windows)
+        pixels = [reader.read(tile.window) for tile in next(samples)]
+        predictor.planes(plan.stored, np.stack([predictor.see(window, plan.scaling) for window in pixels]))
 
     work()
     start, count = time.monotonic(), 0

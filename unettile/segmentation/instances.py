@@ -21,7 +21,7 @@ from unettile.objects.byrules import label_by_rules
 from unettile.objects.found import Found
 from unettile.objects.labelling import BLOCK_EDGE, Objects
 from unettile.objects.spill import Spill
-from unettile.segmentation.blockreader import BlockReader
+from unettile.segmentation.run.reader import BlockReader
 from unettile.tiling import BlockGrid
 
 
@@ -46,9 +46,7 @@ class RunPixels:
         Raises:
             Incomplete: a block under it is not finished, or damaged.
         """
-        pixels = self._blocks.read_box(box)
-        planes = pixels[None] if pixels.ndim == 2 else pixels[self._planes]
-        return np.moveaxis(planes, 0, -1)
+        return np.moveaxis(self._blocks.read_box(box)[self._planes], 0, -1)
 
 
 @contextmanager

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from unettile.errors import UsageError
+from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
+from unettile.inference.kinds import NAMES, in_order
 from unettile.objects.rules import ObjectRules
-
-WRITES = ("probabilities", "depth", "instances", "classes")
-"""In the order in which they are stored and written: Bio-Formats takes the palette of a file's first page for all."""
+from unettile.segmentation.diameter import FRAMES, parse_diameter
 
 
 @dataclass(frozen=True)
@@ -18,13 +17,17 @@ class SegmentOptions:
     """What a user chooses for a run; device and precision belong to the `Predictor`.
 
     Args:
-        write: of WRITES; brought into that order.
+        write: names of kinds of output; brought into their order.
         output_edge: of a tile, px; None chooses by device.
         batch: windows at once; None chooses by device and memory.
         view: which image of the file, at which resolution, and which of its channels the model sees.
         mask: an image of any resolution; only where it is not 0 is the image segmented.
         skip_background: only what is not background is segmented.
         objects: how instances are made; None for as the model has it.
+        diameter: of the objects: `auto` estimates it, `off` leaves the image as it is; else px, or µm as in `90um`.
+        pixel_size_um: edge of the image's pixels, where the image does not state it or is wrong; None for what it says.
+        frame: whose pixels the mask has where the network sees the image at another size: `image` or `model`.
+        force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -34,18 +37,27 @@ class SegmentOptions:
     output_edge: int | None = None
     batch: int | None = None
     view: View = FIRST
-    mask: Path | None = None
+    mask: ImageSource | None = None
     skip_background: bool = False
     objects: ObjectRules | None = None
+    force: bool = False
+    diameter: str = "auto"
+    pixel_size_um: float | None = None
+    frame: str = "image"
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind in self.write if kind not in WRITES]
+        unknown = [kind for kind in self.write if kind not in NAMES]
         if unknown or not self.write:
-            raise UsageError(f"--write {' '.join(unknown)!r} is not known: need one of {', '.join(WRITES)}")
-        object.__setattr__(self, "write", tuple(kind for kind in WRITES if kind in self.write))
+            raise UsageError(f"--write {' '.join(unknown)!r} is not known: need one of {', '.join(NAMES)}")
+        object.__setattr__(self, "write", in_order(self.write))
         if self.objects is not None and "instances" not in self.write:
             raise UsageError("how objects are made changes nothing here: give --write instances, too")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch} is too small: need at least 1")
         if self.mask is not None and self.skip_background:
             raise UsageError("--mask and --skip-background exclude each other: give the one that you mean")
+        parse_diameter(self.diameter)
+        if self.frame not in FRAMES:
+            raise UsageError(f"--frame {self.frame!r} is not known: need {' or '.join(FRAMES)}")
+        if self.pixel_size_um is not None and not 0 < self.pixel_size_um < 1e6:
+            raise UsageError(f"--pixel-size {self.pixel_size_um:g} cannot be: need µm, above 0")

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas, Layer
+from unettile.images.canvas import Canvas
 from unettile.images.formats import format_of, write_image
 from unettile.images.omezarr import is_zarr
-from unettile.segmentation.blockreader import BlockReader
+from unettile.inference.kinds import kind_of
+from unettile.segmentation.frame import Frame
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
 
 if TYPE_CHECKING:
     from unettile.objects.found import Found
@@ -57,23 +59,19 @@ def check_format(output: Path, plan: Plan) -> None:
 
 
 def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
-    """Return what the plan writes: layers of 8-bit probabilities and depths, of ids, of class numbers, or some of them.
+    """Return what the plan writes: a layer a kind of output, in 8 bits but for ids.
 
     Args:
         objects: how many there are; ids have 16 bits as long as these suffice.
     """
     eight, ids = np.dtype(np.uint8), np.dtype(np.uint16 if objects < 2**16 else np.uint32)
-    names, palette = plan.class_names, plan.palette
-    layers = {
-        "probabilities": Layer("probabilities", len(names), "mean", names, palette, dtype=eight),
-        "depth": Layer("depth", 1, "mean", dtype=eight),
-        "instances": Layer("instances", 1, "majority", ("background",), dtype=ids),
-        "classes": Layer("classes", 1, "majority", names, palette, dtype=eight),
-    }
     has_ids = "instances" in plan.write
     return Canvas(
-        shape=plan.shape,
-        layers=tuple(layers[kind] for kind in plan.write),
+        shape=plan.output_shape,
+        layers=tuple(
+            kind.layer(plan.class_names, plan.palette, eight if kind.make is not None else ids)
+            for kind in map(kind_of, plan.write)
+        ),
         dtype=ids if has_ids else eight,
         pixel_size_um=plan.pixel_size_um,
         offset_um=plan.origin_um,
@@ -144,25 +142,22 @@ def _write(
     blocks: BlockReader, output: Path, canvas: Canvas, watch: Watch, objects: Objects | None
 ) -> dict[str, int] | None:
     """Write a canvas; return the pixels of each class, if classes are written."""
-    plan = blocks.plan
+    plan, frame = blocks.plan, Frame(blocks)
     counts = np.zeros(len(plan.class_names), np.int64)
 
     def read(box: Box) -> NDArray[Any]:
         watch.check()
-        pixels = blocks.read_box(box)
-        planes = pixels[None] if pixels.ndim == 2 else pixels
-        if "classes" in plan.write:
-            classes = planes[plan.planes_with("classes")]
-            for index in range(len(counts)):
-                counts[index] += np.count_nonzero(classes == index)
-        if plan.write == plan.stored:
-            return pixels
-        parts = [
-            objects.read(box)[None] if objects is not None and kind == "instances" else planes[plan.planes_with(kind)]
-            for kind in plan.write
-        ]
-        together = np.concatenate([part.astype(canvas.dtype, copy=False) for part in parts])
-        return together if canvas.channels > 1 else together[0]
+        parts: list[NDArray[Any]] = []
+        for kind in plan.write:
+            part: NDArray[Any]
+            if objects is not None and kind == "instances":
+                part = frame.read_ids(objects, box)[None]
+            else:
+                part = frame.read(kind, box)
+            if kind == "classes":
+                counts[:] += np.bincount(part.ravel(), minlength=len(counts))
+            parts.append(part.astype(canvas.dtype, copy=False))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     write_image(output, canvas, read)
     return dict(zip(plan.class_names, counts.tolist(), strict=True)) if "classes" in plan.write else None

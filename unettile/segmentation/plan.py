@@ -7,16 +7,22 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from unettile import __version__
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
+from unettile.inference.engine import Task
+from unettile.inference.kinds import count_planes, planes_with
 from unettile.objects.rules import ObjectRules
+from unettile.segmentation.sizing import Sizing, sizing_advice
 from unettile.tiling import BlockGrid, TileGrid
+from unettile.wording import counted
 
-FORMAT = 2
+FORMAT = 3
 MEANINGS = {
     "image": "the image",
     "scaling": "the image's intensity scaling",
@@ -27,6 +33,7 @@ MEANINGS = {
     "precision": "--precision",
     "device": "--device",
     "within": "--mask or --skip-background",
+    "sizing": "--diameter, or --frame",
     "shards": "the number of shards",
     "unettile": "unettile's version",
 }
@@ -41,7 +48,7 @@ class Plan:
 
     Args:
         image: fingerprint of the image (see `unettile.images.slide.fingerprint`).
-        shape: of the image, px.
+        shape: of what the network sees, px: of the image, or of the image at another size.
         model: network's name and the checkpoint's SHA-256.
         geometry, output_edge: of the tiles.
         block_edge: of the blocks, px.
@@ -58,6 +65,8 @@ class Plan:
         downsample: how many pixels of the image's largest resolution one that is segmented is, (y, x).
         origin_um: where the first pixel lies, (y, x), in the frame of the microscope's stage, or None.
         within: what is known of the mask, or of the background, if the work is restricted; None for everywhere.
+        sizing: at which size the network sees the image, if that was asked; None for as it is.
+        image_shape: of the image, px, where the network sees it at another size; None where it does not.
         unettile: version.
     """
 
@@ -81,6 +90,8 @@ class Plan:
     origin_um: tuple[float, float] | None = None
     within: dict[str, Any] | None = None
     objects: ObjectRules | None = None
+    sizing: Sizing | None = None
+    image_shape: tuple[int, int] | None = None
     unettile: str = __version__
 
     @property
@@ -92,15 +103,33 @@ class Plan:
         return BlockGrid(self.shape, self.block_edge)
 
     @property
+    def scale(self) -> float:
+        """Network px for each px of the image."""
+        return 1.0 if self.sizing is None else self.sizing.scale
+
+    @property
+    def is_brought_back(self) -> bool:
+        """Whether the output has the image's pixels, and the blocks have others."""
+        return self.image_shape is not None and self.sizing is not None and self.sizing.frame == "image"
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        """Of the output, px."""
+        return self.image_shape if self.image_shape is not None and self.is_brought_back else self.shape
+
+    @property
+    def task(self) -> Task:
+        """What an engine is to compute."""
+        return Task(self.tiles, self.blocks, self.stored, self.scaling, np.dtype(self.image["dtype"]))
+
+    @property
     def planes(self) -> int:
-        """How many planes a block has: one a class for probabilities, one for anything else."""
-        return sum(planes_of(kind, len(self.class_names)) for kind in self.stored)
+        """How many planes a block has."""
+        return count_planes(self.stored, len(self.class_names))
 
     def planes_with(self, kind: str) -> slice:
         """Return where the planes of something that is stored lie among those of a block."""
-        before = self.stored[: self.stored.index(kind)]
-        start = sum(planes_of(other, len(self.class_names)) for other in before)
-        return slice(start, start + planes_of(kind, len(self.class_names)))
+        return planes_with(kind, self.stored, len(self.class_names))
 
     @property
     def id(self) -> str:
@@ -130,6 +159,10 @@ class Plan:
         values["class_names"] = tuple(values["class_names"])
         values["palette"] = tuple(tuple(color) for color in values["palette"])
         values["view"] = View.from_dict(values["view"])
+        if values["sizing"] is not None:
+            values["sizing"] = Sizing(**values["sizing"])
+        if values["image_shape"] is not None:
+            values["image_shape"] = tuple(values["image_shape"])
         values["downsample"] = tuple(values["downsample"])
         for name in ("pixel_size_um", "origin_um"):
             if values[name] is not None:
@@ -153,6 +186,8 @@ class Plan:
             "write": list(self.write),
             "classes": list(self.class_names),
         }
+        if self.sizing is not None:
+            found["sizing"] = self.sizing.to_dict()
         return found if self.objects is None else found | {"instances": self.objects.to_dict()}
 
     def differences(self, other: Plan) -> list[str]:
@@ -168,11 +203,6 @@ class Plan:
                 shown = isinstance(now, str | int) and isinstance(before, str | int)
                 found.append(f"{MEANINGS[entry.name]} ({before} before, {now} now)" if shown else MEANINGS[entry.name])
         return found or (["its plan"] if self != other else [])
-
-
-def planes_of(kind: str, classes: int) -> int:
-    """Return how many planes something that is written takes, for a model of so many classes."""
-    return classes if kind == "probabilities" else 1
 
 
 def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: bool = False) -> None:
@@ -192,10 +222,19 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: 
         do = f"choose with --channel {','.join(str(number) for number in range(need))}"
     elif channels == 1:
         do = f"repeat it with --channel {','.join('0' * need)}, or use another --model"
+    elif checkpoint.grey_to_rgb and need == 3:
+        do = "choose one of them with --channel 0, which the model repeats, or use another --model"
     else:
-        do = "use another --model"
-    got = f"{channels} channel{'s' if channels > 1 else ''}"
+        given = ",".join(str(min(number, channels - 1)) for number in range(need))
+        do = f"say what it sees with --channel, one of them twice if need be, such as {given}, or use another --model"
+    got = counted(channels, "channel")
     raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")
+
+
+def advice(checkpoint: Checkpoint, plan: Plan, name: str) -> list[str]:
+    """Return what to tell the user before the first block: of pixels that do not suit the model, and of the scale."""
+    lines = [pixel_size_advice(checkpoint, plan, name), sizing_advice(plan.sizing, checkpoint.objects_px)]
+    return [line for line in lines if line is not None]
 
 
 def pixel_size_advice(checkpoint: Checkpoint, plan: Plan, name: str) -> str | None:
@@ -204,6 +243,8 @@ def pixel_size_advice(checkpoint: Checkpoint, plan: Plan, name: str) -> str | No
     None if they are not, or if either size is not known. Nothing is resampled unless the user says so.
     """
     need, got = checkpoint.pixel_size_um, plan.pixel_size_um
+    if plan.sizing is not None and plan.sizing.scale != 1:
+        return None
     if need is None or got is None or all(1 / UNLIKE < size / need < UNLIKE for size in got):
         return None
     size = f"{got[0]:.3g}" if got[0] == got[1] else f"{got[0]:.3g} × {got[1]:.3g}"

@@ -3,53 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import cast
 
-import numpy as np
-
-from unettile.errors import UsageError
-from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.errors import InputError, UsageError
+from unettile.images.provenance import check_is_image
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_slide
+from unettile.images.zoomed import ZoomedSlide, zoomed_image
+from unettile.inference.engine import Advise
+from unettile.inference.kinds import count_planes, in_order, kind_of
 from unettile.inference.predict import Predictor
 from unettile.objects.rules import ObjectRules
-from unettile.segmentation.memory import LANES, device_memory, item_bytes, lane_bytes
-from unettile.segmentation.options import WRITES, SegmentOptions
-from unettile.segmentation.plan import Plan, check_channels, planes_of
-from unettile.segmentation.within import describe_within
+from unettile.segmentation.budget import fit_batch
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.plan import Plan, check_channels
+from unettile.segmentation.run.directory import begun_plan
+from unettile.segmentation.sizing import Sizing, size_up
+from unettile.segmentation.where import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 
-_CPU_EDGE = 384  # px that a tile writes
-_GPU_EDGES = (3072, 1536, 768, 384)
-"""Px that a tile writes on a GPU: the first that its memory holds. Larger ones waste less on the margin."""
-_GPU_INEXACT_EDGE = 1536  # of networks whose answer depends on it
-_GPU_SHARE = 0.7  # of a GPU's memory that lanes may take
-_MOST_NUMBERS = 2**32  # in all feature maps that live at once: cuDNN counts up to 2**31 in the largest of them
 
-
-def plan_image(image: Path, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
+def plan_image(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
     """Return the plan of a run without beginning it.
 
     Raises:
-        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled, or
-            has channels that the model does not take.
+        InputError: the image cannot be read, does not hold what the view asks for, holds NaN where it was sampled,
+            has channels that the model does not take, or is a mask that unettile wrote.
         UsageError: an illegal tile edge, or an output that the model does not have.
     """
     with open_image(image, options) as slide:
         return make_plan(slide, predictor, options, shards)
 
 
-def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1) -> Plan:
-    """Return the plan of a run over an open slide; errors as in `plan_image`."""
+def make_plan(
+    slide: Slide, predictor: Predictor, options: SegmentOptions, shards: int = 1, begun: Plan | None = None
+) -> Plan:
+    """Return the plan of a run over an open slide; errors as in `plan_image`.
+
+    Args:
+        begun: a plan of the same run, whose scale is kept if it was asked for alike.
+    """
     checkpoint = predictor.checkpoint
+    if not options.force:
+        check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
-    edge = options.output_edge or _default_edge(predictor, slide.shape)
     scaling = checkpoint.normalization.measure(slide)
+    if begun is not None and begun.sizing is not None and begun.sizing.asked == options.diameter:
+        sizing: Sizing | None = replace(begun.sizing, frame=options.frame)
+    else:
+        sizing = size_up(slide, predictor, scaling, options)
+    seen = slide if sizing is None or sizing.scale == 1 else zoomed_image(slide, sizing.scale)
+    shown = seen if sizing is not None and sizing.frame == "model" else slide
+    edge = options.output_edge or predictor.engine.choose_edge(seen.shape)
     rules = (options.objects or checkpoint.objects) if "instances" in options.write else None
-    stored = stored_for(options.write, rules, checkpoint.depth)
-    written = sum(planes_of(kind, len(checkpoint.classes)) for kind in stored)
-    tiles = TileGrid(slide.shape, checkpoint.geometry, edge)
+    stored = stored_for(options.write, rules, checkpoint.depth, brought_back=seen is not shown)
+    written = count_planes(stored, len(checkpoint.classes))
+    tiles = TileGrid(seen.shape, checkpoint.geometry, edge)
     return Plan(
         image=fingerprint(slide),
-        shape=slide.shape,
+        shape=seen.shape,
         model=checkpoint.identity,
         geometry=checkpoint.geometry,
         output_edge=edge,
@@ -62,74 +75,123 @@ def make_plan(slide: Slide, predictor: Predictor, options: SegmentOptions, shard
         class_names=tuple(info.name for info in checkpoint.classes),
         palette=tuple(info.color for info in checkpoint.classes),
         shards=shards,
-        pixel_size_um=slide.pixel_size_um,
+        pixel_size_um=_pixel_size(slide, shown, options),
         view=slide.view,
-        downsample=slide.downsample,
-        origin_um=slide.origin_um,
+        downsample=shown.downsample,
+        origin_um=shown.origin_um,
         objects=rules,
-        within=describe_within(options.mask, options.skip_background, slide, scaling),
+        within=describe_within(options.mask, options.skip_background, seen, scaling),
+        sizing=sizing,
+        image_shape=None if seen is slide else slide.shape,
     )
 
 
-def with_edge(plan: Plan, output_edge: int) -> Plan:
+def prepare(
+    slide: Slide,
+    predictor: Predictor,
+    options: SegmentOptions,
+    begun: Path | None,
+    shards: int = 1,
+    advise: Advise = lambda line: None,
+) -> tuple[Plan, int]:
+    """Return the plan of a run, and how many windows are computed at once; the engine is ready for it.
+
+    The edge of a tile is frozen in the plan, since on a GPU windows of two sizes may differ by rounding. Until the
+    first process has written the plan, a device that turns out too small for the edge gets a smaller one; after that
+    it is refused.
+
+    Args:
+        begun: where the run may have been begun, whose tile edge and scale are then kept; None for nowhere.
+        advise: takes lines that the user should read.
+
+    Raises:
+        InputError: the image or the model is refused, or the memory does not hold a window.
+        UsageError: an illegal tile edge.
+    """
+    engine = predictor.engine
+    free = options.output_edge is None
+    before = None if begun is None else begun_plan(begun)
+    if free and before is not None:
+        free, options = False, replace(options, output_edge=before.output_edge)
+    plan = make_plan(slide, predictor, options, shards, before)
+    while True:
+        try:
+            return plan, engine.prepare(plan.task, fit_batch(plan, predictor, options.batch), advise)
+        except InputError:
+            smaller = engine.smaller_edge(plan.output_edge) if free else None
+            if smaller is None:
+                raise
+        advise(f"the GPU's memory does not hold tiles of {plan.output_edge} px: they get {smaller} px")
+        plan = _with_edge(plan, smaller)
+
+
+def _with_edge(plan: Plan, output_edge: int) -> Plan:
     """Return a plan with tiles of another edge, and blocks that fit them."""
     tiles = TileGrid(plan.shape, plan.geometry, output_edge)
-    pixel_bytes = len(plan.scaling.low) * np.dtype(plan.image["dtype"]).itemsize + plan.planes
+    pixel_bytes = plan.task.channels * plan.task.dtype.itemsize + plan.planes
     return replace(plan, output_edge=output_edge, block_edge=BlockGrid.for_tiles(tiles, pixel_bytes).edge)
 
 
-def smaller_edge(plan: Plan) -> int | None:
-    """Return the next smaller tile edge for a GPU; None if there is none, or the mask would change by more than
-    rounding."""
-    if not plan.geometry.exact:
-        return None
-    edges = (plan.geometry.smallest_output_edge(length) for length in _GPU_EDGES)
-    return next((edge for edge in edges if edge < plan.output_edge), None)
-
-
-def _default_edge(predictor: Predictor, shape: tuple[int, int]) -> int:
-    """Return the tile edge for an image: by the kind of device and, on a GPU, by all of its memory.
-
-    Not by what happens to be free, so that a run that is given again has the tiles it had.
-    """
-    geometry = predictor.checkpoint.geometry
-
-    def edge_for(length: int) -> int:
-        length = min(max(length, 2 * geometry.margin), max(shape))
-        return geometry.smallest_output_edge(max(length, 192))
-
-    if not predictor.has_lanes:
-        return edge_for(_CPU_EDGE)
-    if not geometry.exact:
-        return edge_for(_GPU_INEXACT_EDGE)
-    room = _GPU_SHARE * device_memory(predictor.device)
-    for edge in (edge_for(length) for length in _GPU_EDGES):
-        need = lane_bytes(predictor, edge)
-        if LANES * need <= room and need < _MOST_NUMBERS * item_bytes(predictor.precision):
-            break
-    return edge
-
-
-def open_image(image: Path, options: SegmentOptions) -> Slide:
+def open_image(image: ImageSource, options: SegmentOptions) -> Slide:
     """Open the image that the options' view chooses."""
-    return open_slide(image, options.view)
+    return open_slide(image, options.view, filled=True)
 
 
-def stored_for(write: tuple[str, ...], rules: ObjectRules | None, has_depth: bool) -> tuple[str, ...]:
+def open_seen(slide: Slide, plan: Plan, image: ImageSource, options: SegmentOptions) -> Slide:
+    """Return the image as the network of a plan sees it: at its scale, from the resolution that is nearest above.
+
+    Args:
+        slide: the image, open; closing what is returned closes it, too.
+    """
+    if plan.image_shape is None:
+        return slide
+    nearest: Slide | None = None
+    if isinstance(image, Path) and options.view.mpp is None:
+        for level in count((slide.view.level or 0) + 1):
+            try:
+                lower = open_slide(image, replace(options.view, level=level), filled=True)
+            except InputError:  # there are no more
+                break
+            if max(lower.downsample) / min(slide.downsample) * plan.scale > 1:
+                lower.close()
+                break
+            if nearest is not None:
+                nearest.close()
+            nearest = lower
+    return cast(Slide, ZoomedSlide(slide, plan.scale, nearest))
+
+
+def _pixel_size(slide: Slide, shown: Slide, options: SegmentOptions) -> tuple[float, float] | None:
+    """Return the size of the output's pixels, µm."""
+    if options.pixel_size_um is None:
+        return shown.pixel_size_um
+    y, x = (whole / edge for whole, edge in zip(slide.shape, shown.shape, strict=True))
+    return options.pixel_size_um * y, options.pixel_size_um * x
+
+
+def stored_for(
+    write: tuple[str, ...], rules: ObjectRules | None, has_depth: bool, *, brought_back: bool = False
+) -> tuple[str, ...]:
     """Return what blocks must hold for an output: what is written of them, and what instances are made of.
 
     Args:
+        brought_back: the output has other pixels than the blocks: classes are then made of probabilities.
         rules: of the instances; None if there are none.
         has_depth: the model has a depth of its own.
 
     Raises:
         UsageError: a depth is to be written that the model does not have.
     """
-    if "depth" in write and not has_depth:
-        raise UsageError("--write depth: the model has no depth; need one that was trained with it")
-    kinds = set(write) - {"instances"}
+    for kind in map(kind_of, write):
+        if kind.of_depth and not has_depth:
+            raise UsageError(f"--write {kind.name}: the model has no depth; need one that was trained with it")
+    kinds = {name for name in write if kind_of(name).make is not None}
     if rules is not None:
         kinds.add("probabilities" if rules.threshold else "classes")
         if rules.split and rules.own_depth and has_depth:
             kinds.add("depth")
-    return tuple(kind for kind in WRITES if kind in kinds)
+    if brought_back and kinds & {"classes", "probabilities"}:
+        kinds.add("probabilities")
+        if rules is None:
+            kinds.discard("classes")
+    return in_order(kinds)

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
+from unettile.images.slide import ImageSource, Slide
 from unettile.inference.predict import Predictor
-from unettile.segmentation.blockreader import BlockReader
+from unettile.segmentation.compute.loop import Loop
+from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import Written, check_format, check_output, write_output
-from unettile.segmentation.plan import Plan, pixel_size_advice
-from unettile.segmentation.planning import open_image
-from unettile.segmentation.preparing import prepare
-from unettile.segmentation.rundir import RunDirectory, is_run_directory, remove_run
-from unettile.segmentation.watch import Tally, Watch
-from unettile.segmentation.windows import WindowReader
-from unettile.segmentation.within import open_within
-from unettile.segmentation.work import Work
+from unettile.segmentation.plan import Plan, advice
+from unettile.segmentation.planning import make_plan, open_image, open_seen, prepare
+from unettile.segmentation.run.directory import RunDirectory, check_agrees, is_run_directory, remove_run
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Tally, Watch
+from unettile.segmentation.verify import SAMPLE, Verification, WrittenPlanes, sample_tiles, verify_written
+from unettile.segmentation.where import open_within
 from unettile.tiling import Shard
 
 
@@ -35,6 +36,8 @@ class SegmentResult:
         tally: of the blocks.
         seconds: that this process took.
         written: what the file holds; nothing for shards, and where another process had the file ready.
+        verification: of what was written; None where none was asked for, or nothing was left to read.
+        was_finished: the file was there already, of the same plan, and nothing was done.
     """
 
     output: Path
@@ -42,19 +45,24 @@ class SegmentResult:
     tally: Tally
     seconds: float
     written: Written = field(default_factory=Written)
+    verification: Verification | None = None
+    was_finished: bool = False
 
     @property
     def pixels_per_second(self) -> float:
-        return self.tally.pixels / max(self.seconds, 1e-9)
+        """Px of the image, for those blocks that were computed."""
+        share = self.tally.pixels / (self.plan.shape[0] * self.plan.shape[1])
+        return share * self.plan.output_shape[0] * self.plan.output_shape[1] / max(self.seconds, 1e-9)
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as JSON."""
         plan = self.plan
         return {
             "output": str(self.output),
-            "shape": list(plan.shape),
+            "shape": list(plan.output_shape),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
+            "sizing": None if plan.sizing is None else plan.sizing.to_dict(),
             "write": list(plan.write),
             "classes": list(plan.class_names),
             **self.written.to_dict(),
@@ -77,49 +85,60 @@ def run_directory_for(output: Path) -> Path:
 
 
 def segment_image(
-    image: Path,
+    image: ImageSource,
     output: Path,
     predictor: Predictor,
     options: SegmentOptions,
     watch: Watch | None = None,
     overwrite: bool = False,
+    verify: bool = False,
 ) -> SegmentResult:
-    """Segment a whole image into a file; a run that was stopped is gone on with.
+    """Segment a whole image into a file, or go on with a run that was stopped; a file that is finished stays.
 
     Two processes that are given the same work do it twice, and do each other no harm.
 
     Args:
         overwrite: replace the file, and discard an unfinished run of other options.
+        verify: compute a sample of tiles again, in windows of another size, and compare it with the file.
 
     Raises:
-        InputError: image or destination refused, or an unfinished run differs; nothing is under the final name.
+        InputError: image or destination refused, a file that was made otherwise, or an unfinished run that differs.
         UsageError: options that do not fit.
         Interrupted, Incomplete: `watch` asked to stop; what is finished is kept in the run directory.
     """
     watch = watch or Watch()
     start = time.monotonic()
     place = run_directory_for(output)
-    was_killed_at_the_end = not overwrite and output.exists() and is_run_directory(place)
-    if not was_killed_at_the_end:
-        check_output(output, overwrite=overwrite)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
     before = _identity(output)
     with open_image(image, options) as slide:
+        if is_there and is_finished(output, plan := make_plan(slide, predictor, options)):
+            _remove_run_of(place, plan)  # a process that was killed at the very end left it
+            remove_leftovers(output)
+            return SegmentResult(output, plan, Tally(), time.monotonic() - start, was_finished=True)
         with watch.profile.part("plan"):
             plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
         check_format(output, plan)
-        if was_killed_at_the_end and is_finished(output, plan):
-            remove_run(place)
-            return SegmentResult(output, plan, Tally(resumed=len(plan.blocks)), time.monotonic() - start)
-        watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
+        for line in advice(predictor.checkpoint, plan, str(image)):
+            watch.advise(line)
         run = RunDirectory.join(place, plan, discard=overwrite)
-        reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
-        work = Work(reader, predictor, batch, run)
+        reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
+        loop = Loop(run, reader, predictor.engine, batch)
+        verification = None
         try:
-            with closing(reader), open_within(options.mask, plan, reader.read) as within:
-                work.do(range(len(plan.blocks)), watch, within)
-            remove_leftovers(output)
-            with watch.profile.part("write"), BlockReader(run) as blocks:
-                written = write_output(blocks, output, watch)
+            with (
+                closing(reader),
+                open_within(options.mask, plan, reader.read, reader.known) as within,
+                BlockReader(run) as blocks,
+            ):
+                loop.do(range(len(plan.blocks)), watch, within)
+                remove_leftovers(output)
+                with watch.profile.part("write"):
+                    written = write_output(blocks, output, watch)
+                if verify:
+                    tiles = sample_tiles(plan.tiles, SAMPLE)
+                    verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks, output), within)
         except Exception as error:
             expected = isinstance(error, InputError | Incomplete)
             if not expected or _identity(output) == before or not _is_by(output, plan):
@@ -128,18 +147,22 @@ def segment_image(
             # another process was given the same command, had the file ready and took the directory away
             written = Written()
     run.remove()
-    return SegmentResult(output, plan, work.tally, time.monotonic() - start, written)
+    return SegmentResult(output, plan, loop.tally, time.monotonic() - start, written, verification)
 
 
 def segment_shard(
-    image: Path,
+    image: ImageSource,
     directory: Path,
     shard: Shard,
     predictor: Predictor,
     options: SegmentOptions,
     watch: Watch | None = None,
+    verify: bool = False,
 ) -> SegmentResult:
     """Segment one shard of an image into a run directory, which `stitch_run` turns into a file.
+
+    Args:
+        verify: compute a sample of tiles again, in windows of another size, and compare it with the shard's blocks.
 
     Raises:
         InputError: image or directory refused, or the directory's plan differs.
@@ -151,13 +174,24 @@ def segment_shard(
     with open_image(image, options) as slide:
         with watch.profile.part("plan"):
             plan, batch = prepare(slide, predictor, options, directory, shard.count, watch.advise)
-        watch.advise(pixel_size_advice(predictor.checkpoint, plan, str(image)))
+        for line in advice(predictor.checkpoint, plan, str(image)):
+            watch.advise(line)
         run = RunDirectory.join(directory, plan)
-        reader = WindowReader(slide, plan, predictor.checkpoint.in_channels, partial(open_image, image, options))
-        work = Work(reader, predictor, batch, run)
-        with closing(reader), open_within(options.mask, plan, reader.read) as within:
-            work.do(shard.blocks(plan.blocks), watch, within)
-    return SegmentResult(directory, plan, work.tally, time.monotonic() - start)
+        reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
+        loop = Loop(run, reader, predictor.engine, batch)
+        with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
+            loop.do(shard.blocks(plan.blocks), watch, within)
+            verification = None
+            if verify:
+                boxes = [plan.blocks[index].box for index in shard.blocks(plan.blocks)]
+                tiles = sample_tiles(plan.tiles, SAMPLE, boxes)
+                with BlockReader(run) as blocks:
+                    verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks), within)
+    return SegmentResult(directory, plan, loop.tally, time.monotonic() - start, verification=verification)
+
+
+def _reopen(plan: Plan, image: ImageSource, options: SegmentOptions) -> Slide:
+    return open_seen(open_image(image, options), plan, image, options)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
@@ -167,6 +201,14 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _remove_run_of(place: Path, plan: Plan) -> None:
+    """Remove a run directory of this plan; that of another one stays."""
+    with suppress(InputError):
+        if is_run_directory(place):
+            check_agrees(place, plan)
+            remove_run(place)
 
 
 def _is_by(output: Path, plan: Plan) -> bool:

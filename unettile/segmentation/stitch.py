@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete
+from unettile.images import provenance
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
-from unettile.segmentation.blockreader import BlockReader
 from unettile.segmentation.crops import CropMosaic
+from unettile.segmentation.finished import is_finished
 from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.rundir import RunDirectory, is_run_directory, lacks_plan
-from unettile.segmentation.watch import Watch
+from unettile.segmentation.run.directory import RunDirectory, is_run_directory, lacks_plan
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
 from unettile.tiling import Shard
 
 __all__ = ["MissingBlocks", "StitchResult", "is_of_run", "shard_list", "stitch_crops", "stitch_run"]
@@ -29,12 +32,14 @@ class StitchResult:
     Args:
         parts: blocks or crops.
         written: what the file holds; nothing for crops.
+        was_finished: the file was there already, made of the same parts, and nothing was done.
     """
 
     output: Path
     shape: tuple[int, int]
     parts: int
     written: Written = field(default_factory=Written)
+    was_finished: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -80,7 +85,7 @@ class MissingBlocks(Incomplete):
 
 
 def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Watch | None = None) -> StitchResult:
-    """Write the blocks of a run directory to one file; the directory stays.
+    """Write the blocks of a run directory to one file; the directory stays, and so does a file that is finished.
 
     The file equals, byte for byte, that of a run without shards. Every block is checked as it is written; the file gets
     its name after the last one.
@@ -90,13 +95,17 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
 
     Raises:
         MissingBlocks: blocks are missing or damaged; names the shards that compute them.
-        InputError: no run directory, or the destination is refused.
+        InputError: no run directory, or the destination is refused: a file of another plan, say.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
     watch = watch or Watch()
-    check_output(output, overwrite=overwrite)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
     run = RunDirectory.open(directory)
     plan = run.plan
+    remove_leftovers(output)
+    if is_there and is_finished(output, plan):
+        return StitchResult(output, plan.output_shape, len(plan.blocks), was_finished=True)
     check_format(output, plan)
     checked: set[int] = set()
     area = 0
@@ -120,7 +129,7 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
             missing += blocks.missing(sorted(set(range(len(plan.blocks))).difference(missing)))
     if missing:
         raise MissingBlocks(directory, plan, missing)
-    return StitchResult(output, plan.shape, len(plan.blocks), written)
+    return StitchResult(output, plan.output_shape, len(plan.blocks), written)
 
 
 def stitch_crops(
@@ -142,7 +151,8 @@ def stitch_crops(
             destination is refused.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
-    check_output(output, overwrite=overwrite)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
     mosaic = CropMosaic.of_folder(folder, shape)
     gaps = mosaic.gaps()
     if gaps:
@@ -150,9 +160,13 @@ def stitch_crops(
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
         count = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}"
         raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them")
+    metadata = mosaic.provenance()
+    remove_leftovers(output)
+    if is_there and provenance.is_finished(output, metadata, what="stitched image"):
+        return StitchResult(output, mosaic.shape, len(mosaic.crops), was_finished=True)
     reduction = "majority" if mosaic.channels == 1 and mosaic.dtype.kind != "f" else "mean"
     layer = Layer("stitched", mosaic.channels, reduction)
-    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=mosaic.pixel_size_um)
+    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=mosaic.pixel_size_um, metadata=metadata)
     write_image(output, canvas, mosaic.reader(on_progress))
     return StitchResult(output, mosaic.shape, len(mosaic.crops))
 

@@ -1,16 +1,22 @@
-"""Verifying: a sample of tiles, computed again in windows of another size."""
+"""Verifying: a sample of tiles, computed again in windows of another size and held against what was written."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from unettile.box import Box
+from unettile.images.slide import open_labels
+from unettile.images.view import FIRST, View
+from unettile.inference.kinds import make_planes
 from unettile.inference.predict import Predictor
-from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.planning import make_plan, open_image
-from unettile.segmentation.windows import WindowReader
+from unettile.segmentation.compute.pixels import PixelReader
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.where import Within
 from unettile.tiling import Tile, TileGrid
 
 SAMPLE = 4
@@ -22,11 +28,11 @@ class Verification:
     """What a sample of tiles showed.
 
     Args:
-        tiles: that were computed twice.
+        tiles: that were computed again, twice.
         output_edge, other_edge: of the two kinds of window, px.
         pixels: compared.
-        largest_difference: of a probability.
-        differing_pixels: with another class.
+        largest_difference: of a probability, between the two kinds of window.
+        differing_pixels: where what was written is not what the other kind of window gives.
     """
 
     tiles: int
@@ -40,39 +46,73 @@ class Verification:
         return dict(vars(self))
 
 
-def verify_sample(image: Path, predictor: Predictor, options: SegmentOptions, sample: int = SAMPLE) -> Verification:
-    """Compute up to `sample` tiles, spread evenly over the image, in windows of two sizes, and compare.
+class WrittenPlanes:
+    """The planes of a run as they were written: those of the output, where it has them, else those of the blocks.
 
-    The sample depends on the image's shape and the tile edge alone.
+    Args:
+        output: the finished file; None where there is none yet.
+    """
+
+    def __init__(self, blocks: BlockReader, output: Path | None = None) -> None:
+        self.plan = blocks.plan
+        self._blocks, self._output = blocks, output
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Return what is stored of a box, (P, h, w)."""
+        return np.concatenate([self._read(kind, box) for kind in self.plan.stored])
+
+    def _read(self, kind: str, box: Box) -> NDArray[np.uint8]:
+        if self._output is None or kind not in self.plan.write or self.plan.is_brought_back:
+            return self._blocks.read_box(box)[self.plan.planes_with(kind)]
+        several = len(self.plan.write) > 1
+        with open_labels(self._output, View(series=self.plan.write.index(kind)) if several else FIRST) as image:
+            planes: NDArray[np.uint8] = np.moveaxis(image.read(box), -1, 0)
+        return planes
+
+
+def verify_written(
+    predictor: Predictor, reader: PixelReader, tiles: Sequence[Tile], written: WrittenPlanes, within: Within | None
+) -> Verification:
+    """Compute tiles in windows of two sizes, and compare.
+
+    Args:
+        within: tells where pixels were computed; None for everywhere.
 
     Raises:
-        InputError, UsageError: as `segment_image`.
+        InputError: the image or what was written cannot be read.
     """
-    with open_image(image, options) as slide:
-        plan = make_plan(slide, predictor, options)
-        reader = WindowReader(slide, plan, predictor.checkpoint.in_channels)
-        strides = -(-_MORE // plan.geometry.stride) // 2 * 2 + 1  # odd: half of the true stride would show, too
-        more = strides * plan.geometry.stride
-        largest, differing, pixels = 0.0, 0, 0
-        tiles = sample_tiles(plan.tiles, sample)
-        for tile in tiles:
-            box = tile.window
-            wide = box.expand(more)  # an origin on the stride, too: the same pixels, elsewhere in a larger window
-            first, second = (
-                predictor.probabilities(reader.scale(reader.read(window))[None])[0] for window in (box, wide)
-            )
-            height, width = tile.write.shape
-            first = first[:, :height, :width]
-            second = second[:, more : more + height, more : more + width]
-            largest = max(largest, float(np.abs(first - second).max()))
-            differing += int((first.argmax(axis=0) != second.argmax(axis=0)).sum())
-            pixels += height * width
+    plan = written.plan
+    strides = -(-_MORE // plan.geometry.stride) // 2 * 2 + 1  # odd: half of the true stride would show, too
+    more = strides * plan.geometry.stride
+    largest, differing, pixels = 0.0, 0, 0
+    make = make_planes(plan.stored, len(plan.class_names))
+    for tile in tiles:
+        height, width = tile.write.shape
+        # an origin on the stride, too: the same pixels, elsewhere in a larger window
+        wide = predictor.logits(predictor.see(reader.read(tile.window.expand(more)), plan.scaling)[None])
+        wide = wide[:, :, more : more + height, more : more + width].contiguous()
+        near = predictor.logits(predictor.see(reader.read(tile.window), plan.scaling)[None])
+        first, second = (predictor.shares(logits) for logits in (near[:, :, :height, :width].contiguous(), wide))
+        largest = max(largest, float(np.abs(first - second).max()))
+        differs = (make(wide)[0].cpu().numpy() != written.read(tile.write)).any(axis=0)
+        if within is not None:
+            differs &= within(tile.write)
+        differing += int(np.count_nonzero(differs))
+        pixels += height * width
     return Verification(len(tiles), plan.output_edge, plan.output_edge + 2 * more, pixels, largest, differing)
 
 
-def sample_tiles(grid: TileGrid, count: int) -> list[Tile]:
-    """Return up to `count` tiles, from the first to the last, at even steps in raster order."""
-    total = len(grid)
+def sample_tiles(grid: TileGrid, count: int, boxes: Sequence[Box] = ()) -> list[Tile]:
+    """Return up to `count` tiles, from the first to the last, at even steps in raster order.
+
+    The sample depends on the image's shape and the tile edge alone.
+
+    Args:
+        boxes: of the image, in which they are to lie, one tile each; none for the whole image.
+    """
+    total = len(boxes) or len(grid)
     count = min(count, total)
     chosen = [index * (total - 1) // max(1, count - 1) for index in range(count)]
+    if boxes:
+        return [next(grid.tiles_in(boxes[index])) for index in chosen]
     return [grid.tile(*divmod(index, grid.columns)) for index in chosen]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +18,9 @@ from torch.nn import functional as F
 from unettile.images.normalize import HIGHEST, LOWEST, Scaling
 from unettile.training import kernels
 from unettile.training.parts import AugmentPart
+from unettile.training.stains import as_brown, vary_stains
 
+COLOURED = 0.02  # channels that differ by less are grey, stored as a picture
 COMPILED = (np.uint8, np.uint16, np.float32)  # types of images that are resampled without a conversion
 
 
@@ -128,6 +131,12 @@ def vary_values(rng: np.random.Generator, part: AugmentPart, image: NDArray[np.f
     """Change the values of a scaled image (C, n, n), whose darkest and brightest pixels are about 0 and 1."""
     if len(image) == 3 and rng.random() < part.grey:
         image = np.repeat(image.mean(axis=0, keepdims=True), 3, axis=0)
+    coloured = len(image) == 3 and kernels.is_coloured(image, COLOURED)
+    if coloured and image.mean() > 0.3:  # bright field, not fluorescence
+        if rng.random() < part.brown:
+            image = as_brown(rng, part.stain, image)
+        elif part.stain > 0:
+            image = vary_stains(rng, part.stain, image)
     gain, shift = np.ones(len(image)), np.zeros(len(image))  # all linear changes of a channel are one
     if rng.random() < part.invert:
         gain, shift = -gain, shift + 1
@@ -154,7 +163,20 @@ def vary_values(rng: np.random.Generator, part: AugmentPart, image: NDArray[np.f
     out += np.float32(mean * (1 - contrast) + brightness)
     if noise is not None:
         out += noise
+    if rng.random() < part.jpeg:
+        out = _compressed(out, int(rng.integers(25, 85)))
     return out
+
+
+def _compressed(image: NDArray[np.float32], quality: int) -> NDArray[np.float32]:
+    """Return an image (C, n, n) as it is after a compression to a JPEG of that quality; its range becomes 8 bits."""
+    low, high = float(image.min()), float(image.max())
+    if len(image) not in (1, 3) or high <= low:
+        return image
+    levels = np.rint((image - low) * (255 / (high - low))).astype(np.uint8).transpose(1, 2, 0)
+    decoded = imagecodecs.jpeg8_decode(imagecodecs.jpeg8_encode(np.ascontiguousarray(levels).squeeze(), level=quality))
+    values = decoded.reshape(levels.shape).transpose(2, 0, 1).astype(np.float32)
+    return np.ascontiguousarray(values) * np.float32((high - low) / 255) + np.float32(low)
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import Path
 
 from torch import nn
 
@@ -12,6 +13,8 @@ from unettile.geometry import Geometry
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.palette import read_palette
 from unettile.metrics.pixels import iou
+from unettile.objectsize import ObjectSize
+from unettile.training.finished import PLAN, plan_digest
 from unettile.training.job import TrainJob
 from unettile.training.state import LogRow
 from unettile.training.validate import Scores
@@ -19,8 +22,8 @@ from unettile.training.validate import Scores
 PALETTES_READ = 16  # label images whose palettes are compared
 
 
-def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow) -> Checkpoint:
-    """Return the checkpoint of a network as it was scored after an epoch."""
+def make_model(job: TrainJob, network: nn.Module, geometry: Geometry) -> Checkpoint:
+    """Return a network as `segment` would use it now, without a card; it shares the network's parameters."""
     recipe = job.recipe
     names = recipe.labels.class_names
     return Checkpoint(
@@ -34,17 +37,33 @@ def make_checkpoint(job: TrainJob, network: nn.Module, geometry: Geometry, score
         grey_to_rgb=recipe.images.grey_to_rgb,
         recipe=recipe.to_dict(),
         objects=recipe.objects,
+    )
+
+
+def make_checkpoint(
+    job: TrainJob, network: nn.Module, geometry: Geometry, scores: Scores, row: LogRow, seen: ObjectSize | None
+) -> Checkpoint:
+    """Return the checkpoint of a network as it was scored after an epoch.
+
+    Args:
+        seen: how large the objects are that it was trained on.
+    """
+    recipe = job.recipe
+    return replace(
+        make_model(job, network, geometry),
+        objects_px=seen,
         card={
             **{key: text for key, text in asdict(recipe.card).items() if text},
             "images": {"training": len(job.training), "validation": len(job.validation), "test": len(job.test)},
             "epoch": row.epoch,
+            PLAN: plan_digest(job),
             "scores": {
                 "iou": row.iou,
                 "ap": row.ap,
                 "loss": row.validation_loss,
                 "classes": {
                     name: round(float(value), 6)
-                    for name, value in zip(names, iou(scores.confusion), strict=True)
+                    for name, value in zip(recipe.labels.class_names, iou(scores.confusion), strict=True)
                     if value == value  # JSON has no NaN, the IoU of a class that is nowhere
                 },
             },
@@ -61,7 +80,10 @@ def class_colours(job: TrainJob) -> tuple[Colour, ...]:
     if part.colors:
         return part.colors
     if part.kind == "classes":
-        palettes = {read_palette(pair.labels) for pair in islice(job.training, PALETTES_READ)}
+        palettes = {
+            read_palette(pair.labels) if isinstance(pair.labels, Path) else None
+            for pair in islice(job.training, PALETTES_READ)
+        }
         palette = palettes.pop() if len(palettes) == 1 else None
         if palette is not None and len(set(palette[:count])) == count:
             return palette[:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -19,15 +19,22 @@ class Draw:
     Args:
         sources: what there is.
         spread: px; a place drawn for its class lies within so much of the sample's centre, in y and in x.
+        weights: of the recipe's sources by name, if it has some.
 
     Raises:
         InputError: a pattern of `weights` that matches no image.
     """
 
-    def __init__(self, sources: Sequence[Source], part: SamplePart, spread: float) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        part: SamplePart,
+        spread: float,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         self._sources = tuple(sources)
         self._spread = spread
-        odds = image_odds(sources, part)
+        odds = image_odds(sources, part, weights)
         self._all = np.cumsum(odds)
         self._by_class: list[NDArray[np.float64]] = []
         if part.balance == "classes":
@@ -48,8 +55,13 @@ class Draw:
         return source, (float(y), float(x))
 
 
-def image_odds(sources: Sequence[Source], part: SamplePart) -> NDArray[np.float64]:
+def image_odds(
+    sources: Sequence[Source], part: SamplePart, weights: Mapping[str, float] | None = None
+) -> NDArray[np.float64]:
     """Return how likely each image is drawn, (n,), of sum 1.
+
+    Args:
+        weights: of the recipe's sources by name, which then share the samples so; None for one source.
 
     Raises:
         InputError: a pattern of `part.weights` that matches no image.
@@ -60,10 +72,15 @@ def image_odds(sources: Sequence[Source], part: SamplePart) -> NDArray[np.float6
         if not matched.any():
             raise InputError(f"samples.weights: no training image is called {pattern!r}; patterns match names")
         odds[matched] *= weight
+    names = np.array([source.pair.source for source in sources])
     kinds = np.array([source.channels for source in sources])
-    shares = {kind: odds[kinds == kind].sum() / odds.sum() for kind in np.unique(kinds)}
-    for kind, share in shares.items():
-        odds[kinds == kind] *= share**-part.kinds
+    for name in np.unique(names):  # of each source by itself
+        own = names == name
+        shares = {kind: odds[own & (kinds == kind)].sum() / odds[own].sum() for kind in np.unique(kinds[own])}
+        for kind, share in shares.items():
+            odds[own & (kinds == kind)] *= share**-part.kinds
+        if weights:
+            odds[own] *= weights[str(name)] / odds[own].sum()
     likely: NDArray[np.float64] = odds / odds.sum()
     return likely
 

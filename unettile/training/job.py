@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError, UsageError
-from unettile.training.pairs import Pair, find_pairs, hold_out
+from unettile.training.pairs import Pair, find_pairs, hold_out, ranked
+from unettile.training.parts import SourcePart
 from unettile.training.recipe import Recipe
 from unettile.training.state import TrainingFolder
 
@@ -28,6 +30,7 @@ class TrainJob:
         precision: fp32, bf16 or fp16; parameters stay float32.
         workers: processes that make samples; 0 makes them in the training process.
         max_seconds: stop, resumable, after so long; None for no limit.
+        clock_seconds: plan the whole run into so long, instead of a number of steps; None for the recipe's steps.
         resume: go on with what the training folder holds.
         test: images to score once, at the end.
         start: a model whose parameters the network begins with, instead of random ones.
@@ -42,6 +45,7 @@ class TrainJob:
     test: tuple[Pair, ...] = ()
     workers: int = 1
     max_seconds: float | None = None
+    clock_seconds: float | None = None
     resume: bool = False
     start: Checkpoint | None = None
 
@@ -86,13 +90,55 @@ def find_data(training: Folders, validation: Folders | float, test: float = 0.0)
         InputError: files that do not pair, or fractions that leave a part empty.
     """
     pairs = find_pairs(training.images, training.labels, training.weights)
+    held_out = validation if isinstance(validation, float) else find_pairs(validation.images, validation.labels)
+    return split(pairs, held_out, test)
+
+
+def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: float = 0.0) -> Data:
+    """Return the pairs of each part; errors as in `find_data`.
+
+    Args:
+        validation: pairs of their own, or the fraction of the pairs to hold out.
+        test: the fraction to hold out besides.
+    """
     if isinstance(validation, float):
         return Data(*hold_out(pairs, validation, test))
-    validating = find_pairs(validation.images, validation.labels)
     if not test:
-        return Data(pairs, validating)
+        return Data(pairs, validation)
     kept, tested, _ = hold_out(pairs, test)
-    return Data(kept, validating, tested)
+    return Data(kept, validation, tested)
+
+
+def find_sources(images: Path, labels: Path, sources: Mapping[str, SourcePart]) -> Data:
+    """Return the pairs of a recipe's sources to train and to validate on; what else they hold out is left alone.
+
+    Args:
+        images, labels: the directories that the sources' own are below.
+
+    Raises:
+        InputError: files that do not pair, a pattern that matches none, or parts without an image.
+    """
+    training: list[Pair] = []
+    validation: list[Pair] = []
+    for name, part in sources.items():
+        found = find_pairs(images / part.images, labels / part.labels)
+        pairs = [replace(pair, source=name) for pair in found]
+        for pattern in part.held_out:
+            if not any(fnmatchcase(pair.name, pattern) for pair in pairs):
+                raise InputError(f"sources.{name}.held_out: no image is called {pattern!r}; patterns match names")
+        apart = [pair for pair in pairs if any(fnmatchcase(pair.name, pattern) for pattern in part.held_out)]
+        rest = [pair for pair in pairs if pair not in apart]
+        if part.fraction:
+            rest, chosen, _ = map(list, hold_out(rest, part.fraction))
+            apart += chosen
+        training += rest
+        validation += ranked(apart)[: part.validate or None]
+    if not training or not validation:
+        raise InputError(
+            f"the sources have {len(training)} images to train and {len(validation)} to validate on: need some of each;"
+            " change held_out or fraction of [sources]"
+        )
+    return Data(tuple(training), tuple(validation))
 
 
 def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
@@ -100,18 +146,20 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
 
     Raises:
         UsageError: an ending other than .safetensors.
-        InputError: an output that exists, or cannot be written.
+        InputError: an output that exists, unless to resume it, or that cannot be written.
     """
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output} has the wrong ending: a checkpoint is a .safetensors file")
     if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
         raise InputError(f"cannot write {output}: its directory does not exist or is not writable; create it first")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists: choose another name, or give --overwrite")
+    if output.exists() and not overwrite and not resume:
+        raise InputError(
+            f"{output} exists: choose another name, give --overwrite, or --resume where only its report is missing"
+        )
     if overwrite and not resume:
         TrainingFolder.beside(output).clear()
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
-    names = "\n".join(sorted(pair.name for pair in pairs))
+    names = "\n".join(sorted(pair.full_name for pair in pairs))
     return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}

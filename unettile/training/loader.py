@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -22,7 +24,9 @@ class Share:
     first_step: int = 0
 
 
-def make_loader(samples: Samples, recipe: Recipe, share: Share, workers: int, *, pin: bool = False) -> DataLoader[Any]:
+def make_loader(
+    samples: Samples, recipe: Recipe, share: Share, workers: int, *, pin: bool = False, endless: bool = False
+) -> DataLoader[Any]:
     """Return a loader of (windows, classes, weights, depths), or of the InputError that met a sample.
 
     Sample numbers depend on the step alone, so that a resumed or distributed run sees the same ones.
@@ -30,13 +34,14 @@ def make_loader(samples: Samples, recipe: Recipe, share: Share, workers: int, *,
     Args:
         workers: processes that make samples; 0 makes them in this one.
         pin: put batches where a GPU fetches them faster.
+        endless: until it is closed, not for the recipe's steps.
     """
     run = recipe.run
     each = run.batch // share.world
-    numbers = [
-        list(range(step * run.batch + share.rank * each, step * run.batch + (share.rank + 1) * each))
-        for step in range(share.first_step, run.epochs * run.steps_per_epoch)
-    ]
+    steps = count(share.first_step) if endless else range(share.first_step, run.epochs * run.steps_per_epoch)
+    numbers = _Numbers(
+        list(range(step * run.batch + share.rank * each, step * run.batch + (share.rank + 1) * each)) for step in steps
+    )
     return DataLoader(
         samples,
         batch_sampler=numbers,
@@ -46,6 +51,16 @@ def make_loader(samples: Samples, recipe: Recipe, share: Share, workers: int, *,
         worker_init_fn=_begin_worker,
         pin_memory=pin,
     )
+
+
+class _Numbers:
+    """Numbers of the samples of each batch, made when asked for: of a run by the clock nobody knows how many."""
+
+    def __init__(self, batches: Iterator[list[int]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._batches
 
 
 def _begin_worker(worker: int) -> None:

@@ -23,18 +23,20 @@ from unettile.networks.background import shift_background
 from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
 from unettile.training.calibration import SHIFTS, best_shift
-from unettile.training.card import make_checkpoint
+from unettile.training.card import make_checkpoint, make_model
+from unettile.training.clock import Clock
 from unettile.training.cost import Meter
 from unettile.training.job import TrainJob
 from unettile.training.loader import Share, make_loader
 from unettile.training.losses import training_loss
 from unettile.training.result import TrainProgress, TrainResult
 from unettile.training.samples import Samples
-from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience
+from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience, set_rate
+from unettile.training.seen import objects_seen
 from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
-from unettile.training.survey import Source, class_weights, survey
-from unettile.training.together import mean_and_signal, on_any, score_together
+from unettile.training.survey import Source, class_weights, settle_diameter, survey
+from unettile.training.together import mean_and_signal, on_any, score_together, shared_number
 from unettile.training.validate import Judge, Scores
 
 LOG_EVERY = 10  # steps between two reports of progress
@@ -71,13 +73,15 @@ class _Run:
     """One training run on one process of its world."""
 
     def __init__(self, job: TrainJob, fabric: Fabric) -> None:
-        recipe = job.recipe
+        recipe = settle_diameter(job.training, job.recipe)
+        job = replace(job, recipe=recipe)
         self.job, self.recipe, self.fabric = job, recipe, fabric
         self.folder = TrainingFolder.beside(job.output)
         self.meter = Meter()
         self.training, self.validation = survey(job.training, recipe), survey(job.validation, recipe)
         self.test = survey(job.test, recipe)
         self._begin_folder()
+        self.seen = objects_seen(self.training, recipe)
         self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
         network = build_network(recipe.network.name, recipe.network_config())
@@ -95,8 +99,9 @@ class _Run:
         assert not isinstance(optimizer, tuple)
         self.optimizer = optimizer
         self.average = Average(self.network.module, recipe.run.ema) if recipe.run.ema > 0 else None
-        self.step = 0
+        self.step, self.rate = 0, recipe.optimizer.learning_rate
         self.rows: list[LogRow] = []
+        self.clock = None if job.clock_seconds is None else Clock(job.clock_seconds, recipe.run.epochs)
         self.loss_sum, self.loss_count = 0.0, 0
         if job.resume and self.folder.has_state:
             self._restore()
@@ -114,14 +119,18 @@ class _Run:
         should_stop: Callable[[], int | None],
     ) -> None:
         run = self.recipe.run
-        steps = run.epochs * run.steps_per_epoch
         recent: list[float] = []
         for batch in batches:
             if isinstance(batch, InputError):
                 raise batch
             value, signum = self._together(self._train_step(*batch), should_stop())
             recent = [*recent[1 - LOG_EVERY :], value]
-            done = self.step % run.steps_per_epoch == 0
+            if self.clock is not None:
+                self.clock.read(shared_number(self.meter.seconds, self.fabric))
+                done = self.clock.epoch_is_over(len(self.rows))
+                steps = self.clock.expected_steps(self.step)
+            else:
+                done, steps = self.step % run.steps_per_epoch == 0, run.epochs * run.steps_per_epoch
             if done:
                 self._end_epoch()
             if self.fabric.is_global_zero and (done or self.step % LOG_EVERY == 0):
@@ -135,7 +144,8 @@ class _Run:
         samples = Samples(self.training, self.recipe, self.lost, self.class_weights)
         share = Share(self.fabric.global_rank, self.fabric.world_size, self.step)
         gpu = self.fabric.device.type == "cuda"
-        loader = make_loader(samples, self.recipe, share, self.job.workers, pin=gpu)
+        endless = self.clock is not None
+        loader = make_loader(samples, self.recipe, share, self.job.workers, pin=gpu, endless=endless)
         placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         try:
             yield from placed
@@ -145,9 +155,9 @@ class _Run:
     def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor, depths: Tensor) -> float:
         """Take one step of the optimiser; return the loss of this process's share of the batch."""
         run, part = self.recipe.run, self.recipe.optimizer
-        rate = learning_rate(self.step, self.recipe, [row.validation_loss for row in self.rows])
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        used = None if self.clock is None else self.clock.used
+        self.rate = learning_rate(self.step, self.recipe, [row.validation_loss for row in self.rows], used)
+        set_rate(self.optimizer.param_groups, self.rate)
         # dropout follows from the step, so that a resumed run drops the same, and each process its own
         torch.manual_seed((run.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank)
         self.network.train()
@@ -184,16 +194,22 @@ class _Run:
 
     def _end_epoch(self) -> None:
         self.meter.pause()
+        began = self.meter.seconds
         network = self.network.module if self.average is None else self.average.network
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
+            raise InputError(
+                f"parameters are no finite numbers after step {self.step}: lower optimizer.learning_rate, or train with"
+                " --precision fp32"
+            )
         scores = self._scores(network, self.validation)
         row = LogRow(
-            epoch=self.step // self.recipe.run.steps_per_epoch,
+            epoch=len(self.rows) + 1,
             step=self.step,
             training_loss=self.loss_sum / self.loss_count,
             validation_loss=scores.loss,
             iou=scores.iou,
             ap=scores.ap,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.rate,
             seconds=self.meter.seconds,
         )
         if not math.isfinite(row.validation_loss):
@@ -206,15 +222,22 @@ class _Run:
         self.rows.append(row)
         if self.fabric.is_global_zero:
             if self._figure(row) > best or not self.folder.best.exists():
-                save_checkpoint(make_checkpoint(self.job, network, self.geometry, scores, row), self.folder.best)
+                save_checkpoint(
+                    make_checkpoint(self.job, network, self.geometry, scores, row, self.seen), self.folder.best
+                )
             self.folder.write_log(self.rows)
             self._save()
         self.fabric.barrier()
+        if self.clock is not None:
+            self.clock.took(shared_number(self.meter.seconds - began, self.fabric))
         self.meter.go_on()
 
     def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
-        (scores,) = score_together(Judge(network.eval(), self.geometry, self.recipe), network, sources, self.fabric)
+        (scores,) = score_together(self._judge(network), network, sources, self.fabric)
         return scores
+
+    def _judge(self, network: nn.Module) -> Judge:
+        return Judge(make_model(self.job, network, self.geometry), self.recipe, str(self.fabric.device))
 
     def _figure(self, row: LogRow) -> float:
         """Return the figure that chooses the best epoch; larger is better."""
@@ -224,6 +247,8 @@ class _Run:
 
     def _is_over(self) -> bool:
         run = self.recipe.run
+        if self.clock is not None:
+            return len(self.rows) == run.epochs
         ended = self.step % run.steps_per_epoch == 0
         late = ended and out_of_patience([self._figure(row) for row in self.rows], run.patience)
         return self.step == run.epochs * run.steps_per_epoch or late
@@ -265,7 +290,7 @@ class _Run:
             validation=validation,
             test=test,
             sources=self.validation,
-            judge=Judge(network, self.geometry, self.recipe),
+            judge=self._judge(network),
             cost=self.meter.cost(self.step, self.fabric),
             folder=self.folder.path,
             first=self.fabric.is_global_zero,
@@ -273,12 +298,12 @@ class _Run:
 
     def _calibrate(self, network: nn.Module, best: LogRow) -> tuple[LogRow, Checkpoint]:
         """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
-        judge = Judge(network, self.geometry, self.recipe)
+        judge = self._judge(network)
         tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
         rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
         chosen = best_shift([self._figure(row) for row in rows])
         shift_background(network, self.recipe.in_channels, SHIFTS[chosen])
-        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen])
+        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)
         return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})
 
     def _begin_folder(self) -> None:
@@ -319,3 +344,5 @@ class _Run:
         self.loss_sum, self.loss_count = float(state["loss"][0]), int(state["loss"][1])
         self.rows = [LogRow(*values) for values in state["rows"]]
         self.meter.add(state["meter"])
+        if self.clock is not None:
+            self.clock.read(shared_number(self.meter.seconds, self.fabric))

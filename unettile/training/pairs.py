@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.errors import InputError
-from unettile.images.slide import image_stem, list_images
+from unettile.images.idparts import count_parts_of
+from unettile.images.slide import ImageSource, image_stem, list_images
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its label file of the same stem, and its weight map where one was computed before."""
+    """An image, its labels of the same name, and its weight map where one was computed before; files, or arrays.
 
-    image: Path
-    labels: Path
-    weights: Path | None = None
+    Args:
+        source: name of the recipe's source that it belongs to, or "".
+        zoom: by how much both are enlarged before anything else.
+    """
+
+    image: ImageSource
+    labels: ImageSource
+    weights: ImageSource | None = None
+    source: str = ""
+    zoom: float = 1.0
 
     @property
     def name(self) -> str:
-        return image_stem(self.image)
+        return image_stem(self.image) if isinstance(self.image, Path) else self.image.name
+
+    @property
+    def full_name(self) -> str:
+        """The name, after that of its source if it has one."""
+        return f"{self.source}/{self.name}" if self.source else self.name
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
@@ -46,6 +59,21 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
     return tuple(Pair(found["image"][stem], found["label image"][stem], maps.get(stem)) for stem in sorted(stems))
 
 
+def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
+    """Return what to tell the user of label images whose ids do not look like those of objects; None if they do.
+
+    Args:
+        kind: what the recipe takes them for, `labels.kind`.
+
+    Raises:
+        InputError: a label image that cannot be read, or holds no ids.
+    """
+    if kind != "instances":
+        return None
+    advice = "give --set labels.kind=components, so that every separate part is one, or labels.kind=classes"
+    return count_parts_of([pair.labels for pair in pairs]).note(advice)
+
+
 def hold_out(
     pairs: Sequence[Pair], validation: float, test: float = 0.0
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...], tuple[Pair, ...]]:
@@ -64,13 +92,17 @@ def hold_out(
                 f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
                 f"part, and some to train on; change {'--validation' if name == 'validation' else 'split.test'}"
             )
-    ranked = sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
-    part = {pair: index >= validating for index, pair in enumerate(ranked[: validating + testing])}
+    part = {pair: index >= validating for index, pair in enumerate(ranked(pairs)[: validating + testing])}
     return (
         tuple(pair for pair in pairs if pair not in part),
         tuple(pair for pair in pairs if part.get(pair) is False),
         tuple(pair for pair in pairs if part.get(pair) is True),
     )
+
+
+def ranked(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return pairs by the SHA-256 of their names: an order as good as random, the same whatever else is there."""
+    return sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
 
 
 def _by_stem(directory: Path) -> dict[str, Path]:

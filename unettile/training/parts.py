@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from unettile.errors import InputError
 from unettile.images.colours import Colour
 from unettile.labels import BORDER
 
@@ -29,6 +30,9 @@ class LabelPart:
     and makes a last class, "border", of all background up to so wide between two instances; half is taken from each, so
     an odd width is one px more. Pixels of the value `ignore` do not count; -1 is none. `depth` adds one output to the
     network: how far inside its object a pixel lies, from 0 at its edge to 1 in its middle, by which touching ones part.
+    `diameter` > 0 brings each image, to train or to validate on, to objects of so many px across first: the median of
+    its own objects, each counted by its area; `auto` takes the median over all images, if it is 16 to 32 px, or the
+    nearer of these. 0 leaves images as they are.
     """
 
     kind: str = "instances"
@@ -38,6 +42,7 @@ class LabelPart:
     border: int = 0
     ignore: int = -1
     depth: bool = False
+    diameter: float | str = 0.0
 
     @property
     def are_objects(self) -> bool:
@@ -54,6 +59,31 @@ class SplitPart:
 
     validation: float = 0.1
     test: float = 0.0
+
+
+@dataclass(frozen=True)
+class SourcePart:
+    """One of several sources of images: the table `[sources.NAME]` of a recipe that has some.
+
+    `images` and `labels` are directories below those that the command gives. `weight` is how often its images are drawn
+    against those of other sources. `held_out` has patterns of names of images that are never trained on, whole groups
+    that look alike; `fraction` holds out so many besides, chosen by their names. Of these, `validate` images validate
+    after each epoch, chosen by their names; 0 for all.
+    """
+
+    images: str
+    labels: str
+    weight: float = 1.0
+    held_out: tuple[str, ...] = ()
+    fraction: float = 0.0
+    validate: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0 or not 0 <= self.fraction < 1 or self.validate < 0:
+            raise InputError(
+                f"recipe: sources need weight > 0, 0 <= fraction < 1 and validate >= 0, got {self.weight:g}, "
+                f"{self.fraction:g} and {self.validate}"
+            )
 
 
 @dataclass(frozen=True)
@@ -78,8 +108,11 @@ class AugmentPart:
     `zoom` is the range of magnification; `elastic_std` the standard deviation (px) of displacements on a coarse grid
     of `elastic_grid` points a side; `contrast`, `brightness` and `gamma` are half-widths around no change;
     `color`, `noise` (of the range) and `blur` (σ, px) are strengths; `invert`, `grey` and `dim` are probabilities:
-    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell. `plain` is the share of the
-    samples whose pixels stay what they are in the file: these are mirrored and turned by right angles alone.
+    `dim` takes up to 80 % of the range away, as where debris is brighter than every cell. `stain` is how much the
+    stains of histology, into which coloured images are unmixed, change in amount and hue; `brown` is the probability
+    that such an image becomes one of immunohistochemistry, its blue brown; `jpeg` that of a lossy compression. `plain`
+    is the share of the samples whose pixels stay what they are in the file: these are mirrored and turned by right
+    angles alone.
     """
 
     flip: bool = True
@@ -96,6 +129,9 @@ class AugmentPart:
     invert: float = 0.0
     grey: float = 0.0
     dim: float = 0.0
+    stain: float = 0.0
+    brown: float = 0.0
+    jpeg: float = 0.0
     plain: float = 0.0
 
 
@@ -124,11 +160,13 @@ class OptimizerPart:
     """`adam`, `adamw` or `sgd`, with a linear warm-up; then the rate falls as `schedule` says.
 
     `cosine`: to zero over the whole run; `constant`: not at all; `plateau`: by `factor` each time the validation loss
-    has not improved for `patience` epochs. `clip_norm` = 0 does not clip gradients.
+    has not improved for `patience` epochs. `clip_norm` = 0 does not clip gradients. The rate of an encoder that may
+    begin with ImageNet parameters is `encoder` times that of the rest.
     """
 
     name: str = "adamw"
     learning_rate: float = 1e-3
+    encoder: float = 1.0
     weight_decay: float = 1e-4
     momentum: float = 0.9
     warmup_steps: int = 100
@@ -181,6 +219,7 @@ AT_LEAST = {
     "labels.gap": 0, "labels.border": 0, "labels.ignore": -1,
     "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
     "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.plain": 0, "augment.blur": 0,
+    "augment.stain": 0, "augment.brown": 0, "augment.jpeg": 0,
     "loss.cross_entropy": 0, "loss.dice": 0, "loss.focal": 0, "loss.focal_gamma": 0, "loss.side_outputs": 0,
     "loss.depth": 0,
     "loss.w0": 0,
@@ -196,6 +235,9 @@ AT_MOST = {
     "augment.grey": 1,
     "augment.dim": 1,
     "augment.plain": 1,
+    "augment.stain": 1,
+    "augment.brown": 1,
+    "augment.jpeg": 1,
 }
-ABOVE = {"loss.sigma": 0, "optimizer.learning_rate": 0, "optimizer.factor": 0}
+ABOVE = {"loss.sigma": 0, "optimizer.learning_rate": 0, "optimizer.factor": 0, "optimizer.encoder": 0}
 BELOW = {"optimizer.momentum": 1, "optimizer.factor": 1, "run.ema": 1, "split.validation": 1, "split.test": 1}

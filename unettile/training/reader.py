@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.orientation import describe_turn
 from unettile.images.plain import PlainSlide
 from unettile.images.slide import Slide, open_labels, open_slide
+from unettile.images.zoomed import ZoomedLabels, zoomed_image
 from unettile.metrics.objects import connected_components
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
 from unettile.training.targets import read_ids
 
 HELD_BYTES = 2**26  # an image that takes less once decoded is held whole
-CACHE_BYTES = 2**29  # of held images and labels in one process; what was used least lately is read again when needed
+CACHE_BYTES = 3 * 2**30  # of held images in one process; what was used least lately is read again when needed
 OPEN_PAIRS = 2  # of large images, each with the reader's own cache of tiles
 
 
@@ -34,12 +36,22 @@ class OpenPair:
         self.pair = pair
         self._part = labels
         self.image: Slide = open_slide(pair.image)
-        self._labels: Slide = open_labels(pair.labels)
+        labels_slide = open_labels(pair.labels)
+        self._labels: Slide | ZoomedLabels = labels_slide
         self._weights: Slide | None = open_slide(pair.weights) if pair.weights is not None else None
-        for slide in (self._labels, self._weights):
+        for slide in (labels_slide, self._weights):
             if slide is not None and slide.shape != self.image.shape:
                 self.close()
-                raise InputError(f"{slide.path} has shape {slide.shape}, its image has {self.image.shape}: they differ")
+                turned = f", {said}" if (said := describe_turn(self.image.orientation)) else ""
+                raise InputError(
+                    f"{slide.path} has shape {slide.shape}, its image has {self.image.shape}{turned}: they differ"
+                )
+        if pair.zoom != 1:
+            if pair.weights is not None:
+                self.close()
+                raise InputError("labels.diameter makes images larger or smaller than their weight maps: leave one out")
+            self.image = zoomed_image(self.image, pair.zoom)
+            self._labels = ZoomedLabels(labels_slide, pair.zoom, self.image.shape)
         self._ids: NDArray[np.integer] | None = None
 
     @property
@@ -58,9 +70,9 @@ class OpenPair:
         self._ids = self.ids(whole)
         image, weights = self.image.read(whole), self.weights(whole)
         self.close()
-        self.image = PlainSlide(self.pair.image, np.ascontiguousarray(image))
-        if weights is not None and self.pair.weights is not None:
-            self._weights = PlainSlide(self.pair.weights, weights[..., None])
+        self.image = PlainSlide(self.image.path, np.ascontiguousarray(image))
+        if weights is not None and self._weights is not None:
+            self._weights = PlainSlide(self._weights.path, weights[..., None])
 
     def ids(self, box: Box) -> NDArray[np.integer]:
         """Return ids or classes (h, w) of a part of the image."""

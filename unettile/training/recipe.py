@@ -6,14 +6,14 @@ import json
 import math
 import operator
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unettile.changes import parse_change
 from unettile.errors import InputError, UsageError
 from unettile.images.normalize import Normalization
-from unettile.networks import config_values, parse_config
+from unettile.networks import NETWORKS, config_values, parse_config
 from unettile.networks.config import Config, did_you_mean
 from unettile.objects.rules import ObjectRules
 from unettile.training.parts import (
@@ -30,10 +30,11 @@ from unettile.training.parts import (
     OptimizerPart,
     RunPart,
     SamplePart,
+    SourcePart,
     SplitPart,
 )
 
-SHIPPED = ("nuclei", "adam", "paper")
+SHIPPED = ("nuclei", "nuclei-valid", "adam", "paper")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class NetworkPart:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe; each part is a table of the TOML file.
+    """A whole recipe; each part is a table of the TOML file, `sources` one of tables.
 
     Raises:
         InputError: a value out of its range.
@@ -97,6 +98,7 @@ class Recipe:
     run: RunPart = field(default_factory=RunPart)
     objects: ObjectRules = field(default_factory=ObjectRules)
     card: CardPart = field(default_factory=CardPart)
+    sources: dict[str, SourcePart] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
@@ -136,6 +138,12 @@ class Recipe:
             raise InputError('recipe: labels.border lies between objects; need labels.kind = "instances" with it')
         if part.depth and not part.are_objects:
             raise InputError('recipe: labels.depth is that of objects; need labels.kind = "instances" with it')
+        if isinstance(part.diameter, str) and part.diameter != "auto":
+            raise InputError(f'recipe: labels.diameter = {part.diameter!r} is no size; need px, or "auto"')
+        if isinstance(part.diameter, float) and part.diameter < 0:
+            raise InputError(f"recipe: labels.diameter = {part.diameter:g} is out of range; need at least 0")
+        if part.diameter and part.kind != "instances":
+            raise InputError('recipe: labels.diameter is that of objects; need labels.kind = "instances" with it')
         if part.ignore >= 0 and part.kind == "components":
             raise InputError("recipe: labels.ignore is a number of a label image, of which components keep none")
         if part.colors and len(part.colors) != self.classes:
@@ -180,16 +188,19 @@ class Recipe:
         return config_values(parse_config(self.network.name, self.network.config | {"classes": self.outputs}))
 
     def to_dict(self) -> dict[str, Any]:
-        parts = {entry.name: asdict(getattr(self, entry.name)) for entry in fields(self) if entry.name != "network"}
-        return {"network": self.network.to_table()} | {
-            part: {key: _plain(value) for key, value in values.items()} for part, values in parts.items()
-        }
+        single = [entry.name for entry in fields(self) if entry.name not in ("network", "sources")]
+        parts = {name: _plain(asdict(getattr(self, name))) for name in single}
+        sources = {name: _plain(asdict(part)) for name, part in self.sources.items()}
+        return {"network": self.network.to_table()} | parts | ({"sources": sources} if sources else {})
 
     def to_toml(self) -> str:
         """Return the recipe as a TOML file that `read_recipe` reads back."""
+        values = self.to_dict()
+        sources = values.pop("sources", {})
+        named = [*values.items(), *((f"sources.{json.dumps(name)}", table) for name, table in sources.items())]
         tables = (
-            "\n".join([f"[{part}]", *(f"{key} = {_toml(value)}" for key, value in values.items())])
-            for part, values in self.to_dict().items()
+            "\n".join([f"[{part}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
+            for part, table in named
         )
         return "\n\n".join(tables) + "\n"
 
@@ -225,13 +236,23 @@ def recipe_from_dict(values: dict[str, Any]) -> Recipe:
             raise InputError(f"recipe: unknown table [{name}]{did_you_mean(name, known)}")
         if not isinstance(table, dict):
             raise InputError(f"recipe: {name} must be a table of keys")
-        parts[name] = NetworkPart.from_table(table) if name == "network" else _part(known[name], name, table)
+        if name == "network":
+            parts[name] = NetworkPart.from_table(table)
+        elif name == "sources":
+            parts[name] = {source: _part(SourcePart, f"sources.{source}", keys) for source, keys in table.items()}
+        else:
+            parts[name] = _part(known[name], name, table)
     return Recipe(**parts)
 
 
 def _part(kind: Any, part: str, table: dict[str, Any]) -> Any:
     hints = get_type_hints(kind)
     values = {}
+    if not isinstance(table, dict):
+        raise InputError(f"recipe: {part} must be a table of keys")
+    for missing in [entry.name for entry in fields(kind) if entry.default is MISSING and not _has_factory(entry)]:
+        if missing not in table:
+            raise InputError(f"recipe: {part}.{missing} is missing")
     for key, value in table.items():
         if key not in hints:
             raise InputError(f"recipe: unknown key {part}.{key}{did_you_mean(key, hints)}")
@@ -242,9 +263,15 @@ def _part(kind: Any, part: str, table: dict[str, Any]) -> Any:
         raise InputError(f"recipe: [{part}] {error}") from error
 
 
+def _has_factory(entry: Field[Any]) -> bool:
+    return entry.default_factory is not MISSING
+
+
 def _convert(key: str, value: Any, kind: Any) -> Any:
     """Return `value` as the type of the key; whole numbers serve for fractions, nothing else does."""
     parts = get_args(kind)
+    if kind == float | str:
+        return value if isinstance(value, str) else _convert(key, value, float)
     if get_origin(kind) is tuple and isinstance(value, list | tuple):
         if parts[-1] is ... or len(value) == len(parts):
             return tuple(_convert(key, item, parts[0]) for item in value)
@@ -270,6 +297,8 @@ def _described(kind: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a value with lists for tuples, as JSON and TOML would bring it back."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -283,13 +312,32 @@ def _apply(values: dict[str, Any], change: str) -> None:
     example = "TABLE.KEY=VALUE, such as run.epochs=20"
     key, value = parse_change(change, example)
     part, dot, name = key.rpartition(".")
+    if not dot and name == "sources":  # sources={}: images and labels of one's own
+        values[name] = value
+        return
     if not dot:
+        _check_network_key(name, change)
         part = "network"  # prune=2, encoder_parameters=FILE
     if not (part and name):
         raise UsageError(f"--set {change!r} is not understood: need {example}")
-    table = values.setdefault(part, {})
+    table = values
+    for step in part.split("."):  # sources.NAME.weight=2
+        table = table.setdefault(step, {}) if isinstance(table, dict) else {}
     if isinstance(table, dict):
         if part == "network" and name in ("name", "preset") and table.get(name) != value:
             for old in [key for key in table if key != "name"]:  # the config of another network
                 del table[old]
         table[name] = value
+
+
+def _check_network_key(name: str, change: str) -> None:
+    """Refuse a key without its table that no network has and another table has: epochs=3 is run.epochs=3.
+
+    Raises:
+        UsageError: names the key with its table.
+    """
+    of_networks = {entry.name for network in NETWORKS for entry in fields(network.default)}
+    parts = {part: kind for part, kind in get_type_hints(Recipe).items() if is_dataclass(kind) and part != "network"}
+    homes = [f"{part}.{name}" for part, kind in parts.items() if name in get_type_hints(kind)]
+    if homes and name not in of_networks:
+        raise UsageError(f"--set {change!r}: a network has no key {name}; did you mean {' or '.join(homes)}?")

@@ -52,7 +52,8 @@ class Samples(Dataset[Sample | InputError]):
     ) -> None:
         self._recipe = recipe
         self._balance = None if class_weights is None else np.array(class_weights, np.float32)
-        self._draw = Draw(sources, recipe.samples, recipe.run.output_edge / 4)
+        weights = {name: part.weight for name, part in recipe.sources.items()}
+        self._draw = Draw(sources, recipe.samples, recipe.run.output_edge / 4, weights)
         self._reader = PairReader(recipe.labels)
         gap = max(recipe.labels.gap, recipe.labels.border)
         self._lost = lost

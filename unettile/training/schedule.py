@@ -6,13 +6,16 @@ A function of the log alone goes on after a stop as if nothing had been.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from unettile.training.parts import OptimizerPart
 from unettile.training.recipe import Recipe
+
+PRETRAINED = ("encoder.", "features.")  # names of what `unettile.networks.encoders` fills begin so
 
 
 def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = True) -> torch.optim.Optimizer:
@@ -21,7 +24,7 @@ def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = Tru
     Args:
         fused: one kernel for a whole step; it takes the scale of fp16 off the gradients itself, too late to clip them.
     """
-    parameters = network.parameters()
+    parameters = _groups(network, part.encoder)
     rate, decay = part.learning_rate, part.weight_decay
     if part.name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=part.momentum, weight_decay=decay)
@@ -30,10 +33,29 @@ def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = Tru
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
-def learning_rate(step: int, recipe: Recipe, validation_losses: Sequence[float] = ()) -> float:
+def set_rate(groups: Iterable[dict[str, Any]], rate: float) -> None:
+    """Set the rate of the next step in the groups of an optimiser; that of the encoder is its share of it."""
+    for group in groups:
+        group["lr"] = rate * group["share"]
+
+
+def _groups(network: nn.Module, encoder: float) -> list[dict[str, Any]]:
+    """Return a network's parameters in groups whose rates are shares of the run's: what may be pretrained, the rest."""
+    named = list(network.named_parameters())
+    own = [parameter for name, parameter in named if name.startswith(PRETRAINED)]
+    rest = [parameter for name, parameter in named if not name.startswith(PRETRAINED)]
+    if not own or encoder == 1:
+        return [{"params": [parameter for _, parameter in named], "share": 1.0}]
+    return [{"params": rest, "share": 1.0}, {"params": own, "share": encoder}]
+
+
+def learning_rate(
+    step: int, recipe: Recipe, validation_losses: Sequence[float] = (), used: float | None = None
+) -> float:
     """Return the rate of a step, counted from 0: a linear warm-up, then what the schedule says.
 
     Args:
+        used: share of the run's time that is over, where the clock and not a number of steps ends it.
         validation_losses: of the epochs that have ended, for the schedule `plateau`.
     """
     part = recipe.optimizer
@@ -44,7 +66,9 @@ def learning_rate(step: int, recipe: Recipe, validation_losses: Sequence[float] 
         return part.learning_rate * part.factor ** plateaus(validation_losses, part.patience)
     if part.schedule == "constant":
         return part.learning_rate
-    progress = (step - part.warmup_steps) / max(1, steps - part.warmup_steps)
+    progress = used
+    if progress is None:
+        progress = (step - part.warmup_steps) / max(1, steps - part.warmup_steps)
     return part.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 

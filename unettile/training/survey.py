@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
+from unettile.objects.diameters import diameter_percentiles, object_areas, zoom_to
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
@@ -20,6 +21,7 @@ from unettile.weightmap import balanced_weights
 
 PIECE = 1024  # px; labels are looked at piece by piece
 PIECES = 256  # of a larger label image as many are looked at, spread evenly
+AUTO_DIAMETERS = 16.0, 32.0  # px: a network of a few levels sees such objects whole
 PLACES = 512  # pixels of each class that are noted for an image
 
 
@@ -33,6 +35,7 @@ class Source:
         scaling: how its values are scaled.
         counts: pixels of each class among those looked at.
         places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced.
+        areas: px of each object, if labels are instances; at the size at which the pair is read.
     """
 
     pair: Pair
@@ -41,6 +44,7 @@ class Source:
     scaling: Scaling
     counts: tuple[int, ...]
     places: tuple[NDArray[np.int32], ...]
+    areas: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def survey(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
@@ -50,6 +54,16 @@ def survey(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
         InputError: unreadable files, labels that do not fit, or another number of channels than the network takes.
     """
     return tuple(_look_at(pair, recipe) for pair in pairs)
+
+
+def settle_diameter(pairs: Sequence[Pair], recipe: Recipe) -> Recipe:
+    """Return the recipe with a figure for `labels.diameter = "auto"`: the median over images, within AUTO_DIAMETERS."""
+    if recipe.labels.diameter != "auto":
+        return recipe
+    areas = [found for found in (_areas(pair, recipe) for pair in pairs) if len(found)]
+    medians = [diameter_percentiles(found, [50])[0] for found in areas]
+    figure = float(np.clip(np.median(medians), *AUTO_DIAMETERS)) if medians else 0.0
+    return replace(recipe, labels=replace(recipe.labels, diameter=round(figure, 1)))
 
 
 def class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...] | None:
@@ -65,6 +79,11 @@ def class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...
 
 
 def _look_at(pair: Pair, recipe: Recipe) -> Source:
+    areas = _areas(pair, recipe)
+    if recipe.labels.diameter:
+        assert isinstance(recipe.labels.diameter, float), "settled before"
+        pair = replace(pair, zoom=zoom_to(recipe.labels.diameter, areas))
+        areas = np.maximum(1, (areas * pair.zoom**2).round()).astype(np.int64)
     with OpenPair(pair, recipe.labels) as opened:
         image = opened.image
         need = recipe.in_channels
@@ -76,7 +95,7 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
             )
         scaling = recipe.normalization.measure(image)
         counts, places = _look_at_labels(opened, recipe)
-        return Source(pair, opened.shape, image.channels, scaling, counts, places)
+        return Source(pair, opened.shape, image.channels, scaling, counts, places, areas)
 
 
 def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], tuple[NDArray[np.int32], ...]]:
@@ -103,6 +122,18 @@ def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], 
         keys = np.concatenate([part[0] for part in parts])
         places.append(np.concatenate([part[1] for part in parts])[np.argsort(keys)[:PLACES]])
     return tuple(int(count) for count in counts), tuple(places)
+
+
+def _areas(pair: Pair, recipe: Recipe) -> NDArray[np.int64]:
+    """Return the px of each object of a pair, none of labels that are no instances."""
+    if recipe.labels.kind != "instances":
+        return np.empty(0, np.int64)
+    with OpenPair(pair, recipe.labels) as opened:
+        return object_areas(_counted(opened.ids(box), recipe.labels.ignore) for box in _pieces(opened.shape))
+
+
+def _counted(ids: NDArray[np.integer], ignore: int) -> NDArray[np.integer]:
+    return ids[ids != ignore] if ignore > 0 else ids
 
 
 def _pieces(shape: tuple[int, int]) -> Iterator[Box]:

@@ -28,6 +28,15 @@ def on_any(own: bool, fabric: Fabric) -> bool:
     return bool(highest)
 
 
+def shared_number(own: float, fabric: Fabric) -> float:
+    """Return the first process's number."""
+    if fabric.world_size == 1:
+        return own
+    shared = fabric.broadcast(own)
+    assert isinstance(shared, float)
+    return shared
+
+
 def score_together(
     judge: Judge, network: nn.Module, sources: Sequence[Source], fabric: Fabric, shifts: Sequence[float] = (0.0,)
 ) -> list[Scores]:
@@ -40,8 +49,7 @@ def score_together(
     if world > 1:  # each process kept its own statistics of batch norm: the first one's count
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
-    with fabric.autocast():
-        own = [judge.score(source, shifts) for source in sources[rank::world]]
+    own = [judge.score(source, shifts) for source in sources[rank::world]]
     shares: list[list[list[ImageScore]]] = [own] * world
     if world > 1:
         torch.distributed.all_gather_object(shares, own)

@@ -1,27 +1,28 @@
-"""Validation: whole images through the network in one window each, scored by pixel and by object."""
+"""Validation: images as `segment` would segment them, scored by pixel and by object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from operator import add
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from unettile.box import Box
-from unettile.geometry import Geometry
-from unettile.images.mirror import read_mirrored
+from unettile.checkpoint import Checkpoint
+from unettile.inference.kinds import make_planes
+from unettile.inference.predict import Predictor
+from unettile.inference.whole import compute_box
 from unettile.metrics.objects import ObjectCounts, average_precision, match_counts
 from unettile.metrics.pixels import confusion_matrix, iou
 from unettile.objects.byrules import label_array
 from unettile.training.losses import weighted_cross_entropy
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
-from unettile.training.samples import to_channels
 from unettile.training.survey import Source
 from unettile.training.targets import target_of
 
@@ -107,15 +108,21 @@ class Predicted:
 
 
 class Judge:
-    """Scores a network, callable on (1, C, H, W) and in eval mode, on whole images."""
+    """Scores a model on images, by what an engine makes of them in float32.
 
-    def __init__(self, network: nn.Module, geometry: Geometry, recipe: Recipe) -> None:
-        self._network = network
-        self._geometry = geometry
-        self._recipe = recipe
-        self._device = next(network.parameters()).device
-        assert isinstance(network.lost, int)
-        self._lost = network.lost
+    Args:
+        model: as it is when the first image is scored.
+        device: as torch names it.
+    """
+
+    def __init__(self, model: Checkpoint, recipe: Recipe, device: str = "cpu") -> None:
+        self._model, self._recipe, self._device = model, recipe, device
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        # training goes on with the same memory
+        parameters = {name: tensor.detach().clone() for name, tensor in self._model.parameters.items()}
+        return Predictor(replace(self._model, parameters=parameters), self._device, "fp32")
 
     def score(self, source: Source, shifts: Sequence[float] = (0.0,)) -> list[ImageScore]:
         """Return the scores of one image, once for each number that is added to the logit of class 0."""
@@ -131,54 +138,43 @@ class Judge:
         return scores
 
     def _compare(self, source: Source, outputs: Tensor, labels: NDArray[np.integer]) -> ImageScore:
-        logits = outputs[:, : self._recipe.classes]
+        classes = self._recipe.classes
         target = target_of(labels, self._recipe.labels, str(source.pair.labels))
         counted = np.ones(labels.shape, np.bool_) if target.counted is None else target.counted
         share = torch.from_numpy(counted.astype(np.float32) * (counted.size / max(1, int(counted.sum()))))[None]
-        loss = weighted_cross_entropy(
-            logits, torch.from_numpy(target.classes)[None].to(self._device), share.to(self._device)
-        )
-        predicted = logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-        confusion = confusion_matrix(predicted[counted], target.classes[counted], self._recipe.classes)
+        loss = weighted_cross_entropy(outputs[:, :classes], torch.from_numpy(target.classes)[None], share)
+        predicted = make_planes(("classes",), classes)(outputs)[0, 0].numpy()
+        confusion = confusion_matrix(predicted[counted], target.classes[counted], classes)
         foreground = objects = None
         if target.instances is not None:
             found = (predicted == 1) & counted
             true = np.where(counted, labels, 0)
             foreground = confusion_matrix(found[counted].astype(np.uint8), (true[counted] > 0).astype(np.uint8), 2)
-            objects = match_counts(self._objects(outputs, predicted, counted), true, (0.5,))
+            objects = match_counts(self._objects(outputs, counted), true, (0.5,))
         return ImageScore(source.pair.name, float(loss), confusion, foreground, objects)
 
     def predict(self, source: Source) -> Predicted:
         """Return the probabilities of one image."""
         with OpenPair(source.pair, self._recipe.labels) as opened:
             box = middle(source.shape)
-            logits = self._outputs(source, opened, box)[:, : self._recipe.classes]
-        return Predicted(box, logits.softmax(dim=1)[0].cpu().numpy())
+            outputs = self._outputs(source, opened, box)
+        return Predicted(box, self._predictor.shares(outputs)[0])
 
-    def _objects(self, outputs: Tensor, classes: NDArray[np.uint8], counted: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    def _objects(self, outputs: Tensor, counted: NDArray[np.bool_]) -> NDArray[np.uint32]:
         """Return the ids (h, w) of the objects that the recipe's rules make of outputs, as `segment` would."""
         rules, labels = self._recipe.objects, self._recipe.labels
-        logits, depth = outputs[0, : self._recipe.classes], outputs[0, self._recipe.classes :]
-        mask = _to_levels(logits.softmax(dim=0)) if rules.threshold else classes[:, :, None]
-        depths = _to_levels(depth.sigmoid()) if labels.depth else None
-        return label_array(mask * counted[:, :, None], depths, rules, labels.names)
+
+        def planes(kind: str) -> NDArray[np.uint8]:
+            made: NDArray[np.uint8] = make_planes((kind,), self._recipe.classes)(outputs)[0].permute(1, 2, 0).numpy()
+            return made
+
+        mask = planes("probabilities" if rules.threshold else "classes")
+        return label_array(mask * counted[:, :, None], planes("depth") if labels.depth else None, rules, labels.names)
 
     def _outputs(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
-        """Return (1, K, h, w) float32 of the K ≥ 2 classes, and a depth if the labels have one.
-
-        They are those of a part of the image, its margin mirrored at the image's edges.
-        """
-        geometry = self._geometry
-        ends = [geometry.smallest_output_edge(length) + geometry.margin for length in box.shape]
-        window = Box(box.y0 - geometry.margin, box.x0 - geometry.margin, box.y0 + ends[0], box.x0 + ends[1])
-        values = source.scaling.apply(read_mirrored(opened.image, window))
-        channels = to_channels(np.ascontiguousarray(values.transpose(2, 0, 1)), self._recipe, source.pair)
-        batch = torch.from_numpy(channels)[None].to(self._device)
-        with torch.inference_mode():
-            outputs = self._network(batch.contiguous(memory_format=torch.channels_last))
-            cut = geometry.margin - self._lost  # what padding at the window's border reaches is not scored
-            scored: Tensor = outputs[:, :, cut : cut + box.height, cut : cut + box.width].float()
-            return scored
+        """Return the logits (1, K, h, w) float32 of a part of the image, of the classes and then of the depth."""
+        planes = compute_box(opened.image, box, self._predictor, source.scaling, ("logits",))
+        return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 
 def middle(shape: tuple[int, int]) -> Box:
@@ -186,12 +182,6 @@ def middle(shape: tuple[int, int]) -> Box:
     height, width = (min(edge, LARGEST) for edge in shape)
     y0, x0 = (shape[0] - height) // 2, (shape[1] - width) // 2
     return Box(y0, x0, y0 + height, x0 + width)
-
-
-def _to_levels(shares: Tensor) -> NDArray[np.uint8]:
-    """Return (C, h, w) of 0 … 1 as (h, w, C) of 0 … 255."""
-    levels: NDArray[np.uint8] = (shares * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return levels
 
 
 def _mean(values: NDArray[np.float64]) -> float:

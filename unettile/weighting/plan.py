@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from unettile import __version__
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
+from unettile.images.idparts import IdParts
+from unettile.images.provenance import read_provenance
 from unettile.images.slide import image_stem, is_folder, list_images, open_labels
 from unettile.weighting import OnProgress
 from unettile.weighting.survey import LabelFile, survey
@@ -36,6 +36,7 @@ class Weighting:
         balanced: classes count alike over the whole set; otherwise w_c is 1 for both.
         gap: px of background carved between touching cells before anything else, as training does; ≥ 0.
         dtype: of the maps, float32 or float16.
+        components: cells are the separate parts of all that is above 0; otherwise ids are.
 
     Raises:
         UsageError: a number out of range.
@@ -45,6 +46,7 @@ class Weighting:
     balanced: bool = True
     gap: int = 0
     dtype: str = "float32"
+    components: bool = False
 
     def __post_init__(self) -> None:
         if self.gap < 0:
@@ -82,12 +84,18 @@ class WeightPlan:
     def cells(self) -> int:
         return sum(file.cells for file in self.files)
 
+    @property
+    def note(self) -> str | None:
+        """What to tell the user of ids that do not look like those of cells; None if they do."""
+        parts = sum((file.id_parts for file in self.files), IdParts())
+        return parts.note("give --components, so that every separate part is one")
+
     def canvas(self, file: LabelFile) -> Canvas:
         """Return the image to write; its metadata has all that decides a pixel, and nothing else."""
         border = self.weighting.border
         metadata = {
             "content": "weight map",
-            "version": __version__,
+            "unettile": __version__,
             "w0": border.w0,
             "sigma": border.sigma,
             "pixel_size": list(border.pixel_size),
@@ -95,6 +103,7 @@ class WeightPlan:
             "dtype": self.weighting.dtype,
             "class_weights": list(self.class_weights),
             "labels": file.fingerprint,
+            **({"components": True} if self.weighting.components else {}),
         }
         return Canvas(
             file.shape,
@@ -114,6 +123,28 @@ class WeightPlan:
         stem = image_stem(file.output)
         return (
             self.output / PREVIEWS / f"{stem}.png" if self.is_folder else self.output.with_name(f"{stem}_preview.png")
+        )
+
+    def preview_metadata(self, file: LabelFile) -> dict[str, Any]:
+        """Return what the picture of a map says of itself: all that decides it."""
+        return self.canvas(file).metadata | {"content": "picture of a weight map"}
+
+    def todo(self, previews: bool, overwrite: bool) -> tuple[LabelFile, ...]:
+        """Return the files whose map, or whose picture if pictures are wanted, is not there.
+
+        Args:
+            overwrite: of what is there, nothing counts.
+
+        Raises:
+            InputError: something else is where a picture would go.
+        """
+        if previews and not overwrite:
+            for file in self.files:
+                _refuse_foreign(self.preview_of(file), self.preview_metadata(file))
+        return tuple(
+            file
+            for file in self.files
+            if overwrite or not file.output.exists() or (previews and not self.preview_of(file).exists())
         )
 
     def make_folders(self, previews: bool) -> None:
@@ -139,7 +170,7 @@ def plan_weight_maps(
         labels: a file or a folder.
         output: a .tif file for a file, a folder for a folder; None for `default_output(labels)`.
         overwrite: outputs that exist will be replaced. Otherwise they are refused, unless they are a part of this very
-            set, left by a run that was interrupted.
+            set, left by a run that was interrupted, or all of it.
 
     Raises:
         UsageError: an output that does not fit the input.
@@ -147,12 +178,9 @@ def plan_weight_maps(
     """
     target = output if output is not None else default_output(labels)
     pairs = _name_outputs(labels, target)
-    existing = [written for _, written in pairs if written.exists()]
-    if existing and not overwrite and len(existing) == len(pairs):
-        raise InputError(f"{target} is already there: give --overwrite to replace it, or another -o")
     files: list[LabelFile] = []
     for path, written in pairs:
-        files.append(survey(path, written, weighting.gap))
+        files.append(survey(path, written, weighting.gap, weighting.components))
         on_progress(len(files), len(pairs))
     class_weights = (1.0, 1.0)
     if weighting.balanced:
@@ -163,7 +191,7 @@ def plan_weight_maps(
     format_of(plan.files[0].output).check(plan.canvas(plan.files[0]))
     if not overwrite:
         for file in files:
-            _refuse_foreign(plan, file)
+            _refuse_foreign(file.output, plan.canvas(file).metadata)
     return plan
 
 
@@ -208,19 +236,20 @@ def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _refuse_foreign(plan: WeightPlan, file: LabelFile) -> None:
-    """Refuse an output that is there and is not what this run would write."""
-    if not file.output.exists():
+def _refuse_foreign(path: Path, need: dict[str, Any]) -> None:
+    """Refuse an output that is there and is not what this run would write.
+
+    Args:
+        need: what it would say of itself.
+    """
+    if not path.exists():
         return
-    found: Any = None
-    with suppress(Exception), tifffile.TiffFile(file.output) as tif:  # whatever it is, it is not ours
-        found = json.loads(tif.pages.first.description)
-    need = json.loads(plan.canvas(file).description)
-    if not isinstance(found, dict) or found.get("content") != need["content"]:
-        raise InputError(f"{file.output} is already there: give --overwrite to replace it, or another -o")
+    found = read_provenance(path)
+    if found.get("content") != need["content"]:
+        raise InputError(f"{path} is already there: give --overwrite to replace it, or another -o")
+    need = json.loads(json.dumps(need))
     differing = sorted(key for key in found.keys() | need.keys() if found.get(key) != need.get(key))
     if differing:
         raise InputError(
-            f"{file.output} is already there with other {', '.join(differing)}: give --overwrite to replace it, or "
-            "another -o"
+            f"{path} is already there with other {', '.join(differing)}: give --overwrite to replace it, or another -o"
         )

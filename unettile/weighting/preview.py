@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.colours import Colour
-from unettile.images.formats import write_image
+from unettile.images.write_png import write_png
 
 LONGEST_EDGE = 2048  # px; of a larger map, each pixel of the picture shows the highest weight of a square
 CELL: Colour = (70, 100, 130)
@@ -43,15 +43,18 @@ class Preview:
         part = self._picture[y : y + highest.shape[0], x : x + highest.shape[1]]
         np.maximum(part, highest, out=part)
 
-    def write(self, path: Path) -> None:
-        """Write the picture as a PNG.
+    def write(self, path: Path, metadata: dict[str, Any]) -> None:
+        """Write the picture as a PNG, whatever the name.
+
+        Args:
+            metadata: what it says of itself.
 
         Raises:
-            InputError: the destination cannot be written.
+            OSError: the destination cannot be written.
         """
         layer = Layer("preview", colours=(CELL, *_ramp(255)))
-        canvas = Canvas((self._picture.shape[0], self._picture.shape[1]), (layer,))
-        write_image(path, canvas, lambda box: self._picture[box.slices])
+        canvas = Canvas((self._picture.shape[0], self._picture.shape[1]), (layer,), metadata=metadata)
+        write_png(path, canvas, lambda box: self._picture[box.slices])
 
 
 def _highest(numbers: NDArray[np.uint8], start: int, step: int, axis: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images.slide import Slide, fingerprint, open_labels
-from unettile.labels import carve_gaps, check_labels
+from unettile.images.idparts import IdParts, count_parts
+from unettile.images.slide import fingerprint, open_labels
+from unettile.labels import carve_gaps
+from unettile.objects.components import open_ids
 
 BLOCK_EDGE = 2048  # px; bounds the memory of the survey
 ID_LIMIT = 2**20  # ids gathered before they are merged
@@ -27,7 +30,8 @@ class LabelFile:
         output: where its weight map goes.
         shape: (H, W).
         pixel_size_um: height and width of a pixel, if the file says.
-        cells: distinct ids above 0.
+        cells: distinct ids above 0, or separate parts.
+        id_parts: what speaks for or against ids that are cells.
         foreground: pixels of cells, after gaps were carved.
         fingerprint: of the file.
     """
@@ -37,6 +41,7 @@ class LabelFile:
     shape: tuple[int, int]
     pixel_size_um: tuple[float, float] | None
     cells: int
+    id_parts: IdParts
     foreground: int
     fingerprint: dict[str, Any]
 
@@ -45,36 +50,32 @@ class LabelFile:
         return self.shape[0] * self.shape[1]
 
 
-def survey(labels: Path, output: Path, gap: int) -> LabelFile:
-    """Read a label image once and say what it holds.
+def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
+    """Read a label image and say what it holds.
+
+    Args:
+        components: cells are the separate parts of all that is above 0, whatever the ids.
 
     Raises:
         InputError: unreadable, or no label map.
     """
-    with open_labels(labels) as slide:
+    with open_labels(labels) as slide, ExitStack() as stack:
         if slide.channels != 1:
             raise InputError(f"{labels} has {slide.channels} channels, a picture: need a label map, one channel of ids")
+        id_parts = IdParts() if components else count_parts(slide)
+        read_ids = open_ids(slide, stack, components=components)
         ids, foreground = _Ids(), 0
         whole = Box.of_shape(slide.shape)
         for y in range(0, whole.y1, BLOCK_EDGE):
             for x in range(0, whole.x1, BLOCK_EDGE):
                 box = Box(y, x, y + BLOCK_EDGE, x + BLOCK_EDGE).intersect(whole)
                 near = box.expand(gap).intersect(whole)
-                read = read_labels_in(slide, near)
+                read = read_ids(near)
                 inner = box.relative_to(near).slices
                 ids.add(read[inner])
                 foreground += int(np.count_nonzero(carve_gaps(read, gap)[inner]))
         size = slide.pixel_size_um
-        return LabelFile(slide.path, output, slide.shape, size, ids.count(), foreground, fingerprint(slide))
-
-
-def read_labels_in(slide: Slide, box: Box) -> NDArray[Any]:
-    """Return the ids (h, w) of a part of a label image.
-
-    Raises:
-        InputError: damaged, or no ids.
-    """
-    return check_labels(slide.read(box), str(slide.path))
+        return LabelFile(slide.path, output, slide.shape, size, ids.count(), id_parts, foreground, fingerprint(slide))
 
 
 class _Ids:

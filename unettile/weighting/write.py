@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from unettile.atomic import remove_leftovers
+from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.box import Box
-from unettile.images.formats import write_image
+from unettile.images.formats import format_of
 from unettile.images.slide import open_labels
 from unettile.labels import carve_gaps
+from unettile.objects.components import open_ids
 from unettile.weighting import OnProgress
 from unettile.weighting.plan import WeightPlan
 from unettile.weighting.preview import Preview
-from unettile.weighting.survey import LabelFile, read_labels_in
+from unettile.weighting.survey import LabelFile
 from unettile.weightmap import weight_map
 
 
 def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progress: OnProgress) -> int:
     """Write the maps of a plan and return how many; without `overwrite`, those that an earlier run wrote are kept.
+
+    A map and its picture appear together.
 
     Args:
         preview: also write a picture of each.
@@ -29,8 +33,9 @@ def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progr
     Raises:
         InputError: a label image that is damaged, or a destination that cannot be written.
     """
-    plan.make_folders(preview)
-    todo = [file for file in plan.files if overwrite or not file.output.exists()]
+    todo = plan.todo(preview, overwrite)
+    if todo:
+        plan.make_folders(preview)
     done = plan.pixels - sum(file.pixels for file in todo)
     on_progress(done, plan.pixels)
     for file in todo:
@@ -39,22 +44,25 @@ def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progr
         def on_pixels(pixels: int, before: int = before) -> None:
             on_progress(before + pixels, plan.pixels)
 
-        _write(plan, file, plan.preview_of(file) if preview else None, on_pixels)
+        _write(plan, file, plan.preview_of(file) if preview else None, overwrite, on_pixels)
         done += file.pixels
     return len(todo)
 
 
-def _write(plan: WeightPlan, file: LabelFile, picture: Path | None, on_pixels: Callable[[int], None]) -> None:
+def _write(
+    plan: WeightPlan, file: LabelFile, picture: Path | None, overwrite: bool, on_pixels: Callable[[int], None]
+) -> None:
     weighting, done = plan.weighting, 0
     preview = Preview(file.shape, weighting.w0, plan.class_weights[0])
     rows, columns = weighting.margin
-    with open_labels(file.labels) as slide:
+    with open_labels(file.labels) as slide, ExitStack() as stack:
+        read_ids = open_ids(slide, stack, components=weighting.components)
         whole = Box.of_shape(slide.shape)
 
         def read(box: Box) -> NDArray[Any]:
             nonlocal done
             near = Box(box.y0 - rows, box.x0 - columns, box.y1 + rows, box.x1 + columns).intersect(whole)
-            labels = carve_gaps(read_labels_in(slide, near), weighting.gap)
+            labels = carve_gaps(read_ids(near), weighting.gap)
             border = weighting.border
             weights = weight_map(labels, border.w0, border.sigma, plan.class_weights, border.pixel_size, threads=None)
             inner = box.relative_to(near).slices
@@ -64,8 +72,17 @@ def _write(plan: WeightPlan, file: LabelFile, picture: Path | None, on_pixels: C
             on_pixels(done)
             return weights[inner].astype(weighting.dtype, copy=False)
 
-        if file.output.parent.is_dir():  # if not, writing says so
-            remove_leftovers(file.output)
-        write_image(file.output, plan.canvas(file), read)
-    if picture is not None:
-        preview.write(picture)
+        finals = [file.output, *([] if picture is None else [picture])]
+        for final in finals:
+            if final.parent.is_dir():  # if not, writing says so
+                remove_leftovers(final)
+        form = format_of(file.output)
+        with atomic_group(finals, overwrite=overwrite) as temporaries:
+            temporary = temporaries[file.output]
+            with naming(file.output):
+                if form.is_directory:
+                    temporary.mkdir()
+                form.write(temporary, plan.canvas(file), read)
+            if picture is not None:
+                with naming(picture):
+                    preview.write(temporaries[picture], plan.preview_metadata(file))

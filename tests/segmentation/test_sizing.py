@@ -1,0 +1,114 @@
+"""Sizing: what is asked for, what is found, and when an image is left as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.narrow import make_checkpoint
+from unettile.checkpoint import load_checkpoint
+from unettile.errors import UsageError
+from unettile.images.arrays import ArrayImage
+from unettile.images.slide import open_slide
+from unettile.inference.predict import Predictor
+from unettile.models import find_model
+from unettile.objectsize import ObjectSize
+from unettile.segmentation.diameter import Diameter, parse_diameter
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.planning import plan_image
+from unettile.segmentation.sizing import BOX_EDGE, BOXES, Sizing, estimate_diameter, sample_boxes, sizing_advice
+
+SIZE = ObjectSize(20, 10, 40)
+SAMPLE = Path(__file__).parents[2] / "sample_data" / "nuclei.tif"
+
+
+@pytest.fixture(scope="module")
+def sized() -> Predictor:
+    return Predictor(replace(make_checkpoint(widths=(2, 3)), objects_px=SIZE), "cpu", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("90", Diameter(90)), ("7,5px", Diameter(7.5)), ("12um", Diameter(12, True)), ("12 µm", Diameter(12, True))],
+)
+def test_sizes_are_read(text: str, found: Diameter) -> None:
+    assert parse_diameter(text) == found and parse_diameter("auto") is parse_diameter("off") is None
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "abc", "", "nan", "inf", "1e999", "12mm", "9" * 5000])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no size"):
+        SegmentOptions(diameter=text)
+
+
+@pytest.mark.parametrize("diameter", ["2.4", "641"])
+def test_a_scale_out_of_bounds_is_refused(image: Path, sized: Predictor, diameter: str) -> None:
+    with pytest.raises(UsageError, match=r"at (8\.33|0\.0312) of its size, need 1/32 to 8"):
+        plan_image(image, sized, SegmentOptions(diameter=diameter))
+
+
+def test_what_a_size_needs_is_said(image: Path, sized: Predictor, predictor: Predictor) -> None:
+    with pytest.raises(UsageError, match="give --pixel-size, or px"):
+        plan_image(image, sized, SegmentOptions(diameter="12um"))
+    with pytest.raises(UsageError, match="does not state the size of its objects"):
+        plan_image(image, predictor, SegmentOptions(diameter="90"))
+    with pytest.raises(UsageError, match="need image or model"):
+        SegmentOptions(frame="network")
+
+
+def test_a_model_that_states_no_size_leaves_images_as_they_are(image: Path, predictor: Predictor) -> None:
+    assert plan_image(image, predictor, SegmentOptions()).sizing is None
+
+
+def test_pixel_sizes_decide_where_both_are_known(
+    image: Path, sized: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Predictor(replace(sized.checkpoint, pixel_size_um=0.5), "cpu", "fp32")
+    monkeypatch.setattr("unettile.segmentation.sizing.estimate_diameter", None)  # no guess is made
+    plan = plan_image(image, known, SegmentOptions(pixel_size_um=0.125))
+    assert plan.scale == 0.25 and plan.shape == (53, 77)
+
+
+@pytest.mark.parametrize("value", [0, 77, 255])
+@pytest.mark.parametrize("shape", [(300, 400), (3, 5), (1, 1)])
+def test_plain_and_tiny_images_come_to_no_harm(
+    tmp_path: Path, sized: Predictor, shape: tuple[int, int], value: int
+) -> None:
+    tifffile.imwrite(tmp_path / "plain.tif", np.full(shape, value, np.uint8))
+    plan = plan_image(tmp_path / "plain.tif", sized, SegmentOptions())
+    assert plan.sizing is not None and 1 / 32 <= plan.scale <= 8
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (3000, 3000), (50_000, 900), (700, 90_000), (100_000, 100_000)])
+def test_the_sample_is_bounded_and_inside(shape: tuple[int, int]) -> None:
+    boxes = sample_boxes(shape)
+    assert sum(box.area for box in boxes) <= BOXES * BOX_EDGE**2
+    assert all(0 <= box.y0 < box.y1 <= shape[0] and 0 <= box.x0 < box.x1 <= shape[1] for box in boxes)
+    assert len(set(boxes)) == len(boxes)
+
+
+@pytest.mark.parametrize("factor", [1, 0.25])
+def test_the_shipped_model_finds_the_size_of_real_nuclei(factor: float) -> None:
+    """The sample's nuclei are 80 to 90 px across; reduced to a quarter they fit, and stay as they are."""
+    pixels = np.asarray(tifffile.imread(SAMPLE))[200:600, 300:800]
+    if factor < 1:
+        pixels = pixels.reshape(100, 4, 125, 4).mean(axis=(1, 3)).round().astype(np.uint8)
+    checkpoint = load_checkpoint(find_model("nuclei"))
+    predictor, size = Predictor(checkpoint, "cpu", "fp32"), checkpoint.objects_px
+    assert size is not None
+    slide = open_slide(ArrayImage(pixels))
+    found = estimate_diameter(slide, predictor, checkpoint.normalization.measure(slide), size)
+    assert found is not None and 65 < found / factor < 105
+
+
+def test_the_user_is_told_what_was_found_and_done() -> None:
+    line = sizing_advice(Sizing("auto", 0.29, 104.2), SIZE)
+    assert line == (
+        "objects are about 104 px across, the model knows 10 to 40: segmented at 0.29 of the size; --diameter off"
+        " segments as it is"
+    )
+    assert sizing_advice(Sizing("auto", 1.0, 21.0), SIZE) is sizing_advice(Sizing("90", 0.3, 90.0), SIZE) is None

@@ -1,0 +1,240 @@
+"""Model: a network with its parameters on a processor, ready to segment one image after another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time as clock
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.checkpoint import Checkpoint
+from unettile.errors import UsageError
+from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
+from unettile.images.view import OPTIONS, View
+from unettile.inference.predict import Predictor
+from unettile.models import find_model
+from unettile.program import load_model
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
+from unettile.segmentation.segment import SegmentResult, segment_image
+
+OnProgress = Callable[[int, int], None]
+"""Takes pixels done and pixels in all."""
+
+PathLike = str | os.PathLike[str]
+
+
+class Model:
+    """A model on a processor; make one with `unettile.load`.
+
+    Attributes:
+        checkpoint: all that its file says: `card`, `classes`, `geometry`, `normalization`, `sha256`, ...
+        device: cpu or cuda:N.
+        precision: fp32, tf32, bf16 or fp16.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto") -> None:
+        self.checkpoint = checkpoint
+        self._predictor = Predictor(checkpoint, device, precision)
+        self.device, self.precision = str(self._predictor.device), self._predictor.precision
+        self._lock = Lock()  # the predictor keeps what it has prepared for the last image
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes)
+        return f"<unettile.Model {self.checkpoint.network} on {self.device} in {self.precision}: {names}>"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; a pixel of the mask is an index into them, and the first is the background."""
+        return tuple(info.name for info in self.checkpoint.classes)
+
+    @overload
+    def segment(
+        self,
+        image: ImageLike,
+        output: None = None,
+        *,
+        write: str = "classes",
+        series: int | None = None,
+        level: int | None = None,
+        mpp: float | None = None,
+        channel: Channel | None = None,
+        z: int | None = None,
+        time: int | None = None,
+        mask: ImageLike | None = None,
+        skip_background: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        tile: int | None = None,
+        batch: int | None = None,
+        overwrite: bool = False,
+        max_time: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def segment(
+        self,
+        image: ImageLike,
+        output: None = None,
+        *,
+        write: list[str] | tuple[str, ...],
+        series: int | None = None,
+        level: int | None = None,
+        mpp: float | None = None,
+        channel: Channel | None = None,
+        z: int | None = None,
+        time: int | None = None,
+        mask: ImageLike | None = None,
+        skip_background: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        tile: int | None = None,
+        batch: int | None = None,
+        overwrite: bool = False,
+        max_time: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+
+    @overload
+    def segment(
+        self,
+        image: ImageLike,
+        output: PathLike,
+        *,
+        write: str | list[str] | tuple[str, ...] = "classes",
+        series: int | None = None,
+        level: int | None = None,
+        mpp: float | None = None,
+        channel: Channel | None = None,
+        z: int | None = None,
+        time: int | None = None,
+        mask: ImageLike | None = None,
+        skip_background: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        tile: int | None = None,
+        batch: int | None = None,
+        overwrite: bool = False,
+        max_time: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> SegmentResult: ...
+
+    def segment(
+        self,
+        image: ImageLike,
+        output: PathLike | None = None,
+        *,
+        write: str | list[str] | tuple[str, ...] = "classes",
+        series: int | None = None,
+        level: int | None = None,
+        mpp: float | None = None,
+        channel: Channel | None = None,
+        z: int | None = None,
+        time: int | None = None,
+        mask: ImageLike | None = None,
+        skip_background: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        tile: int | None = None,
+        batch: int | None = None,
+        overwrite: bool = False,
+        max_time: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> NDArray[Any] | dict[str, NDArray[Any]] | SegmentResult:
+        """Segment an image of any size; the mask is that of `unettile segment`, byte for byte.
+
+        Args:
+            image: the path of a file; or an array (H, W) or (H, W, C), in memory or lazy, which is read window by
+                window; or an open `Image`, which says more of an array, or chooses a part of a file.
+            output: a file to write: .tif, .ome.tif, .png or .ome.zarr. None returns the mask. A run that was stopped
+                goes on when the same call is made again.
+            write: classes, probabilities, depth or instances, or several of them.
+            series, level, mpp, channel, z, time: which image of a file, at which resolution; of an `Image` they replace
+                what it was opened with.
+            mask: an image of any resolution; only where it is not 0 is the image segmented.
+            skip_background: segment only what differs from the commonest intensity.
+            changes: how objects are made, for instances, such as {"min_size": 30}.
+            tile: edge of a tile, px; None chooses.
+            batch: windows at once; None chooses.
+            overwrite: replace `output` if it exists.
+            max_time: seconds after which to stop, what is finished safe if there is an `output`.
+            progress: takes pixels done and pixels in all.
+
+        Returns:
+            Without `output`: the mask, or for several kinds a dict of them. Classes are (H, W) uint8; instances (H, W)
+            uint16, or uint32 for more than 65,535; depth (H, W) uint8; probabilities (H, W, K) uint8, 255 for 1.
+            With `output`: what was written, and how it went.
+
+        Raises:
+            UsageError: options that do not fit.
+            InputError: the image, or the destination, is refused.
+            Incomplete: `max_time` is over.
+
+        Warns:
+            UserWarning: what a user should know, such as pixels of another size than the model's.
+
+        >>> import unettile
+        >>> model = unettile.load("nuclei", device="cpu")
+        >>> mask = model.segment(np.zeros((40, 50), np.uint8))
+        >>> mask.shape, mask.dtype, int(mask.max())
+        ((40, 50), dtype('uint8'), 0)
+        """
+        source, view = source_of(image), view_of(series, level, mpp, channel, z, time)
+        if isinstance(image, Image):
+            source, view = image.source, _replaced(image.view, view)
+        kinds = (write,) if isinstance(write, str) else tuple(write)
+        rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
+        inside = None if mask is None else source_of(mask, "the mask")
+        options = SegmentOptions(kinds, tile, batch, view, inside, skip_background, rules)
+        if tile is not None:
+            self.checkpoint.geometry.check_output_edge(tile)
+        watch = Watch(
+            progress or (lambda done, total: None),
+            deadline=None if max_time is None else clock.monotonic() + max_time,
+            on_advice=lambda line: warnings.warn(line, stacklevel=2),
+        )
+        with self._lock:
+            if output is not None:
+                return segment_image(source, Path(output), self._predictor, options, watch, overwrite)
+            if overwrite:
+                raise UsageError("overwrite replaces a file: give an output, too")
+            with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
+                file = Path(folder, "mask.ome.tif")
+                segment_image(source, file, self._predictor, options, watch)
+                found = {kind: _read(file, series) for series, kind in enumerate(options.write)}
+        return found[write] if isinstance(write, str) else {kind: found[kind] for kind in kinds}
+
+
+def load(model: PathLike = "nuclei", *, device: str = "auto", precision: str = "auto", trust: bool = False) -> Model:
+    """Load a model, once for many images.
+
+    Args:
+        model: a shipped model's name, or the path of a checkpoint, or of a torch.export program (.pt2).
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, fp32, tf32, bf16 or fp16; auto takes bf16 where the processor has it, else fp16 on a GPU.
+        trust: read a program although reading one can run code that is hidden in it.
+
+    Raises:
+        InputError: no such model, or one that cannot be read.
+        UsageError: no such device here, or a precision that it or the model does not have.
+
+    >>> import unettile
+    >>> unettile.load("nuclei", device="cpu").classes
+    ('background', 'nucleus')
+    """
+    return Model(load_model(find_model(str(model)), trust=trust), device, precision)
+
+
+def _replaced(opened: View, given: View) -> View:
+    """Return the view of an image that is open, with what was given for a call in its place."""
+    return replace(opened, **{name: getattr(given, name) for name in OPTIONS if getattr(given, name) is not None})
+
+
+def _read(file: Path, series: int) -> NDArray[Any]:
+    with Image(file, View(series=series), labels=True) as image:
+        return np.ascontiguousarray(image.read())

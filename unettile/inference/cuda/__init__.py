@@ -1,0 +1,1 @@
+"""A GPU: windows queued in lanes, each computed by a captured graph."""

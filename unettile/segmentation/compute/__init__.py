@@ -1,0 +1,1 @@
+"""Computing the blocks of a run: strips in, finished blocks out."""

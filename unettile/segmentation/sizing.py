@@ -1,0 +1,230 @@
+"""Sizing: at which scale an image is segmented, so that its objects have the size that the model knows.
+
+The estimate looks at a bounded sample of the image, whose places depend on its height and width alone:
+
+1. The sample is segmented at scales a factor of two apart, from 1 down to where the image has hardly any pixels left,
+   and at 2 if what is found is small. At each one the model finds objects of some median diameter, in network px, and
+   is more or less certain of them.
+2. A scale is believed as far as the objects that are found there have the model's own median size, the model is certain
+   of them, and they are many pixels: a model that sees what it knows finds it at the size that it knows.
+3. The believed diameters, in px of the image, are averaged by their logarithms; at the scale that follows the sample is
+   segmented once more, and what is found there is averaged in.
+4. Where objects of that diameter lie in the range that the model knows, the image stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import UsageError
+from unettile.images.normalize import Scaling
+from unettile.images.slide import Slide
+from unettile.images.zoomed import LARGEST_ZOOM, SMALLEST_ZOOM, zoomed_image
+from unettile.inference.predict import Predictor
+from unettile.inference.whole import compute_box
+from unettile.objectsize import ObjectSize
+from unettile.segmentation.diameter import parse_diameter
+from unettile.segmentation.options import SegmentOptions
+
+SCALES = (1.0, 0.5, 0.25, 0.125)
+ENLARGED = 2.0
+BOX_EDGE = 768  # px of what the network reads, without margins
+BOXES = 4
+LEAST_EDGE = 48  # network px of the image's shorter edge, below which a scale shows too little
+_SPREAD = math.log(1.6)  # by which a diameter may differ from the model's and still be half believed, about
+_NEAR = math.log(1.15)  # scales nearer than this show the same
+_LEAST_SHARE = 0.001  # of the sample that is foreground, below which there is nothing to be sized
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a model found in the sample of an image at one scale.
+
+    Args:
+        scale: network px for each px of the image.
+        diameter: network px, the median by area; 0 where nothing was found.
+        share: of the sample that is foreground.
+        certainty: mean over the foreground of twice how far its probability lies above one half.
+    """
+
+    scale: float
+    diameter: float
+    share: float
+    certainty: float
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """At which scale an image is segmented, and why.
+
+    Args:
+        asked: what `--diameter` was given.
+        scale: network px for each px of the image.
+        diameter: of the objects, px of the image: given, or found; None where nothing was found.
+        frame: whose pixels the mask has, `image` or `model`.
+    """
+
+    asked: str
+    scale: float = 1.0
+    diameter: float | None = None
+    frame: str = "image"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def size_up(slide: Slide, predictor: Predictor, scaling: Scaling, options: SegmentOptions) -> Sizing | None:
+    """Return at which scale an image is to be segmented; None where nobody asked.
+
+    A size that was given decides; else pixel sizes, where the model and the image state one; else what is found.
+
+    Raises:
+        UsageError: a size that this model or image cannot be brought to.
+        InputError: the image cannot be read.
+    """
+    asked, checkpoint = options.diameter, predictor.checkpoint
+    size, pixel = checkpoint.objects_px, options.pixel_size_um or _mean(slide.pixel_size_um)
+    given = parse_diameter(asked)
+    if given is not None:
+        if size is None:
+            raise UsageError(
+                f"--diameter {asked}: the model does not state the size of its objects; need one that was trained with"
+                " labels of objects, or --diameter off"
+            )
+        if given.in_um and pixel is None:
+            raise UsageError(f"--diameter {asked}: the image does not state its pixel size; give --pixel-size, or px")
+        diameter = given.value / pixel if given.in_um and pixel is not None else given.value
+        scale = size.median / diameter
+        if not SMALLEST_ZOOM <= scale <= LARGEST_ZOOM:
+            raise UsageError(
+                f"--diameter {asked} would segment the image at {scale:.3g} of its size, need 1/32 to 8: the model"
+                f" knows objects of {size.low:.0f} to {size.high:.0f} px"
+            )
+        return Sizing(asked, _rounded(scale), diameter, options.frame)
+    if asked == "off":
+        return None
+    if checkpoint.pixel_size_um is not None and pixel is not None:
+        scale = pixel / checkpoint.pixel_size_um
+        return Sizing(asked, _rounded(scale), None, options.frame)
+    if size is None:
+        return None
+    found = estimate_diameter(slide, predictor, scaling, size)
+    if found is None or size.fits(found):
+        return Sizing(asked, 1.0, found, options.frame)
+    return Sizing(asked, _rounded(size.median / found), found, options.frame)
+
+
+def sizing_advice(sizing: Sizing | None, size: ObjectSize | None) -> str | None:
+    """Return what to tell the user of the scale that was chosen; None where the image stays as it is."""
+    if sizing is None or sizing.scale == 1 or sizing.asked != "auto":
+        return None
+    if sizing.diameter is None or size is None:
+        return (
+            f"by its pixel size the image is segmented at {sizing.scale:.2g} of its size; --diameter off segments it"
+            " as it is"
+        )
+    return (
+        f"objects are about {sizing.diameter:.0f} px across, the model knows {size.low:.0f} to {size.high:.0f}:"
+        f" segmented at {sizing.scale:.2g} of the size; --diameter off segments as it is"
+    )
+
+
+def _mean(size: tuple[float, float] | None) -> float | None:
+    return None if size is None else (size[0] + size[1]) / 2
+
+
+def _rounded(scale: float) -> float:
+    return float(f"{min(LARGEST_ZOOM, max(SMALLEST_ZOOM, scale)):.4g}")
+
+
+def estimate_diameter(slide: Slide, predictor: Predictor, scaling: Scaling, size: ObjectSize) -> float | None:
+    """Return the diameter of an image's objects, px of the image; None where nothing is found.
+
+    Args:
+        scaling: of the image's intensities.
+        size: of the objects that the model knows.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    seen = [look(slide, predictor, scaling, scale) for scale in SCALES if _shows(slide, scale)]
+    first = _believed(seen, size)
+    if first is None or first < size.median / math.sqrt(2):
+        seen.append(look(slide, predictor, scaling, ENLARGED))
+        first = _believed(seen, size)
+    if first is None:
+        return None
+    scale = min(ENLARGED, max(SCALES[-1], size.median / first))
+    if not _shows(slide, scale) or any(abs(math.log(scale / one.scale)) < _NEAR for one in seen):
+        return first
+    return _believed([*seen, look(slide, predictor, scaling, scale)], size) or first
+
+
+def look(slide: Slide, predictor: Predictor, scaling: Scaling, scale: float) -> Sighting:
+    """Return what the model finds in the sample at one scale."""
+    from unettile.objects.byrules import label_array  # compiled code
+    from unettile.objects.diameters import diameter_percentiles, object_areas
+
+    checkpoint = predictor.checkpoint
+    zoomed = slide if scale == 1 else zoomed_image(slide, scale)
+    kinds = ("probabilities", "depth") if checkpoint.depth else ("probabilities",)
+    classes = len(checkpoint.classes)
+    areas: list[NDArray[np.int64]] = []
+    foreground, certain, total = 0, 0.0, 0
+    for box in sample_boxes(zoomed.shape):
+        planes = compute_box(zoomed, box, predictor, scaling, kinds)
+        levels = planes[:classes]
+        found = levels.argmax(axis=0).astype(np.uint8)
+        rules = checkpoint.objects
+        mask = levels if rules.threshold else found[None]
+        depth = np.moveaxis(planes[classes:], 0, -1) if checkpoint.depth else None
+        names = tuple(info.name for info in checkpoint.classes)
+        ids = label_array(np.ascontiguousarray(np.moveaxis(mask, 0, -1)), depth, rules, names)
+        areas.append(object_areas([ids]))
+        inside = ids > 0
+        foreground += int(inside.sum())
+        certain += float(np.clip(2 * (1 - levels[0][inside] / 255) - 1, 0, 1).sum())
+        total += box.area
+    sizes = np.concatenate(areas)
+    diameter = float(diameter_percentiles(sizes, [50])[0]) if len(sizes) else 0.0
+    return Sighting(scale, diameter, foreground / total, certain / max(1, foreground))
+
+
+def sample_boxes(shape: tuple[int, int]) -> list[Box]:
+    """Return the boxes that are looked at of an image of that shape: all of it, or up to four, spread evenly."""
+    height, width = (min(edge, BOX_EDGE) for edge in shape)
+    if math.prod(shape) <= BOXES * BOX_EDGE**2:
+        return [Box.of_shape(shape)]
+    rows = 1 if shape[0] < 2 * BOX_EDGE else BOXES if shape[1] < 2 * BOX_EDGE else 2
+    columns = BOXES // rows
+    found = []
+    for row in range(rows):
+        for column in range(columns):
+            y0 = (2 * row + 1) * shape[0] // (2 * rows) - height // 2
+            x0 = (2 * column + 1) * shape[1] // (2 * columns) - width // 2
+            found.append(Box(max(0, y0), max(0, x0), max(0, y0) + height, max(0, x0) + width))
+    return found
+
+
+def _shows(slide: Slide, scale: float) -> bool:
+    return scale == 1 or min(slide.shape) * scale >= LEAST_EDGE
+
+
+def _believed(seen: list[Sighting], size: ObjectSize) -> float | None:
+    """Return the mean of the diameters, px of the image, by how far each is believed; None if none is."""
+    logs, weights = [], []
+    for one in seen:
+        if one.diameter <= 0 or one.share < _LEAST_SHARE:
+            continue
+        away = math.log(one.diameter / size.median) / _SPREAD
+        logs.append(math.log(one.diameter / one.scale))
+        weights.append(math.exp(-(away**2)) * one.certainty**2 * one.share)
+    if sum(weights) <= 1e-9:
+        return None
+    return math.exp(float(np.average(logs, weights=weights)))

@@ -1,0 +1,132 @@
+"""Within: the part of an image that a user wants segmented, a mask or what is not background, and that holds data.
+
+Pixels outside are background, in tiles that are computed, too: what comes out depends on the mask, not on the tiles.
+Pixels inside are those of a run without a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError
+from unettile.images.normalize import Scaling
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.tissue import Background, Read
+
+Within = Callable[[Box], NDArray[np.bool_]]
+"""Tells which pixels (h, w) of a box are to be segmented."""
+
+Known = Callable[[Box], NDArray[np.bool_] | None]
+"""Tells which pixels (h, w) of a box hold data; None if all of the image do."""
+
+
+class MaskFile:
+    """A mask of any resolution over an image: a pixel is inside where the mask at its centre is not 0.
+
+    Args:
+        path: an image with one channel, of the form of the image.
+        shape: of the image, px.
+
+    Raises:
+        InputError: it cannot be read, has several channels, or another form.
+    """
+
+    def __init__(self, path: ImageSource, shape: tuple[int, int]) -> None:
+        self._slide = open_labels(path)
+        self._shape = shape
+        height, width = self._slide.shape
+        try:
+            if self._slide.channels != 1:
+                raise InputError(f"--mask {path} has {self._slide.channels} channels: need one, not 0 where to work")
+            # each edge of the mask may be rounded by a pixel
+            if abs(height * shape[1] - width * shape[0]) > max(shape) + max(height, width):
+                raise InputError(
+                    f"--mask {path} has {width} × {height} px, the image {shape[1]} × {shape[0]} px:"
+                    " need the same form at any resolution"
+                )
+        except InputError:
+            self._slide.close()
+            raise
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what tells this mask from another."""
+        return fingerprint(self._slide)
+
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels of a box are inside, (h, w)."""
+        height, width = self._slide.shape
+        rows = (2 * np.arange(box.y0, box.y1) + 1) * height // (2 * self._shape[0])
+        columns = (2 * np.arange(box.x0, box.x1) + 1) * width // (2 * self._shape[1])
+        part = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        chosen: NDArray[np.bool_] = self._slide.read(part)[..., 0] != 0
+        return chosen[np.ix_(rows - part.y0, columns - part.x0)]
+
+    def close(self) -> None:
+        self._slide.close()
+
+
+def describe_within(
+    mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling
+) -> dict[str, Any] | None:
+    """Return what the plan says of where to work; None for everywhere.
+
+    Raises:
+        InputError: the mask cannot be read or does not fit, or the image cannot be read.
+    """
+    declared = {} if slide.known(Box(0, 0, 1, 1)) is None else {"no_data": asdict(slide.no_data)}
+    if skip_background:
+        return declared | {"background": Background.measure(slide, scaling).to_dict()}
+    if mask is None:
+        return declared or None
+    file = MaskFile(mask, slide.shape)
+    try:
+        return declared | {"mask": file.to_dict()}
+    finally:
+        file.close()
+
+
+@contextmanager
+def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) -> Iterator[Within | None]:
+    """Give what tells where to work, as the plan has it; None for everywhere.
+
+    Args:
+        read: gives the pixels (h, w, C) of a box of the image.
+        known: gives which of its pixels (h, w) hold data; None if all do.
+
+    Raises:
+        InputError: the mask cannot be read, or is another than the plan's.
+    """
+    if plan.within is None:
+        yield None
+    elif "background" in plan.within:
+        background = Background.from_dict(plan.within["background"])
+        yield _with_data(lambda box: background.inside(box, plan.shape, plan.scaling, read), known)
+    elif "mask" in plan.within:
+        assert mask is not None
+        file = MaskFile(mask, plan.shape)
+        try:
+            if file.to_dict() != plan.within["mask"]:
+                raise InputError(f"--mask {mask} was changed while it was read: give the same command again")
+            yield _with_data(file.inside, known)
+        finally:
+            file.close()
+    else:
+        yield _with_data(lambda box: np.ones(box.shape, np.bool_), known)
+
+
+def _with_data(within: Within, known: Known) -> Within:
+    """Return what tells which pixels are to be segmented and hold data."""
+
+    def inside(box: Box) -> NDArray[np.bool_]:
+        chosen, held = within(box), known(box)
+        return chosen if held is None else chosen & held
+
+    return inside
