@@ -69,8 +69,12 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
     # a list of all objects is a file, and classes of objects are files beside the masks
     (unettile.evaluate, evaluate_command, {"prediction_classes", "truth_classes", "match", "overwrite"}),
     (unettile.weight_map, weights_command, {"output", "preview", "overwrite"}),  # an array is returned
-    (unettile.objects, objects_command, {"output", "table", "geojson", "object_type", "overlay", "confidence",
-                                                "overwrite"}),
+    (
+        unettile.objects,
+        objects_command,
+        {"output", "table", "geojson", "object_type", "overlay", "confidence", "rois", "coco", "geoparquet",
+         "overwrite"},
+    ),
     (unettile.train, train_command, set()),
 ]  # fmt: skip
 ADDED = {

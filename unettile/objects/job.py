@@ -99,6 +99,7 @@ def find_objects(
             identity | _described(objects, record),
             measures,
             mask_ids,
+            (sources.image or sources.mask).name,
         )
         with (
             atomic_group(products.paths, overwrite=overwrite) as temporaries,

@@ -13,15 +13,16 @@ from unettile.images.formats import format_of
 from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
+from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
-from unettile.objects.table import check_table
+from unettile.objects.table import check_table, import_parquet
 
 _BEGINNINGS = {
     ".csv": b"id,",
     ".parquet": b"PAR1",
     ".geojson": HEAD.encode(),
-    ".json": HEAD.encode(),
     ".png": b"\x89PNG",
+    ".zip": b"PK",
 }
 """How files begin that are written here, by their endings."""
 
@@ -36,6 +37,9 @@ class Products:
         geojson: polygons, of `object_type`.
         overlay: .png.
         confidence: an image in which every object has its mean probability, in 1/255.
+        rois: regions of interest of ImageJ, .zip.
+        coco: annotations of COCO, .json.
+        geoparquet: polygons, .parquet.
 
     Raises:
         UsageError: nothing, or an ending that is not written.
@@ -48,6 +52,9 @@ class Products:
     overlay: Path | None = None
     object_type: str = "detection"
     confidence: Path | None = None
+    rois: Path | None = None
+    coco: Path | None = None
+    geoparquet: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -60,9 +67,14 @@ class Products:
         for path, option, endings in (
             (self.geojson, "--geojson", (".geojson", ".json")),
             (self.overlay, "--overlay", (".png",)),
+            (self.rois, "--rois", (".zip",)),
+            (self.coco, "--coco", (".json",)),
+            (self.geoparquet, "--geoparquet", (".parquet",)),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
+        if self.geoparquet is not None:
+            import_parquet()
         if self.object_type not in OBJECT_TYPES:
             raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
@@ -71,8 +83,16 @@ class Products:
 
     @property
     def paths(self) -> list[Path]:
-        given = (self.labels, self.table, self.geojson, self.overlay, self.confidence)
+        given = (
+            *(self.labels, self.table, self.geojson, self.overlay),
+            *(self.confidence, self.rois, self.coco, self.geoparquet),
+        )
         return [path for path in given if path is not None]
+
+    @property
+    def outlined(self) -> bool:
+        """Whether outlines are asked for."""
+        return any(path is not None for path in (self.geojson, self.rois, self.coco, self.geoparquet))
 
 
 @dataclass(frozen=True)
@@ -135,9 +155,9 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
                 wanted = {**identity, "content": content}
                 likely = all(found.get(key) == value for key, value in wanted.items())
             else:
-                beginning = _BEGINNINGS.get(path.suffix.lower(), b"")
+                beginning = _BEGINNINGS.get(path.suffix.lower(), (COCO if path == products.coco else HEAD).encode())
                 with path.open("rb") as file:
-                    likely = bool(beginning) and file.read(len(beginning)) == beginning
+                    likely = file.read(len(beginning)) == beginning
             if not likely:
                 raise InputError(f"{path} exists and is another: choose another name, or give --overwrite")
     return not overwrite and all(path.exists() for path in products.paths)

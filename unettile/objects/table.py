@@ -57,7 +57,7 @@ def check_table(path: Path) -> None:
     if ending not in (".csv", ".parquet"):
         raise UsageError(f"--table {path.name}: cannot tell the format from its ending; use .csv or .parquet")
     if ending == ".parquet":
-        _parquet()
+        import_parquet()
 
 
 def write_table(path: Path, table: Table, kind: str) -> None:
@@ -78,7 +78,7 @@ def write_table(path: Path, table: Table, kind: str) -> None:
                     file.write((",".join(columns) + "\n").encode())
                 file.write(_rows(columns).data)
         return
-    arrow, parquet = _parquet()
+    arrow, parquet = import_parquet()
     kept: Any = None
     try:
         for columns in table.chunks():
@@ -119,7 +119,12 @@ def _quoted(text: str) -> str:
     return line.getvalue()[:-1]
 
 
-def _parquet() -> tuple[Any, Any]:
+def import_parquet() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

@@ -18,15 +18,18 @@ from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
 from unettile.images.record import Record
+from unettile.objects.coco import write_coco
 from unettile.objects.columns import Frames, Known
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
+from unettile.objects.geoparquet import write_geoparquet
 from unettile.objects.labelling import Objects
 from unettile.objects.measures import Measures
 from unettile.objects.measuring import Beneath, Measuring
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
 from unettile.objects.products import Products
+from unettile.objects.rois import write_rois
 from unettile.objects.scan import Looker, OnProgress, Picture, Scan
 from unettile.objects.table import Table, write_table
 from unettile.tiling import BlockGrid
@@ -47,6 +50,7 @@ class Context:
         metadata: of the image of ids.
         measures: what the table holds.
         mask_ids: ids in the mask, or None.
+        image_name: of the image that the objects are in.
     """
 
     grid: BlockGrid
@@ -56,6 +60,7 @@ class Context:
     metadata: dict[str, Any]
     measures: Measures
     mask_ids: NDArray[np.uint32] | None = None
+    image_name: str = ""
 
 
 class Writer:
@@ -73,7 +78,7 @@ class Writer:
         measures, directory, numbers = context.measures, context.directory, objects.numbers
         measured = products.table is not None
         self._measuring = Measuring(numbers.first, objects.shape, beneath, measures, directory) if measured else None
-        outlined = products.geojson is not None or (measured and measures.shape)
+        outlined = products.outlined or (measured and measures.shape)
         self._corners = CornerFinder(directory, objects.count, objects.shape) if outlined else None
         self._thumbnail = Thumbnail(objects.shape) if products.overlay is not None else None
         self._pictures: list[Picture] = [] if self._measuring is None else self._measuring.pictures
@@ -117,7 +122,7 @@ class Writer:
         with ThreadPoolExecutor(2, "unettile-write") as pool:
             texts = [
                 pool.submit(self._write_table, temporaries, corners),
-                pool.submit(self._write_geojson, temporaries, corners),
+                pool.submit(self._write_outlines, temporaries, corners),
             ]
             if products.overlay is not None:
                 assert self._thumbnail is not None
@@ -141,14 +146,22 @@ class Writer:
             table = Table(figures, known, context.record, context.frames)
             write_table(temporaries[path], table, path.suffix.lower())
 
-    def _write_geojson(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
-        path = self._products.geojson
-        if path is None:
+    def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
+        products, classes, record = self._products, self._objects.numbers.classes, self._context.record
+        if corners is None:
             return
-        assert corners is not None
-        with naming(path):
-            classes = self._objects.numbers.classes
-            write_geojson(temporaries[path], corners, classes, self._context.record, self._products.object_type)
+        if (path := products.geojson) is not None:
+            with naming(path):
+                write_geojson(temporaries[path], corners, classes, record, products.object_type)
+        if (path := products.rois) is not None:
+            with naming(path):
+                write_rois(temporaries[path], corners, record.downsample)
+        if (path := products.coco) is not None:
+            with naming(path):
+                write_coco(temporaries[path], corners, classes, record, self._objects.shape, self._context.image_name)
+        if (path := products.geoparquet) is not None:
+            with naming(path):
+                write_geoparquet(temporaries[path], corners, classes, record)
 
     def _write_labels(self, path: Path, temporary: Path, scan: Scan) -> None:
         """Write the ids: 16 bits where they fit, else 32."""
