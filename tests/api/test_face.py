@@ -73,7 +73,7 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
         unettile.objects,
         objects_command,
         {"output", "table", "geojson", "object_type", "overlay", "confidence", "rois", "coco", "geoparquet",
-         "overwrite"},
+         "anndata", "overwrite"},
     ),
     (unettile.train, train_command, set()),
 ]  # fmt: skip

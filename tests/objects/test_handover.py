@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import anndata
 import geopandas
 import numpy as np
+import pandas
 import pytest
 import roifile
 import shapely
@@ -105,12 +107,25 @@ def test_geopandas_opens_the_polygons(tmp_path: Path, mask: Path) -> None:
 def test_a_mask_without_objects_gives_files_without_objects(tmp_path: Path) -> None:
     mask = tmp_path / "empty.tif"
     tifffile.imwrite(mask, np.zeros((9, 9), np.uint8))
-    make(mask, tmp_path / "a", 32, coco="c.json", geoparquet="c.parquet", rois="c.zip")
+    make(mask, tmp_path / "a", 32, coco="c.json", geoparquet="c.parquet", rois="c.zip", anndata="c.h5ad")
     assert COCO(tmp_path / "a" / "c.json").dataset["annotations"] == []
     assert len(geopandas.read_parquet(tmp_path / "a" / "c.parquet")) == 0
 
 
-@pytest.mark.parametrize("names", [{"rois": "a.roi"}, {"coco": "a.csv"}, {"geoparquet": "a.gpkg"}])
+@pytest.mark.parametrize("names", [{"rois": "a.roi"}, {"coco": "a.csv"}, {"geoparquet": "a.gpkg"}, {"anndata": "a.h5"}])
 def test_other_endings_are_refused(tmp_path: Path, names: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="need a name that ends with"):
         Products(**{kind: tmp_path / name for kind, name in names.items()})
+
+
+def test_anndata_holds_the_table(tmp_path: Path, mask: Path) -> None:
+    make(mask, tmp_path / "a", 32, anndata="cells.h5ad", table="cells.parquet")
+    found = anndata.read_h5ad(tmp_path / "a" / "cells.h5ad")
+    rows = pandas.read_parquet(tmp_path / "a" / "cells.parquet")
+    assert found.obs_names.tolist() == [str(number) for number in rows["id"]]
+    assert found.obs["class_name"].tolist() == rows["class_name"].tolist()
+    assert found.var_names.tolist() == [name for name in rows if name not in ("id", "class", "class_name")]
+    np.testing.assert_array_equal(found.X[:, found.var_names.get_loc("area_px")], rows["area_px"])
+    np.testing.assert_array_equal(found.obsm["spatial"], rows[["centroid_x_px", "centroid_y_px"]])
+    make(mask, tmp_path / "b", 500, anndata="cells.h5ad")
+    assert (tmp_path / "a" / "cells.h5ad").read_bytes() == (tmp_path / "b" / "cells.h5ad").read_bytes()

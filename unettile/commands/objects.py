@@ -111,6 +111,10 @@ def objects(
         Path | None,
         typer.Option(metavar="FILE", help="Polygons that GeoPandas and GDAL open: .parquet.", rich_help_panel=OUTPUT),
     ] = None,
+    anndata: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The table as AnnData: .h5ad.", rich_help_panel=OUTPUT),
+    ] = None,
     image: Annotated[
         Path | None,
         typer.Option(

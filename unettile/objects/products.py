@@ -15,6 +15,7 @@ from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
+from unettile.objects.h5ad import import_anndata
 from unettile.objects.table import check_table, import_parquet
 
 _BEGINNINGS = {
@@ -23,6 +24,7 @@ _BEGINNINGS = {
     ".geojson": HEAD.encode(),
     ".png": b"\x89PNG",
     ".zip": b"PK",
+    ".h5ad": b"\x89HDF",
 }
 """How files begin that are written here, by their endings."""
 
@@ -40,6 +42,7 @@ class Products:
         rois: regions of interest of ImageJ, .zip.
         coco: annotations of COCO, .json.
         geoparquet: polygons, .parquet.
+        anndata: the table as AnnData, .h5ad.
 
     Raises:
         UsageError: nothing, or an ending that is not written.
@@ -55,6 +58,7 @@ class Products:
     rois: Path | None = None
     coco: Path | None = None
     geoparquet: Path | None = None
+    anndata: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -70,11 +74,14 @@ class Products:
             (self.rois, "--rois", (".zip",)),
             (self.coco, "--coco", (".json",)),
             (self.geoparquet, "--geoparquet", (".parquet",)),
+            (self.anndata, "--anndata", (".h5ad",)),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
         if self.geoparquet is not None:
             import_parquet()
+        if self.anndata is not None:
+            import_anndata()
         if self.object_type not in OBJECT_TYPES:
             raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
@@ -85,9 +92,14 @@ class Products:
     def paths(self) -> list[Path]:
         given = (
             *(self.labels, self.table, self.geojson, self.overlay),
-            *(self.confidence, self.rois, self.coco, self.geoparquet),
+            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata),
         )
         return [path for path in given if path is not None]
+
+    @property
+    def measured(self) -> bool:
+        """Whether measurements are asked for."""
+        return self.table is not None or self.anndata is not None
 
     @property
     def outlined(self) -> bool:

@@ -23,6 +23,7 @@ from unettile.objects.columns import Frames, Known
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
 from unettile.objects.geoparquet import write_geoparquet
+from unettile.objects.h5ad import write_h5ad
 from unettile.objects.labelling import Objects
 from unettile.objects.measures import Measures
 from unettile.objects.measuring import Beneath, Measuring
@@ -76,7 +77,7 @@ class Writer:
     def __init__(self, products: Products, objects: Objects, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
         measures, directory, numbers = context.measures, context.directory, objects.numbers
-        measured = products.table is not None
+        measured = products.measured
         self._measuring = Measuring(numbers.first, objects.shape, beneath, measures, directory) if measured else None
         outlined = products.outlined or (measured and measures.shape)
         self._corners = CornerFinder(directory, objects.count, objects.shape) if outlined else None
@@ -136,15 +137,19 @@ class Writer:
                 self._write_confidence(products.confidence, temporaries[products.confidence], on_progress)
 
     def _write_table(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
-        path, context, numbers = self._products.table, self._context, self._objects.numbers
-        if path is None or self._measuring is None:
+        products, context, numbers = self._products, self._context, self._objects.numbers
+        if self._measuring is None:
             return
         with naming(context.directory):
             figures = self._measuring.finish(corners, numbers.confidence)
         known = Known(numbers.classes, numbers.shares, context.mask_ids)
-        with naming(path):
-            table = Table(figures, known, context.record, context.frames)
-            write_table(temporaries[path], table, path.suffix.lower())
+        table = Table(figures, known, context.record, context.frames)
+        if (path := products.table) is not None:
+            with naming(path):
+                write_table(temporaries[path], table, path.suffix.lower())
+        if (path := products.anndata) is not None:
+            with naming(path):
+                write_h5ad(temporaries[path], table)
 
     def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
         products, classes, record = self._products, self._objects.numbers.classes, self._context.record
