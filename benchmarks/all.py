@@ -29,6 +29,7 @@ BENCHES = (
     Bench("peers", 23),
     Bench("startup", 1),
     Bench("tiling", 2),
+    Bench("rows", 6),
     Bench("memory", 2),
     Bench("scaling", 14),
     Bench("objects", 3),

@@ -111,13 +111,15 @@ def measure_one(checkpoint: Checkpoint, folder: Path, edge: int, rounds: int, de
         if not path.exists():
             write_mosaic(path, length)
     needed = flops_per_pixel(checkpoint)
-    segment_image(small, mask, predictor, SegmentOptions(), overwrite=True)
+    segment_image(small, mask, predictor, SegmentOptions(diameter="off"), overwrite=True)
     parts: list[float] = []
     arithmetic = []
     began = time.monotonic()
     while len(parts) < rounds and (not parts or time.monotonic() - began < ENOUGH):
         measured = {name: best(rate) for name, rate in rates.items()}
-        seconds = timed(lambda: segment_image(image, mask, predictor, SegmentOptions(), overwrite=True), device)
+        seconds = timed(
+            lambda: segment_image(image, mask, predictor, SegmentOptions(diameter="off"), overwrite=True), device
+        )
         measured = {name: max(rate, best(rates[name])) for name, rate in measured.items()}
         parts.append(edge**2 / seconds * needed / max(measured.values()))
         arithmetic.append(measured)

@@ -21,10 +21,6 @@ import torch
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from unettile.inference.devicescale import DeviceScale
-from unettile.inference.lane import Lane, WindowKind
-from unettile.inference.staging import Stager
-from unettile.segmentation.crew import window_kind
 
 from benchmarks.cases import mosaic, random_unet, write_mosaic
 from benchmarks.ceiling import best, flops_per_pixel, product_rate
@@ -33,6 +29,10 @@ from unettile.box import Box
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.images.normalize import Scaling
 from unettile.images.slide import open_slide
+from unettile.inference.cuda.engine import window_kind
+from unettile.inference.cuda.lane import Lane, WindowKind
+from unettile.inference.cuda.scale import DeviceScale
+from unettile.inference.cuda.staging import Stager
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan
@@ -50,7 +50,7 @@ def make_lane(predictor: Predictor, kind: WindowKind, way: str) -> Lane:
     scale = DeviceScale(Scaling((0.0,) * kind.channels, (255.0,) * kind.channels), kind.dtype, predictor.device)
 
     def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return predictor.planes(scale(pixels), kind.write, kind.write_edge)
+        return predictor.window_planes(scale(pixels), kind.write, kind.write_edge)
 
     compiled = torch.compile(compute) if way == "compiled" else compute
     return Lane(compiled, kind, predictor.device, predictor.arithmetic, graphs=way != "kernels")
@@ -86,8 +86,10 @@ def busy_share(intervals: Iterable[Interval]) -> float | None:
 
 def run_profiled(image: Path, mask: Path, predictor: Predictor) -> float | None:
     """Segment once more, watched; return the share of the time in which the GPU was busy."""
-    with profile(activities=[ProfilerActivity.CUDA if predictor.has_lanes else ProfilerActivity.CPU]) as watched:
-        segment_image(image, mask, predictor, SegmentOptions(), overwrite=True)
+    with profile(
+        activities=[ProfilerActivity.CUDA if predictor.device.type == "cuda" else ProfilerActivity.CPU]
+    ) as watched:
+        segment_image(image, mask, predictor, SegmentOptions(diameter="off"), overwrite=True)
         synchronise(str(predictor.device))
     events = [event for event in watched.events() if event.device_type == DeviceType.CUDA]
     return busy_share((event.time_range.start, event.time_range.end) for event in events)
@@ -95,13 +97,13 @@ def run_profiled(image: Path, mask: Path, predictor: Predictor) -> float | None:
 
 def measure_one(predictor: Predictor, folder: Path, edge: int, rounds: int, ways: Sequence[str]) -> dict[str, Any]:
     """Return one row of the result: one network in one precision."""
-    device, options = str(predictor.device), SegmentOptions()
+    device, options = str(predictor.device), SegmentOptions(diameter="off")
     image, mask = folder / f"{edge}.tif", folder / "mask.tif"
     if not image.exists():
         write_mosaic(image, edge)
     with open_slide(image) as slide:
         plan = make_plan(slide, predictor, options)
-        kind = window_kind(plan)
+        kind = window_kind(plan.task)
     needed, product = flops_per_pixel(predictor.checkpoint), product_rate(predictor.device, DTYPES[predictor.precision])
     alone: dict[str, float | None] = {}
     for way in ways:

@@ -84,13 +84,13 @@ def segment(image: Path, output: Path, *options: object, threads: int | None = N
 
 def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
     """Return how many times longer the blocks of an image take if equal windows are not computed once, in rounds."""
-    from unettile.segmentation.work import Work
-
     from unettile.checkpoint import load_checkpoint
     from unettile.devices import keep_freed_memory, set_threads
+    from unettile.inference.cpu import CpuEngine
     from unettile.inference.predict import Predictor
     from unettile.inference.recall import RECALL_BYTES
     from unettile.models import DEFAULT_MODEL, find_model
+    from unettile.segmentation.compute.loop import Loop
     from unettile.segmentation.compute.pixels import PixelReader
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.planning import make_plan, open_image
@@ -99,14 +99,14 @@ def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
 
     set_threads()
     keep_freed_memory()
-    predictor, options = Predictor(load_checkpoint(find_model(DEFAULT_MODEL)), "cpu"), SegmentOptions()
+    predictor, options = Predictor(load_checkpoint(find_model(DEFAULT_MODEL)), "cpu"), SegmentOptions(diameter="off")
 
     def seconds(limit: int, name: str) -> float:
         with open_image(image, options) as slide:
             run = RunDirectory.join(folder / name, make_plan(slide, predictor, options))
-            reader = PixelReader(slide, run.plan, predictor.checkpoint.in_channels)
+            loop = Loop(run, PixelReader(slide, run.plan), CpuEngine(predictor, limit), 1)
             start = time.monotonic()
-            Work(reader, predictor, 1, run, recall_bytes=limit).do(range(len(run.plan.blocks)), Watch())
+            loop.do(range(len(run.plan.blocks)), Watch())
             run.remove()
         return time.monotonic() - start
 

@@ -79,7 +79,7 @@ def from_file_to_file(contender: Contender, checkpoint: Checkpoint, folder: Path
     mask = folder / "mask.tif"
     if contender.prepare is None:
         predictor = Predictor(checkpoint, "cpu", contender.precision)
-        return lambda image: segment_image(image, mask, predictor, SegmentOptions(), overwrite=True)
+        return lambda image: segment_image(image, mask, predictor, SegmentOptions(diameter="off"), overwrite=True)
     run = contender.prepare(checkpoint, folder)
 
     def work(image: Path) -> None:
@@ -122,7 +122,9 @@ def compare_one(number: int, folder: Path, image: Path, model: Path) -> dict[str
 
 def written(kind: str, predictor: Predictor, image: Path, folder: Path) -> NDArray[np.uint8]:
     """Return what `segment --write` of this kind puts into its file."""
-    segment_image(image, folder / f"{kind}.tif", predictor, SegmentOptions(write=(kind,)), overwrite=True)
+    segment_image(
+        image, folder / f"{kind}.tif", predictor, SegmentOptions(write=(kind,), diameter="off"), overwrite=True
+    )
     pixels: NDArray[np.uint8] = tifffile.imread(folder / f"{kind}.tif", level=0)
     return pixels
 

@@ -55,7 +55,7 @@ def measure(edge: int, repeats: int, precision: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         image, mask = Path(folder) / "image.tif", Path(folder) / "mask.tif"
         write_mosaic(image, edge)
-        options = SegmentOptions(output_edge=OUTPUT_EDGE)
+        options = SegmentOptions(output_edge=OUTPUT_EDGE, diameter="off")
 
         def from_file_to_file() -> None:
             segment_image(image, mask, predictor, options, overwrite=True)

@@ -27,12 +27,13 @@ from torch import nn
 
 from benchmarks.measure import finish, machine, make_parser, rounded, spread
 from unettile.devices import keep_freed_memory, set_threads
+from unettile.errors import InputError
 from unettile.networks import build_network
-from unettile.training.loader import Share, make_loader
+from unettile.training.loader import Share, load_batches
 from unettile.training.losses import training_loss
 from unettile.training.pairs import find_pairs
 from unettile.training.recipe import Recipe, read_recipe
-from unettile.training.samples import Samples
+from unettile.training.samples import Arrays, Samples
 from unettile.training.schedule import make_optimizer
 from unettile.training.survey import survey
 
@@ -67,6 +68,14 @@ class Trainer:
         return time.perf_counter() - began
 
 
+def _placed(batches: Iterable[Arrays | InputError], device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+    """Yield batches on the device that trains."""
+    for batch in batches:
+        if isinstance(batch, InputError):
+            raise batch
+        yield tuple(torch.from_numpy(part).to(device) for part in batch)
+
+
 def measure(
     recipe: Recipe, images: Path, labels: Path, repeats: int, steps: int, precision: str = "fp32", workers: int = 1
 ) -> dict[str, object]:
@@ -79,7 +88,7 @@ def measure(
     network = build_network(recipe.network.name, recipe.network_config())
     assert isinstance(network.lost, int)
     samples = Samples(survey(find_pairs(images, labels), recipe), recipe, network.lost, None)
-    batches = iter(make_loader(samples, recipe, Share(), workers, pin=device.type == "cuda"))
+    batches = _placed(load_batches(samples, recipe, Share(), workers), device)
     first = next(batches)
     trainer = Trainer(network, recipe, device, precision)
     trainer.take(batches, QUEUED * workers + steps)  # warm-up of both ways, and of the workers' caches

@@ -143,6 +143,21 @@ def tiling(result: Result) -> str:
     )
 
 
+def rows(result: Result) -> str:
+    """Rows over tiles, a row of the table for each network and precision."""
+    names = {"shipped": "the shipped model", "paper": "the U-Net paper's, 64 channels, random parameters"}
+    lines = [
+        (
+            f"{names[one['network']]}, {one['edge']:,}² px",
+            one["precision"],
+            spread(one["rows_over_tiles"]),
+            short(one["rows_mpx_per_second"]),
+        )
+        for one in result["figures"]
+    ]
+    return said(where(result), table("network|precision|pixels a second by rows over by tiles|Mpx/s by rows", lines))
+
+
 def weights(result: Result) -> str:
     """Ours beside one transform, map by map; then the other ways, over all maps."""
     found = {(row["map"], row["threads"], row["way"]): row for row in result["rows"]}
@@ -220,7 +235,7 @@ def objects(result: Result) -> str:
 
 TABLES: dict[str, Callable[[Result], str]] = {
     function.__name__: function
-    for function in (ceiling, peers, scaling, startup, memory, tiling, weights, training, writing, objects, gpu)
+    for function in (ceiling, peers, scaling, startup, memory, tiling, rows, weights, training, writing, objects, gpu)
 }
 
 

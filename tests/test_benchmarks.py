@@ -62,6 +62,12 @@ def test_a_tiny_case_of_tiling_reports_ratios(shown: Callable[[Any], Any]) -> No
         assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
 
 
+def test_a_tiny_case_of_rows_reports_ratios(shown: Callable[[Any], Any]) -> None:
+    result = shown(load("rows").measure({"shipped": 800}, ("fp32",), 1))
+    (figure,) = result["figures"]
+    assert figure["network"] == "shipped" and figure["rows_over_tiles"]["median"] > 0
+
+
 def test_a_tiny_case_of_writing_reports_ratios_and_peaks(shown: Callable[[Any], Any]) -> None:
     result = shown(load("writing").measure(700, 1, (".ome.tif",)))
     assert set(result["read_over"]) == {".ome.tif", "tifffile"}

@@ -16,7 +16,13 @@ from unettile.cli import app, run
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "sample_data" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "sample_data" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 GROUP: Any = typer.main.get_command(app)
 
 # What makes a training short enough for a test; everything else is as the README says.

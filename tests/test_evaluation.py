@@ -107,7 +107,7 @@ def test_pairing(tmp_path: Path) -> None:
 
 
 def test_sizes_must_agree(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"6 × 2 px .* 4 × 1 px"):
+    with pytest.raises(InputError, match=r"2 × 6 px .* 1 × 4 px"):
         evaluate(
             [MaskPair("a", write(tmp_path / "p.tif", TRUTH), write(tmp_path / "t.tif", [[0, 1, 1, 0]]))], Meaning()
         )

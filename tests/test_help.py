@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -68,6 +69,27 @@ def test_help_speaks_of_values_not_of_types(capsys: pytest.CaptureFixture[str]) 
     assert shown.startswith("Usage: unettile segment IMAGE... -o OUT [OPTIONS]\n")
     assert "  --precision auto|fp32|tf32|bf16|fp16\n" in shown and "Default: auto." in shown
     assert re.search(r"^  --json +Print", shown, re.MULTILINE)
+
+
+def complete(line: str, home: Path) -> list[str]:
+    """Return what bash is told may stand at the end of a command line."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1), "_UNETTILE_COMPLETE": "complete_bash"}
+    environment = {**os.environ, **words, "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "unettile"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_shells_learn_to_complete(tmp_path: Path) -> None:
+    """The installation writes below the home directory alone, and ends with 0; then commands and options are known."""
+    detect = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    environment = {**os.environ, **detect, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "unettile", "--install-completion", "bash"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert any("unettile" in path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file())
+    assert complete("unettile s", tmp_path) == ["segment", "stitch"]
+    assert complete("unettile segment --prec", tmp_path) == ["--precision"]
 
 
 def test_every_option_says_what_it_takes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ ORDER = (
     "weightmap",
     "atomic",
     "images",
+    "protection",
     "metrics",
     "objectsize",
     "objects",
@@ -134,3 +136,12 @@ def test_libraries_keep_to_their_floor(path: Path) -> None:
 
 def test_no_drawer_for_odds_and_ends() -> None:
     assert not [path for path in MODULES if path.stem in ("utils", "helpers", "common", "misc")]
+
+
+def test_the_map_of_the_house_shows_every_room_in_its_order() -> None:
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    table = page[page.index("| room |") : page.index("Three walks")]
+    shown = [
+        room for row in table.splitlines()[2:] for room in re.findall(r"`(\w+)`", row.split("|")[1] if row else "")
+    ]
+    assert shown == [part for part in ORDER if not part.startswith("_")]

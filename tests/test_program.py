@@ -140,7 +140,7 @@ def test_a_network_that_looks_at_all_of_its_window_is_not_called_exact(tmp_path:
 
 def test_a_program_of_one_size_or_of_no_image_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = export(nn.Conv2d(3, 2, 3), tmp_path / "fixed.pt2", sizes=None)
-    with pytest.raises(InputError, match=r"64 x 48 px alone: export it for any size, by torch\.export\.export"):
+    with pytest.raises(InputError, match=r"64 × 48 px alone: export it for any size, by torch\.export\.export"):
         load_model(path, trust=True)
     path = export(nn.Flatten(), tmp_path / "flat.pt2")
     with pytest.raises(InputError, match="no network that can be tiled"):

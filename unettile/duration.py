@@ -52,3 +52,8 @@ def parse_duration(text: str, option: str = "--max-time") -> float:
     if not 0 < seconds <= _LONGEST_S:
         raise UsageError(f"{option} {shown!r} is {'too long' if seconds else 'no time'}: {_EXAMPLES}")
     return float(seconds)
+
+
+def seconds_of(duration: float | str | None) -> float | None:
+    """Return the seconds of a duration that may be a number of them, a text as `parse_duration` takes it, or None."""
+    return parse_duration(duration, "max_time") if isinstance(duration, str) else duration

@@ -10,8 +10,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
+
+from unettile.errors import Incomplete
 
 ROOT = Path("/")
+
+_POOLS, _OTHERS = 3, 6  # pools of threads, one of each library; threads besides them
 
 _UNLIMITED = 2**60  # version 1 writes about 2**63 where there is no limit
 
@@ -33,6 +38,36 @@ def count_threads(given: int | None = None, environ: Mapping[str, str] | None = 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = min((group.processors() for group in _groups("cpu", root)), default=float("inf"))
     return max(1, int(min(processors, quota)))  # rounded down: a thread too many makes all others wait for it
+
+
+def check_threads(threads: int) -> None:
+    """Refuse to begin where the threads that a command needs cannot be started.
+
+    Libraries of compiled code do not ask: some end the process where they can start no thread, some send it a signal.
+
+    Args:
+        threads: that are computed with; three libraries have as many each, and a few more read and write.
+
+    Raises:
+        Incomplete: there is no room for them.
+    """
+    wanted = _POOLS * (threads - 1) + _OTHERS
+    release, started = Event(), list[Thread]()
+    try:
+        for _ in range(wanted):
+            thread = Thread(target=release.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise Incomplete(
+            f"this machine lets you start {len(started)} threads more, and the command needs {wanted} (ulimit -u, the"
+            " limit of the job, or ulimit -v): end other processes, raise the limit or give fewer with"
+            " OMP_NUM_THREADS, then give the same command again"
+        ) from error
+    finally:
+        release.set()
+        for thread in started:
+            thread.join()
 
 
 def memory_limit(environ: Mapping[str, str] | None = None, root: Path = ROOT) -> int | None:

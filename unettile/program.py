@@ -210,7 +210,7 @@ def _read(path: Path) -> tuple[int, bool, nn.Module]:
         )
     if isinstance(shape[2], int) or isinstance(shape[3], int):
         raise InputError(
-            f"{path} takes windows of {shape[2]} x {shape[3]} px alone: export it for any size, by {_EXPORT}"
+            f"{path} takes windows of {shape[2]} × {shape[3]} px alone: export it for any size, by {_EXPORT}"
         )
     return shape[1], isinstance(shape[0], int), module
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 import tifffile
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ import unettile
 from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.cli import run
-from unettile.errors import UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.slide import open_labels
 from unettile.objects import given
@@ -41,6 +39,7 @@ def make_classes() -> NDArray[np.uint8]:
     [
         ({}, []),
         ({"split": True, "min_size": 30, "neck": 0.8}, ["--split", "--min-size", "30", "--neck", "0.8"]),
+        ({"measure": "all", "percentiles": (10, 50)}, ["--measure", "all", "--percentiles", "10,50"]),
         ({"classes": 2, "grow": 3, "pixel_size": 0.5}, ["--class", "2", "--grow", "3", "--pixel-size", "0.5"]),
     ],
     ids=str,
@@ -63,6 +62,33 @@ def test_the_rows_are_those_of_the_command(tmp_path: Path, given: dict[str, Any]
             assert list(found[name]) == told
         else:
             assert np.allclose(found[name].astype(float), np.array(told, float), rtol=1e-5, atol=1e-4), name
+
+
+def test_files_are_written_beside_the_rows_and_stay(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", make_classes())
+    assert run(["objects", str(tmp_path / "mask.tif"), "-o", str(tmp_path / "a.tif"), "--quiet"]) == 0
+    cells = unettile.objects(
+        make_classes(),
+        tmp_path / "b.tif",
+        table=tmp_path / "b.csv",
+        geojson=tmp_path / "b.geojson",
+        overlay=tmp_path / "b.png",
+    )
+    ids = unettile.open(tmp_path / "b.tif").read()
+    assert np.array_equal(ids, unettile.open(tmp_path / "a.tif").read()) and ids.max() == len(cells["id"])
+    with (tmp_path / "b.csv").open() as file:
+        assert [int(row["area_px"]) for row in csv.DictReader(file)] == list(cells["area_px"])
+    assert {path.name for path in tmp_path.glob("b.*")} == {"b.tif", "b.csv", "b.geojson", "b.png"}
+    with pytest.raises(unettile.InputError, match="exists"):
+        unettile.objects(make_classes() * 2, tmp_path / "b.tif")
+
+
+def test_ids_of_a_file_of_ours_have_their_classes(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", make_classes())
+    found = unettile.objects(tmp_path / "mask.tif", tmp_path / "ids.tif")
+    again = unettile.objects(tmp_path / "ids.tif", instances=True)
+    assert list(again["class"]) == list(found["class"]) and set(found["class"]) == {1, 2}
+    assert list(again["id"]) == list(found["id"]) and list(again["area_px"]) == list(found["area_px"])
 
 
 def test_ids_are_measured_as_they_are() -> None:
@@ -122,10 +148,13 @@ def test_a_mask_without_objects_has_no_rows() -> None:
     ("options", "kind", "match"),
     [
         ({"instances": True, "split": True}, unettile.UsageError, "as they are"),
-        ({"depth": np.zeros((200, 300))}, unettile.UsageError, "split=True"),
+        ({"depth": np.zeros((200, 300))}, unettile.UsageError, "--split"),
         ({"image": np.zeros((20, 30))}, unettile.InputError, "need the image that the mask is of"),
         ({"max_object": 1, "split": True}, unettile.UsageError, "max_object"),
         ({"pixel_size": -1.0}, unettile.UsageError, "pixel_size"),
+        ({"measure": "volume"}, unettile.UsageError, "basic, shape, intensity, all"),
+        ({"stains": "he"}, unettile.UsageError, "--image"),
+        ({"min_confidence": 0.5}, unettile.UsageError, "--probabilities"),
         ({"classes": 0}, unettile.UsageError, "class 0"),
     ],
     ids=lambda part: str(list(part)) if isinstance(part, dict) else "",
@@ -133,27 +162,3 @@ def test_a_mask_without_objects_has_no_rows() -> None:
 def test_what_cannot_be_meant_is_refused(options: dict[str, Any], kind: type[Exception], match: str) -> None:
     with pytest.raises(kind, match=match):
         unettile.objects(make_classes(), **options)
-
-
-def test_all_measures_are_those_of_the_command(tmp_path: Path) -> None:
-    classes = make_classes()
-    image = np.random.default_rng(2).integers(30, 255, (*classes.shape, 3)).astype(np.uint8)
-    probabilities = np.random.default_rng(3).random((*classes.shape, 1)).astype(np.float32)
-    tifffile.imwrite(tmp_path / "mask.tif", classes)
-    tifffile.imwrite(tmp_path / "image.tif", image, photometric="rgb")
-    tifffile.imwrite(tmp_path / "p.tif", probabilities[:, :, 0])
-    options = ("--measure", "all", "--percentiles", "1,99", "--stains", "hdab", "--merge-classes")
-    files = ("--image", tmp_path / "image.tif", "--probabilities", tmp_path / "p.tif", "--min-confidence", 0.4)
-    command = ("objects", tmp_path / "mask.tif", *options, *files, "--table", tmp_path / "t.parquet", "--quiet")
-    assert run([str(word) for word in command]) == 0
-    rows = pandas.read_parquet(tmp_path / "t.parquet")
-    cells = unettile.objects(
-        classes, image=image, measure="all", percentiles=(1, 99), stains="hdab", merge_classes=True,
-        probabilities=probabilities, min_confidence=0.4,
-    )  # fmt: skip
-    assert list(cells.keys()) == list(rows.columns)
-    for name in rows.columns:
-        assert cells[name].tolist() == rows[name].tolist(), name
-    for wrong in ({"measure": "much"}, {"stains": "he"}, {"min_confidence": 0.5}, {"percentiles": (200,)}):
-        with pytest.raises(UsageError):
-            unettile.objects(classes, **wrong)

@@ -69,6 +69,22 @@ def test_lists_and_folders_are_pooled(tmp_path: Path) -> None:
         unettile.evaluate(masks, truths[:1])
 
 
+def test_matches_and_classes_of_objects_are_told_of(tmp_path: Path) -> None:
+    truth, prediction = make_labels(), make_labels(1)
+    kinds = (truth > 0).astype(np.uint8) + (truth > 10)
+    told = {"objects": True, "instances": True, "match": tmp_path / "m.csv"}
+    found = unettile.evaluate(
+        prediction, truth, **told, prediction_classes=(prediction > 0) + (prediction > 10), truth_classes=kinds
+    )
+    assert len((tmp_path / "m.csv").read_text().splitlines()) > 20 and found.scores["0"].figures
+    with pytest.raises(unettile.InputError, match="exists"):
+        unettile.evaluate(prediction, truth, **told)
+    with pytest.raises(unettile.UsageError, match="objects=True"):
+        unettile.evaluate(prediction, truth, instances=True, match=tmp_path / "n.csv")
+    with pytest.raises(unettile.UsageError, match="belong together"):
+        unettile.evaluate(prediction, truth, objects=True, instances=True, truth_classes=kinds)
+
+
 def test_ids_are_never_guessed() -> None:
     with pytest.raises(unettile.InputError, match="the prediction holds several ids above 0"):
         unettile.evaluate(make_labels(1), make_labels(), objects=True)
@@ -94,6 +110,16 @@ def test_weights_are_those_of_the_command(tmp_path: Path, given: dict[str, Any],
     for given_labels in (labels, tmp_path / "labels.tif", unettile.open(labels)):
         found = unettile.weight_map(given_labels, **given)
         assert found.dtype == expected.dtype and np.array_equal(found, expected) and found.max() > 1
+
+
+def test_ids_that_look_like_classes_are_told_of() -> None:
+    mask = np.where(make_labels() > 0, 255, 0).astype(np.uint8)
+    with pytest.warns(UserWarning, match="components=True"):
+        plain = unettile.weight_map(mask)
+    parts = unettile.weight_map(mask, components=True)
+    assert plain.max() <= 1.5 < parts.max() and np.array_equal(parts, unettile.weight_map(make_labels()))
+    with pytest.warns(UserWarning, match="--truth-components"):
+        unettile.evaluate(mask, mask, objects=True)
 
 
 def test_class_weights_of_a_set_are_taken() -> None:

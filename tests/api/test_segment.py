@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from unettile.cli import run
 
 Pixels = NDArray[np.uint8]
 
+SAMPLE = Path(__file__).parent.parent.parent / "sample_data" / "nuclei.tif"
+
 
 def command(*arguments: object) -> None:
     assert run(["segment", *map(str, arguments), "--device", "cpu", "--precision", "fp32", "--quiet"]) == 0
@@ -27,6 +30,13 @@ def pages(path: Path) -> list[NDArray[Any]]:
     """Return the pixels of every page and level of a TIFF."""
     with tifffile.TiffFile(path) as tif:
         return [level.asarray() for series in tif.series for level in series.levels]
+
+
+def description(path: Path) -> dict[str, Any]:
+    """Return the metadata of a plain TIFF."""
+    with tifffile.TiffFile(path) as tif:
+        found: dict[str, Any] = json.loads(tif.pages.first.description)
+        return found
 
 
 @pytest.fixture
@@ -57,9 +67,7 @@ def test_an_array_gives_the_file_of_the_command_but_for_the_image_s_fingerprint(
     found, expected = pages(tmp_path / "api.tif"), pages(tmp_path / "command.tif")
     assert len(found) == len(expected) > 1
     assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
-    said = [
-        json.loads(tifffile.TiffFile(tmp_path / name).pages.first.description) for name in ("api.tif", "command.tif")
-    ]
+    said = [description(tmp_path / name) for name in ("api.tif", "command.tif")]
     assert {key for key in said[0] if said[0][key] != said[1][key]} == {"image"} and said[0].keys() == said[1].keys()
     differing = {key for key in said[0]["image"] if said[0]["image"][key] != said[1]["image"][key]}
     assert differing == {"bytes", "header_sha256", "content_sha256", "reader"}
@@ -150,6 +158,17 @@ def test_options_are_the_command_s(rgb_model: unettile.Model, rgb_file: Path, tm
     assert sizes.min() >= 40
 
 
+def test_a_diameter_is_px_or_a_text(tmp_path: Path) -> None:
+    model = unettile.load("nuclei", device="cpu", precision="fp32")
+    image = unettile.open(SAMPLE)[:200, :220]
+    tifffile.imwrite(tmp_path / "image.tif", image)
+    command(tmp_path / "image.tif", "-o", tmp_path / "mask.tif", "-m", "nuclei", "--diameter", "80")
+    mask = model.segment(image, diameter=80)
+    assert np.array_equal(mask, unettile.open(tmp_path / "mask.tif").read())
+    small = model.segment(unettile.open(image, pixel_size=0.5), diameter="40um", frame="model")
+    assert small.shape != mask.shape and not np.array_equal(mask, model.segment(image, diameter="off"))
+
+
 def test_an_open_image_says_more_of_an_array(rgb_model: unettile.Model) -> None:
     pixels = make_pixels(120, 160, 3)
     planes = np.moveaxis(pixels, -1, 0)
@@ -181,7 +200,7 @@ def test_a_stopped_run_goes_on_with_the_same_call(model: unettile.Model, tmp_pat
     model.segment(pixels, output, tile=36, progress=lambda done, total: again.append(done))
     assert again[0] > pixels.size // 2 and not (tmp_path / "mask.tif.run").exists()
     assert np.array_equal(unettile.open(output).read(), model.segment(pixels))
-    with pytest.raises(unettile.InputError, match="exists"):
+    with pytest.raises(unettile.InputError, match="was made otherwise"):
         model.segment(pixels + 1, output)
     model.segment(pixels + 1, output, overwrite=True)
 
@@ -198,8 +217,9 @@ def test_nothing_is_left_in_memory_s_place_nor_printed(
 
     with pytest.raises(OSError, match="the caller's own"):
         model.segment(pixels, progress=fail)
-    with pytest.raises(unettile.Incomplete, match="max-time"):
-        model.segment(pixels, max_time=0)
+    for none in (0, "1s"):
+        with pytest.raises(unettile.Incomplete, match="max-time"):
+            model.segment(pixels, max_time=none, progress=lambda done, total: time.sleep(1))
     assert not list(temporary.iterdir())
     assert np.array_equal(model.segment(pixels), expected)
     assert capfd.readouterr() == ("", "")
@@ -209,6 +229,20 @@ def test_progress_counts_pixels(model: unettile.Model, pixels: Pixels) -> None:
     seen: list[tuple[int, int]] = []
     model.segment(pixels, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (pixels.size, pixels.size) and seen == sorted(seen)
+
+
+def test_a_mask_of_ours_is_no_image_unless_forced(model: unettile.Model, pixels: Pixels, tmp_path: Path) -> None:
+    model.segment(pixels, tmp_path / "mask.tif")
+    with pytest.raises(unettile.InputError, match="is a result of unettile"):
+        model.segment(tmp_path / "mask.tif")
+    assert model.segment(tmp_path / "mask.tif", channel=0, force=True).shape == pixels.shape
+
+
+def test_a_sample_is_verified_where_that_is_asked_for(model: unettile.Model, pixels: Pixels, tmp_path: Path) -> None:
+    result = model.segment(pixels, tmp_path / "mask.tif", verify=True)
+    assert result.verification is not None and result.verification.differing_pixels == 0
+    again = model.segment(pixels, tmp_path / "mask.tif")
+    assert again.was_finished and again.tally.computed == 0
 
 
 def test_advice_is_a_warning(model_file: Path, pixels: Pixels) -> None:
@@ -231,6 +265,7 @@ def test_advice_is_a_warning(model_file: Path, pixels: Pixels) -> None:
         ({"changes": {"min_size": 3}}, unettile.UsageError, "instances"),
         ({"channel": 4}, unettile.InputError, "channel 4"),
         ({"overwrite": True}, unettile.UsageError, "output"),
+        ({"max_time": "55"}, unettile.UsageError, "max_time 55 has no unit"),
         ({"output": "mask.txt"}, unettile.UsageError, "mask.txt"),
     ],
     ids=lambda part: str(part) if isinstance(part, dict) else "",

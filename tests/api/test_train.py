@@ -95,7 +95,7 @@ def test_what_cannot_be_meant_is_refused(folders: tuple[Path, Path], tmp_path: P
         train(images, labels[:2], tmp_path / "m.safetensors")
     with pytest.raises(unettile.UsageError, match="lists of the same length"):
         train(folders[0], labels, tmp_path / "m.safetensors")
-    with pytest.raises(unettile.UsageError, match="give the one"):
+    with pytest.raises(unettile.UsageError, match="--validation FRACTION"):
         train(images, labels, tmp_path / "m.safetensors", validation_images=images)
     with pytest.raises(unettile.UsageError, match="safetensors"):
         train(images, labels, tmp_path / "m.pt")

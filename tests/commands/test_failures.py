@@ -34,12 +34,31 @@ from unettile.errors import Incomplete, InputError, Interrupted, UsageError
         (PermissionError(errno.EACCES, "denied", "x"), 3, "x: permission denied"),
         (OSError(errno.EROFS, "read-only", "x"), 3, "read-only"),
         (OSError(errno.EDQUOT, "quota", "x"), 3, "quota"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 3, "TMPDIR"),
     ],
 )
 def test_explained(error: BaseException, exit_code: int, part: str) -> None:
     failure = explain(error)
     assert failure is not None
     assert failure.exit_code == exit_code and part in failure.message and "\n" not in failure.message
+
+
+@pytest.mark.parametrize(
+    ("cause", "exit_code", "part"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), 75, "ulimit -n"),
+        (RuntimeError("can't start new thread"), 75, "ulimit -u"),
+        (MemoryError(), 3, "out of memory"),
+        (ValueError("truncated"), 3, "cannot read a.tif"),
+        (None, 3, "cannot read a.tif"),
+    ],
+)
+def test_an_image_is_not_to_blame_for_the_machine(cause: Exception | None, exit_code: int, part: str) -> None:
+    try:
+        raise InputError("cannot read a.tif") from cause
+    except InputError as error:
+        failure = explain(error)
+    assert failure is not None and failure.exit_code == exit_code and part in failure.message
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x", "y"), RuntimeError("shapes")])

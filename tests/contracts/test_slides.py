@@ -373,7 +373,7 @@ def test_unlike_images_are_refused(tmp_path: Path) -> None:
     with tifffile.TiffWriter(path) as file:
         file.write(np.zeros((50, 40), np.uint8), metadata=None)
         file.write(np.zeros((30, 60), np.uint8), metadata=None)
-    with pytest.raises(InputError, match=r"2 images .0: 40 × 50 px, 1: 60 × 30 px.; need one: choose with --series N"):
+    with pytest.raises(InputError, match=r"2 images .0: 50 × 40 px, 1: 30 × 60 px.; need one: choose with --series N"):
         open_slide(path)
 
 

@@ -184,8 +184,8 @@ def test_what_is_not_there_is_refused_in_one_line(form: Form, tmp_path: Path) ->
     path = tmp_path / "image"
     form.write(path, make_levels(4 if form.deep else 1, 3))
     for view, message in [
-        (View(z=0, level=3), r"--level 3 does not exist: it has 3 levels \(0: 203 × 301 px, 1: 102 × 151 px, 2"),
-        (View(z=0, series=1), r"--series 1 does not exist: it holds one image \(0: 203 × 301 px"),
+        (View(z=0, level=3), r"--level 3 does not exist: it has 3 levels \(0: 301 × 203 px, 1: 151 × 102 px, 2"),
+        (View(z=0, series=1), r"--series 1 does not exist: it holds one image \(0: 301 × 203 px"),
         (View(z=4), r"--z 4 does not exist: it holds (4 planes in depth; use 0 to 3|one plane; leave --z out)"),
         (View(z=0, t=2), r"--time 2 does not exist: it holds one point in time; leave --time out"),
         (View(z=0, channels=(1, 3)), r"channel 3 does not exist: it has 3; use numbers from 0 to 2"),

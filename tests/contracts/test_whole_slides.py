@@ -153,7 +153,7 @@ def test_levels_are_found_and_companions_passed_over(maker: Maker, tmp_path: Pat
             assert slide.downsample == (step, step)
             assert slide.pixel_size_um == pytest.approx((0.25 * step, 0.25 * step))
             assert slide.reader == "tiff"
-    with pytest.raises(InputError, match=r"--level 3 does not exist: it has 3 levels \(0: 768 × 512 px, 1: 192 × 128"):
+    with pytest.raises(InputError, match=r"--level 3 does not exist: it has 3 levels \(0: 512 × 768 px, 1: 128 × 192"):
         open_slide(path, View(level=3))
 
 
@@ -171,7 +171,7 @@ def test_focal_planes_of_a_slide(tmp_path: Path) -> None:
 def test_a_companion_is_read_if_it_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "slide.svs"
     aperio(path)
-    with pytest.raises(InputError, match=r"4 images \(0: 768 × 512 px 'Baseline', 1: 96 × 64 px 'Thumbnail', 2: 50"):
+    with pytest.raises(InputError, match=r"4 images \(0: 512 × 768 px 'Baseline', 1: 64 × 96 px 'Thumbnail', 2: 50"):
         open_slide(path, View(series=9))
     with open_slide(path, View(series=3)) as slide:
         assert np.array_equal(whole(slide), PIXELS[:80, :50])

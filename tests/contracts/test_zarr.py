@@ -175,7 +175,7 @@ def test_several_images_in_one_directory(tmp_path: Path) -> None:
     zarr.open_group(path, mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
     for number in range(11):
         write_image(path / str(number), noise(20 + number, 30), multiscales(["y", "x"], "0", name=f"scan {number}"))
-    with pytest.raises(InputError, match=r"11 images \(0: 30 × 20 px 'scan 0', .*choose with --series N"):
+    with pytest.raises(InputError, match=r"11 images \(0: 20 × 30 px 'scan 0', .*choose with --series N"):
         open_slide(path)
     with open_slide(path, View(series=10)) as slide:
         assert slide.shape == (30, 30)

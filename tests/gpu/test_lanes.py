@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.inference.test_devicescale import SCALING
-from tests.inference.test_devicescale import make_pixels as make_typed
+from tests.inference.test_scale import SCALING
+from tests.inference.test_scale import make_pixels as make_typed
 from tests.narrow import make_checkpoint, make_pixels
 from unettile.box import Box
 from unettile.images.normalize import Scaling

@@ -103,10 +103,7 @@ def test_sixty_four_channels(tmp_path: Path, precision: str) -> None:
 
 
 def test_the_shipped_model(tmp_path: Path, precision: str) -> None:
-    path = find_model("nuclei")
-    if not path.exists():
-        pytest.skip("no shipped model yet")
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(find_model("nuclei"))
     pixels = make_pixels(131, 403, channels=checkpoint.in_channels)
     assert_seamless(checkpoint, precision, pixels, tmp_path, [(196, 1), (196, 2), (388, 1)], "probabilities")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def test_the_card_of_a_file(cli: Cli, model: Path) -> None:
     costs = described["flops_per_pixel"]
     assert [entry["tile"] for entry in costs] == [388, 772, 1540]
     assert costs[0]["flops"] > costs[1]["flops"] > costs[2]["flops"] > 0
+
+
+def test_the_card_is_made_for_reading(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the width of the terminal, figures with four digits, keys and values as `--set` takes them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli("models", MODELS[0]).out
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert not re.search(r"\d\.\d{5}|True|False|[{}']", shown) and "batch_norm true" in shown, shown
 
 
 def test_the_shipped_models_say_how_large_their_objects_are(cli: Cli) -> None:

@@ -48,7 +48,7 @@ def test_objects_are_numbered_split_and_counted(cli: Cli, tmp_path: Path, mask: 
     labels = tifffile.imread(out)
     assert labels[20, 20] == 1 and labels[20, 38] == 2 and labels[41, 70] == 3 and labels[50, 5] == 0
     done = cli("objects", mask, "-o", tmp_path / "one.tif", "--class", 2)
-    assert done.code == 0 and "1 objects in 90 × 60 px" in done.err
+    assert done.code == 0 and "1 object in 60 × 90 px" in done.err
 
 
 def test_the_names_of_the_classes_come_from_the_mask(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:

@@ -77,7 +77,7 @@ def test_channels(cli: Cli, tmp_path: Path, model: Path, rgb_model: Path, image:
 def test_dry_run_writes_nothing(cli: Cli, tmp_path: Path, model: Path, image: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = cli("segment", image, "-m", model, "-o", tmp_path / "mask.tif", "--dry-run", "--json")
-    assert done.code == 0 and json.loads(done.out)["status"] == "planned" and "170 × 150 px" in done.err
+    assert done.code == 0 and json.loads(done.out)["status"] == "planned" and "150 × 170 px" in done.err
     done = cli("segment", image, image.with_name("b.tif"), "-m", model, "-o", tmp_path / "masks", "--dry-run")
     assert done.code == 3 and "no such file" in done.err
     assert sorted(tmp_path.rglob("*")) == before

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.errors import Incomplete, InputError
+from unettile.images.slide import open_slide
 from unettile.segmentation.crops import CropName
 from unettile.segmentation.stitch import stitch_crops
 
@@ -95,7 +96,11 @@ def test_what_is_no_mosaic_is_refused(tmp_path: Path, folder: Path) -> None:
         "kind": "differ in kind",
         "stray": "no offset in its name",
         "size": "its name says 60 × 90",
-        "downsampled": "full resolution",
+        "downsampled": "its name says 15 × 22",
+        "both": "differ in their downsampling",
+        "unknown": r"is not understood: \[x=80,y=0,w=60,h=90,c=2\] needs whole numbers x, y, w and h, and may",
+        "fraction": "is not understood",
+        "enlarged": "is not understood",
     }
     for case, text in refused.items():
         match case:
@@ -109,8 +114,17 @@ def test_what_is_no_mosaic_is_refused(tmp_path: Path, folder: Path) -> None:
             case "size":
                 path = folder / "slide [x=80,y=0,w=60,h=90].tif"
                 path.write_bytes(first.read_bytes())
+            case "both":
+                path = folder / "slide [d=2,x=80,y=0,w=160,h=180].tif"
+                path.write_bytes(first.read_bytes())
             case _:
-                path = folder / "slide [d=4,x=80,y=0,w=60,h=90].tif"
+                fields = {
+                    "downsampled": "d=4,x=80,y=0,w=60,h=90",
+                    "unknown": "x=80,y=0,w=60,h=90,c=2",
+                    "fraction": "x=80.5,y=0,w=60,h=90",
+                    "enlarged": "d=0.5,x=80,y=0,w=40,h=45",
+                }[case]
+                path = folder / f"slide [{fields}].tif"
                 path.write_bytes(first.read_bytes())
         with pytest.raises(InputError, match=text) as refusal:
             stitch_crops(folder, out)
@@ -124,3 +138,42 @@ def test_names() -> None:
     assert CropName.parse(Path("y1_x2.png")) == CropName("", 1, 2)
     assert CropName.parse(Path("my slide [x=768,y=384,w=512,h=500].tif")) == CropName("my slide", 384, 768, (500, 512))
     assert CropName.parse(Path("s [d=1,x=1,y=2,w=3,h=4].tif")) == CropName("s", 2, 1, (4, 3))
+    assert CropName.parse(Path("s [d=2.5,x=100,y=50,w=30,h=41,z=0,t=0]-labelled.png")) == CropName(
+        "s-labelled", 20, 40, (16, 12), 2.5
+    )
+
+
+@pytest.mark.parametrize("role", ["", "-labelled", " mask"])
+@pytest.mark.parametrize("downsample", [1, 4, 2.5])
+def test_tiles_of_qupath_lie_where_their_names_say(tmp_path: Path, folder: Path, role: str, downsample: float) -> None:
+    """Names speak of px of the slide, from which the tiles were made smaller; the last ones are cut off."""
+    for y in range(0, 90, 40):
+        for x in range(0, 130, 40):
+            box = Box(y, x, min(90, y + 40), min(130, x + 40))
+            place = (round(n * downsample) for n in (x, y, box.width, box.height))
+            fields = ",".join(f"{name}={n}" for name, n in zip("xywh", place, strict=True))
+            d = "" if downsample == 1 else f"d={downsample},"
+            tifffile.imwrite(folder / f"slide [{d}{fields}]{role}.tif", PIXELS[box.slices])
+    stitch_crops(folder, tmp_path / "whole.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "whole.tif"), PIXELS)
+
+
+def test_images_and_their_labels_are_two_images(tmp_path: Path, folder: Path) -> None:
+    for role in ("", "-labelled"):
+        tifffile.imwrite(folder / f"slide [x=0,y=0,w=130,h=90]{role}.tif", PIXELS)
+    with pytest.raises(InputError, match=r"crops of 2 images \(slide, slide-labelled\)"):
+        stitch_crops(folder, tmp_path / "whole.tif")
+
+
+def test_a_part_of_an_image_begins_where_its_crops_do(tmp_path: Path, folder: Path) -> None:
+    sized = {"resolution": (2e4, 4e4), "resolutionunit": "CENTIMETER", "metadata": None}
+    for box in (Box(0, 0, 90, 50), Box(0, 50, 90, 130)):
+        name = f"slide [d=2,x={2 * (box.x0 + 1000)},y={2 * (box.y0 + 3000)},w={2 * box.width},h=180].tif"
+        tifffile.imwrite(folder / name, PIXELS[box.slices], **sized)
+    with pytest.raises(Incomplete, match="or give --region if they are of a part of the image"):
+        stitch_crops(folder, tmp_path / "whole.tif")
+    result = stitch_crops(folder, tmp_path / "part.tif", region=True)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "part.tif"), PIXELS)
+    assert result.start == (3000, 1000) and result.to_dict()["start"] == [3000, 1000]
+    with open_slide(tmp_path / "part.tif") as slide:
+        assert slide.origin_um == pytest.approx((3000 * 0.25, 1000 * 0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 import unettile.tiling
 from tests.narrow import make_pixels
 from unettile.box import Box
+from unettile.checkpoint import load_checkpoint
 from unettile.errors import InputError, Interrupted, UsageError
-from unettile.images.slide import open_slide
+from unettile.images.slide import list_images, open_slide
+from unettile.images.view import View
 from unettile.inference.predict import Predictor
+from unettile.models import find_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import plan_image
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
-from unettile.segmentation.tissue import CELL, Background
+from unettile.segmentation.tissue import CELL, Background, Tissue
 from unettile.segmentation.where import MaskFile, open_within
 from unettile.tiling import Shard
 
@@ -126,27 +130,88 @@ def tissue(background: tuple[int, ...], stain: tuple[int, ...], seed: int = 0) -
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
+def where(path: Path, predictor: Predictor, margin: int = 92) -> Tissue:
+    """Return what decides where a small image is worked on."""
+    with open_slide(path) as slide:
+        scaling = predictor.checkpoint.normalization.measure(slide)
+        pixels = slide.read(Box.of_shape(slide.shape))
+        found = Background.from_dict(Background.measure(slide, scaling).to_dict())
+        return Tissue(found, slide.shape, scaling, lambda box: pixels[box.slices], margin)
+
+
 @pytest.mark.parametrize(
     ("background", "stain"),
-    [((240, 238, 242), (180, 90, 160)), ((10,), (120,)), ((235,), (120,)), ((8, 12), (12, 90))],
+    [((240, 238, 242), (180, 90, 160)), ((10,), (120,)), ((235,), (120,)), ((8, 12), (12, 90)), ((100,), (106,))],
 )
-def test_background_is_what_is_commonest(
-    tmp_path: Path, predictor: Predictor, background: tuple[int, ...], stain: tuple[int, ...]
+@pytest.mark.parametrize("margin", [0, 92, 150])
+def test_background_is_noise_about_what_is_commonest(
+    tmp_path: Path, predictor: Predictor, background: tuple[int, ...], stain: tuple[int, ...], margin: int
 ) -> None:
-    """Glass or darkness; tissue is kept with a cell around it, alike in every box that is asked for."""
+    """Glass or darkness; tissue is kept with the margin around it, alike in every box that is asked for first."""
     pixels = tissue(background, stain)
     kind = {1: ("minisblack", None), 2: ("minisblack", "contig"), 3: ("rgb", "contig")}[len(background)]
-    tifffile.imwrite(tmp_path / "image.tif", np.squeeze(pixels), photometric=kind[0], planarconfig=kind[1])
-    with open_slide(tmp_path / "image.tif") as slide:
-        scaling = predictor.checkpoint.normalization.measure(slide)
-        found = Background.measure(slide, scaling)
-        inside = found.inside(Box.of_shape(slide.shape), slide.shape, scaling, slide.read)
-        assert inside[400:700, 500:700].all()
-        far = np.ones(slide.shape, np.bool_)
-        far[400 - 2 * CELL : 700 + 2 * CELL, 500 - 2 * CELL : 700 + 2 * CELL] = False
-        assert not inside[far].any()
-        for box in (Box(0, 0, 900, 130), Box(333, 451, 800, 777), Box(640, 640, 641, 641), Box(890, 1090, 900, 1100)):
-            np.testing.assert_array_equal(found.inside(box, slide.shape, scaling, slide.read), inside[box.slices])
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, np.squeeze(pixels), photometric=kind[0], planarconfig=kind[1])
+    shape = pixels.shape[:2]
+    whole = where(path, predictor, margin)
+    inside = whole.inside(Box.of_shape(shape))
+    near = max(margin, 1)
+    assert inside[400 - near : 700 + near, 500 - near : 700 + near].all()
+    far = np.ones(shape, np.bool_)
+    beyond = margin + 2 * CELL
+    far[max(0, 400 - beyond) : 700 + beyond, 500 - beyond : 700 + beyond] = False
+    assert far.any() and not inside[far].any()
+    for box in (Box(0, 0, 900, 130), Box(333, 451, 800, 777), Box(640, 640, 641, 641), Box(890, 1090, 900, 1100)):
+        np.testing.assert_array_equal(where(path, predictor, margin).inside(box), inside[box.slices])
+        np.testing.assert_array_equal(whole.inside(box), inside[box.slices])
+    assert whole.left_out() == where(path, predictor, margin).left_out() == pytest.approx(1 - inside.mean())
+
+
+@pytest.mark.parametrize("contrast", [400, 700, 4000])
+def test_dim_objects_beside_bright_ones_stay(tmp_path: Path, predictor: Predictor, contrast: int) -> None:
+    """Otsu's threshold would part the bright from the dim, not what is there from what is not."""
+    y, x = np.mgrid[:768, :1024]
+    pixels = np.random.default_rng(1).normal(100, 10, y.shape)
+    objects = np.zeros(y.shape, np.bool_)
+    for centre_y in range(40, 380, 48):
+        for centre_x in range(40, 1000, 48):
+            disk = (y - centre_y) ** 2 + (x - centre_x) ** 2 < 14**2
+            pixels[disk] += 4000 if centre_x < 500 else contrast
+            objects |= disk
+    tifffile.imwrite(tmp_path / "image.tif", pixels.clip(0).astype(np.uint16))
+    found = where(tmp_path / "image.tif", predictor)
+    assert found.inside(Box.of_shape(y.shape))[objects].all()
+    assert 0.2 < found.left_out() < 0.5
+
+
+def test_something_large_and_smooth_stays(tmp_path: Path, predictor: Predictor) -> None:
+    """Its middle looks like background to whoever looks at contrasts alone."""
+    pixels = np.random.default_rng(0).integers(20, 24, (1300, 1400)).astype(np.uint8)
+    pixels[200:1000, 200:1000] += 60
+    tifffile.imwrite(tmp_path / "image.tif", pixels)
+    found = where(tmp_path / "image.tif", predictor)
+    assert found.inside(Box(200, 200, 1000, 1000)).all() and found.left_out() > 0.1
+
+
+@pytest.mark.slow
+def test_no_object_of_the_shipped_model_is_lost(shared_data: Path) -> None:
+    """On real images of every kind: fluorescence, tissue, bright field, stains."""
+    predictor = Predictor(load_checkpoint(find_model("nuclei")), "cpu")
+    folders = [folder for folder in shared_data.rglob("images") if "stardist" not in str(folder)]
+    images = [path for folder in folders for path in list_images(folder)[:: max(1, len(list_images(folder)) // 3)]]
+    assert len(images) > 9
+    for image in images:
+        with open_slide(image) as slide:
+            view = View() if slide.channels in (1, 3) else View(channels=(0,))
+        with open_slide(image, view) as slide:
+            scaling = predictor.checkpoint.normalization.measure(slide)
+            found = Background.measure(slide, scaling)
+            tissue = Tissue(found, slide.shape, scaling, slide.read, predictor.checkpoint.geometry.margin)
+            inside = tissue.inside(Box.of_shape(slide.shape))
+        with tempfile.TemporaryDirectory() as place:
+            out = Path(place, "mask.tif")
+            segment_image(image, out, predictor, SegmentOptions(("instances",), view=view))
+            assert not tifffile.imread(out)[~inside].any(), image
 
 
 def test_skipping_background_changes_no_pixel_of_tissue(tmp_path: Path, predictor: Predictor) -> None:
@@ -184,12 +249,13 @@ def test_an_image_of_one_intensity_has_no_tissue(tmp_path: Path, predictor: Pred
     assert not tifffile.imread(tmp_path / "mask.tif").any()
 
 
-def test_noise_all_over_is_worked_on_somewhere(tmp_path: Path, predictor: Predictor) -> None:
-    """Otsu's threshold always parts what there is; an image without background is not for --skip-background."""
-    tifffile.imwrite(tmp_path / "image.tif", make_pixels(300, 400))
+def test_texture_all_over_is_worked_on_all_over(tmp_path: Path, predictor: Predictor) -> None:
+    y, x = np.mgrid[:300, :400]
+    texture = 100 + 60 * np.sin(y / 7) * np.sin(x / 5) + np.random.default_rng(0).normal(0, 8, y.shape)
+    tifffile.imwrite(tmp_path / "image.tif", texture.clip(0, 255).astype(np.uint8))
     plan = plan_image(tmp_path / "image.tif", predictor, SegmentOptions(output_edge=68, skip_background=True))
     with open_slide(tmp_path / "image.tif") as slide, open_within(None, plan, slide.read, slide.known) as within:
-        assert within is not None and within(Box.of_shape(slide.shape)).any()
+        assert within is not None and within(Box.of_shape(slide.shape)).all() and within.left_out() == 0
 
 
 @pytest.mark.parametrize("restricted", [False, True])

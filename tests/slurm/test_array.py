@@ -54,6 +54,31 @@ def test_a_preempted_job_goes_on(run: Run, cluster: Cluster) -> None:
     assert cluster.wait_until_over(stitch)[stitch]["ExitCode"] == "75:0", "the other shards are missing"
 
 
+def test_a_job_that_is_told_its_time_is_nearly_over_ends_with_75_and_goes_on(
+    run: Run, cluster: Cluster, whole: bytes
+) -> None:
+    """SIGUSR1, as `#SBATCH --signal=B:USR1@60` sends it; then all is submitted again, and again."""
+    run.plan()
+    array, stitch = run.submit()
+    cluster.wait_for(array, lambda tasks: run.done(1) >= 1)
+    assert cluster.call("scancel", "--signal=USR1", "--batch", f"{array}_1").returncode == 0
+    tasks = cluster.wait_until_over(array)
+    assert {index: task["ExitCode"] for index, task in tasks.items()} == {
+        "0": "0:0",
+        "1": "75:0",
+        "2": "0:0",
+        "3": "0:0",
+    }, run.logs()
+    assert 1 <= run.done(1) < 3 and "SIGUSR1" in (run.place / f"{array}_1.log").read_text()
+    assert cluster.wait_until_over(stitch)[stitch]["JobState"] == "CANCELLED"
+    for _ in range(2):  # the second time all is finished, the mask too: every job ends with 0
+        array, stitch = run.submit()
+        assert {task["ExitCode"] for task in cluster.wait_until_over(array).values()} == {"0:0"}, run.logs()
+        assert cluster.wait_until_over(stitch)[stitch]["ExitCode"] == "0:0", run.logs()
+        assert run.output.read_bytes() == whole
+    assert "is finished already: nothing to do" in run.logs()
+
+
 def test_the_memory_estimate_is_kept(run: Run, cluster: Cluster) -> None:
     if not cluster.limits_memory:
         pytest.skip("no memory control group of version 1 that may be written: nothing enforces --mem here")

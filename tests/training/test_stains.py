@@ -51,9 +51,7 @@ def test_nuclei_become_brown_or_stay_blue_on_a_pale_ground(seed: int) -> None:
 
 def test_brown_is_dab_in_some_and_hematoxylin_is_left_in_others() -> None:
     lost = [-np.log(as_brown(np.random.default_rng(seed), 0.0, tissue())[:, 16, 16]) for seed in range(40)]
-    blueness = np.array(
-        [loss[0] / loss[2] for loss in lost]
-    )  # DAB loses most of the blue light, hematoxylin of the red
+    blueness = np.array([loss[0] / loss[2] for loss in lost])  # of DAB least is red
     assert blueness.min() == pytest.approx(STAINS[2, 0] / STAINS[2, 2], rel=0.2) and blueness.max() > 1.2
 
 

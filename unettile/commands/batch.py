@@ -104,7 +104,7 @@ def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) 
         ending = (ending or DEFAULT_FORMAT).lower().removeprefix(".")
         _check_ending(ending)
         tasks = [Task(image, output / _name(image, ending)) for image in _expand(images)]
-    _check_clashes(tasks)
+    _check_clashes(images, tasks)
     return tasks
 
 
@@ -187,7 +187,9 @@ def _check_directory(output: Path, need: str) -> None:
         raise UsageError(f"-o {output} looks like a file: {need}; use {output.with_suffix('')}")
 
 
-def _check_clashes(tasks: Sequence[Task]) -> None:
+def _check_clashes(images: Sequence[Path], tasks: Sequence[Task]) -> None:
+    from unettile.protection import protect
+
     owners: dict[Path, Path] = {}
     for task in tasks:
         other = owners.setdefault(task.output, task.image)
@@ -196,7 +198,4 @@ def _check_clashes(tasks: Sequence[Task]) -> None:
                 f"{other} and {task.image} would both become {task.output}: need names that differ;"
                 " rename one, or give two commands"
             )
-    inputs = {place for task in tasks for place in (task.image.resolve(), *task.image.resolve().parents)}
-    for task in tasks:
-        if task.output.resolve() in inputs:  # a Zarr directory that is replaced goes with all that is in it
-            raise UsageError(f"{task.output} is one of the images, or holds one: choose another -o")
+    protect([*images, *(task.image for task in tasks)], [task.output for task in tasks])

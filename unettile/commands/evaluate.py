@@ -118,7 +118,7 @@ def evaluate(
     from unettile.evaluation.evaluate import evaluate as score
     from unettile.evaluation.matches import check_matches, write_matches
     from unettile.evaluation.objects import Scoring
-    from unettile.evaluation.pairs import Meaning, note_ids, pair_masks
+    from unettile.evaluation.pairs import Meaning, note_ids, note_pairs, pair_masks
 
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
     if not objects and (match or prediction_classes or truth_classes):
@@ -139,11 +139,11 @@ def evaluate(
     console = Console(quiet, json)
     with console.images("images") as show:
         evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""), scoring)
-    if match is not None:
-        write_matches(match, evaluation)
-    notes = note_ids(pairs, meaning)
+    notes = [note for note in (note_pairs(pairs), *note_ids(pairs, meaning)) if note is not None]
     for note in notes:
         console.message(note)
+    if match is not None:
+        write_matches(match, evaluation)
     if json:
         console.result(evaluation.to_dict() | {"notes": notes})
     else:

@@ -30,8 +30,8 @@ REFUSED = {
 """Errors of the operating system that are the surroundings' fault, not ours, and what to do about them."""
 
 NO_THREADS = (
-    "this machine lets you start no more threads or processes (ulimit -u, or the limit of the job): end others or raise"
-    " the limit, then give the same command again"
+    "this machine lets you start no more threads or processes (ulimit -u or -v, or the limit of the job): end others or"
+    " raise the limit, then give the same command again"
 )
 NO_FILES = (
     "this machine lets you open no more files (ulimit -n): raise the limit, then give the same command again; nothing"
@@ -39,6 +39,8 @@ NO_FILES = (
 )
 USED_UP = {errno.EAGAIN: NO_THREADS, errno.EMFILE: NO_FILES, errno.ENFILE: NO_FILES}
 """Limits of the machine. Nothing is wrong with the input, and the same command goes on once there is room."""
+
+NO_TEMPORARY = "no directory for temporary files can be written: set TMPDIR to one"
 
 OUT_OF_MEMORY = "out of memory"
 LESS_MEMORY = {
@@ -81,8 +83,27 @@ def explain(error: BaseException, command: str = "") -> Failure | None:
     Args:
         command: whose options the advice may name.
     """
-    if isinstance(error, UnettileError):
+    if isinstance(error, UnettileError) and not isinstance(error, InputError):
         return Failure(error.exit_code, one_line(str(error)))
+    limit = _limit(error, command)
+    if limit is not None or isinstance(error, InputError):
+        return limit or Failure(InputError.exit_code, one_line(str(error)))
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # what tempfile says
+        return Failure(InputError.exit_code, NO_TEMPORARY)
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        path = error.filename2 or error.filename
+        where = f"{path}: " if path is not None else ""
+        return Failure(InputError.exit_code, one_line(f"{where}{REFUSED[error.errno]}"))
+    return None
+
+
+def _limit(error: BaseException | None, command: str) -> Failure | None:
+    """Return how to report a limit of the machine; None if the error is none, and was not made of one.
+
+    Who reads an image calls it unreadable, whatever the reason.
+    """
+    if error is None:
+        return None
     if _is_out_of_memory(error):
         return Failure(InputError.exit_code, f"{OUT_OF_MEMORY}: {LESS_MEMORY.get(command, MORE_MEMORY)}")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
@@ -91,11 +112,7 @@ def explain(error: BaseException, command: str = "") -> Failure | None:
         return Failure(Incomplete.exit_code, NO_FILES)
     if isinstance(error, OSError) and error.errno in USED_UP:
         return Failure(Incomplete.exit_code, USED_UP[error.errno])
-    if isinstance(error, OSError) and error.errno in REFUSED:
-        path = error.filename2 or error.filename
-        where = f"{path}: " if path is not None else ""
-        return Failure(InputError.exit_code, one_line(f"{where}{REFUSED[error.errno]}"))
-    return None
+    return _limit(error.__cause__, command)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import typer.core
 
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT
+from unettile.limits import check_threads, count_threads
 
 WIDEST = 100
 """Columns of text; longer lines are hard to read."""
@@ -85,7 +86,11 @@ def group_text(group: Any, context: Any) -> str:
 
 
 class Command(typer.core.TyperCommand):
-    """A command whose help is that of this module."""
+    """A command whose help is that of this module; it begins only where there is room for its threads."""
+
+    def invoke(self, ctx: Any) -> Any:
+        check_threads(count_threads())
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(help_text(self, ctx))

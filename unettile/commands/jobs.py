@@ -290,6 +290,8 @@ def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
     if result.written.class_pixels:
         area = plan.output_shape[0] * plan.output_shape[1]
         parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.written.class_pixels.items())[1:]]
+    if result.left_out is not None:
+        parts.append(f"{100 * result.left_out:.1f} % left out as background")
     if result.written.found is not None:
         parts.append(counted(result.written.found.count, "object"))
     parts.append(f"{format_duration(result.seconds)} at {result.pixels_per_second / 1e6:.2f} Mpx/s")

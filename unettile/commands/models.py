@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +11,10 @@ import typer
 
 from unettile.changes import parse_changes
 from unettile.commands.console import Console, one_line
+from unettile.commands.help import WIDEST
 from unettile.commands.options import Json, Overwrite, Trust
 from unettile.errors import InputError, UsageError
+from unettile.wording import counted
 
 if TYPE_CHECKING:
     from unettile.checkpoint import Checkpoint
@@ -48,6 +52,7 @@ def models(
     from unettile.checkpoint import save_checkpoint
     from unettile.models import MODELS, find_model
     from unettile.program import load_model
+    from unettile.protection import protect
 
     console = Console(json_output=json)
     if name is None:
@@ -61,6 +66,7 @@ def models(
         if changes:
             model = _changed(model, parse_changes(changes))
         if output is not None:
+            protect([find_model(name)], [output])
             _check(output, changed=bool(changes), overwrite=overwrite)
             model = save_checkpoint(model, output)
             console.message(f"wrote {output}")
@@ -152,6 +158,8 @@ def _summary(model: dict[str, Any]) -> str:
     size = f"{model['parameters']:,} parameters"
     text = f"{model['name']}  {model['network']}, {size}, {_channels(model)}; classes {classes}"
     licence = model["card"].get("licence") or model["card"].get("license")
+    if model["objects_px"] is not None:
+        text += f"; objects of {model['objects_px']['low']:.0f} to {model['objects_px']['high']:.0f} px"
     return one_line(f"{text}; licence {licence}" if licence else text)
 
 
@@ -181,13 +189,21 @@ def _card(model: dict[str, Any]) -> list[str]:
     ]
     # The card and the recipe come from a file that may be a stranger's: one_line keeps escapes off the terminal.
     rows += [(str(key), _values(value)) for key, value in model["card"].items()]
-    width = max(len(label) for label, _ in rows)
-    return [one_line(f"{label:<{width}}  {value}") for label, value in rows]
+    rows = [(one_line(label).replace("_", " "), one_line(value)) for label, value in rows]
+    left = max(len(label) for label, _ in rows) + 2
+    columns = max(left + 20, min(WIDEST, shutil.get_terminal_size().columns))
+    lines = [textwrap.wrap(value, columns - left, break_on_hyphens=False) or [""] for _, value in rows]
+    texts = zip(rows, lines, strict=True)
+    return [
+        f"{label if number == 0 else '':<{left}}{line}".rstrip()
+        for (label, _), wrapped in texts
+        for number, line in enumerate(wrapped)
+    ]
 
 
 def _channels(model: dict[str, Any]) -> str:
     count = model["channels"]
-    text = f"{count} channel{'s' if count > 1 else ''}"
+    text = counted(count, "channel")
     return f"{text}, or 1 repeated" if model["grey_to_rgb"] else text
 
 
@@ -198,9 +214,13 @@ def _size(size: dict[str, float] | None) -> str:
 
 
 def _values(value: Any) -> str:
-    """Write a nested value on one line, without the quotes and braces of JSON."""
+    """Write a nested value on one line, without quotes and braces, figures with four digits, keys as --set has them."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {_values(inner)}" for key, inner in value.items())
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return "(" + ", ".join(_values(inner) for inner in value) + ")"
     return str(value)

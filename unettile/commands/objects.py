@@ -11,6 +11,7 @@ import typer
 from unettile.commands.console import Console
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, Series, choices
 from unettile.errors import UsageError
+from unettile.wording import counted, size_text
 
 if TYPE_CHECKING:
     from unettile.objects.found import Found
@@ -261,7 +262,18 @@ def objects(
     from unettile.objects.rules import Foreground, Labelling
 
     console = Console(quiet, json)
-    products = Products(output, table, geojson, overlay, object_type.value, confidence, rois, coco, geoparquet)
+    products = Products(
+        output,
+        table,
+        geojson,
+        overlay,
+        object_type.value,
+        confidence,
+        rois=rois,
+        coco=coco,
+        geoparquet=geoparquet,
+        anndata=anndata,
+    )
     size = None if pixel_size is None else (pixel_size, pixel_size)
     found = find_objects(
         Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value),
@@ -318,7 +330,7 @@ def _parse_percentiles(text: str) -> tuple[float, ...]:
 
 
 def _summary(found: Found, files: list[str]) -> str:
-    parts = [f"{found.count} objects in {found.shape[1]} × {found.shape[0]} px"]
+    parts = [f"{counted(found.count, 'object')} in {size_text(found.shape)}"]
     if found.classes > len(found.by_class):
         parts.append(f"{found.classes} classes, one for each number in the mask")
     elif found.classes > 1:

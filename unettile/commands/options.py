@@ -45,7 +45,9 @@ class Write(StrEnum):
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing to stderr but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout when done.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout when done, or where the command fails.")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write.", rich_help_panel=OUTPUT)]
 Device = Annotated[
     str,

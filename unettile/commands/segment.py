@@ -93,7 +93,7 @@ def segment(
         bool,
         typer.Option(
             "--skip-background",
-            help="Segment only what differs from the commonest intensity; elsewhere is background.",
+            help="Leave out what is nothing but noise about the commonest intensity, far from all else.",
             rich_help_panel=INPUT,
         ),
     ] = False,
@@ -228,14 +228,18 @@ def segment(
         from unettile.inference.predict import Predictor
         from unettile.models import find_model
         from unettile.program import load_model
+        from unettile.protection import protect
         from unettile.segmentation.options import SegmentOptions
         from unettile.segmentation.run.profile import Profile
+        from unettile.segmentation.segment import run_directory_for
 
     profile = Profile()
     console = Console(quiet, json)
     threads = set_threads(job_threads() if array else None)
     keep_freed_memory()
     checkpoint = load_model(find_model(model), trust=trust)
+    written = [place for task in tasks for place in (task.output, run_directory_for(task.output))]
+    protect([find_model(model), mask, *images], written)
     if tile is not None:
         checkpoint.geometry.check_output_edge(tile)
     for line in cautions(checkpoint):

@@ -12,6 +12,7 @@ from unettile.commands.console import Console
 from unettile.commands.failures import Told, writing_to
 from unettile.commands.options import INPUT, Json, Output, Overwrite, Quiet
 from unettile.errors import UsageError
+from unettile.wording import counted, size_text
 
 
 def stitch(
@@ -32,6 +33,14 @@ def stitch(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    region: Annotated[
+        bool,
+        typer.Option(
+            "--region",
+            help="Crops are of a part of the image: OUT begins where the first of them do, not at 0.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -45,29 +54,32 @@ def stitch(
     crops = parse_shape(shape)
 
     from unettile.images.provenance import finished_line
+    from unettile.protection import protect
     from unettile.segmentation.run.watch import Watch
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
 
+    protect([source], [output])
     console = Console(quiet, json)
     of_run = is_of_run(source)
-    if of_run and crops is not None:
-        raise UsageError(f"--shape is for crops: {source} is a run directory, which knows its image's shape")
+    if of_run and (crops is not None or region):
+        option = "--region" if region else "--shape"
+        raise UsageError(f"{option} is for crops: {source} is a run directory, which knows its image's shape")
     try:
         with writing_to(output), console.progress("stitching") as on_progress:
             if of_run:
                 result = stitch_run(source, output, overwrite, Watch(on_progress, stage=console.progress))
             else:
-                result = stitch_crops(source, output, overwrite, crops, on_progress)
+                result = stitch_crops(source, output, overwrite, crops, on_progress, region)
     except MissingBlocks as error:
         raise Told(error, {"run_directory": str(source), "missing": error.to_dict()}) from error
     if result.was_finished:
         console.message(finished_line(output))
         console.result(result.to_dict() | {"status": "skipped"})
         return
-    height, width = result.shape
     found = result.written.found
-    parts = [f"{width} × {height} px from {result.parts} {'blocks' if of_run else 'crops'}"]
-    parts += [] if found is None else [f"{found.count} objects"]
+    parts = [f"{size_text(result.shape)} from {counted(result.parts, 'block' if of_run else 'crop')}"]
+    parts += [] if result.start is None else [f"which begin at y {result.start[0]}, x {result.start[1]}"]
+    parts += [] if found is None else [counted(found.count, "object")]
     console.message(f"wrote {output}: {', '.join(parts)}")
     console.result(result.to_dict() | {"status": "done"})
 

@@ -9,10 +9,24 @@ import typer
 
 from unettile.atomic import remove_leftovers
 from unettile.commands.console import Console, format_duration
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, MaxTime, Overwrite, Precision, Quiet, choices
+from unettile.commands.options import (
+    COMPUTE,
+    INPUT,
+    OUTPUT,
+    Channel,
+    Depth,
+    Json,
+    Level,
+    Overwrite,
+    Precision,
+    Quiet,
+    Series,
+    Time,
+    choices,
+    parse_channels,
+)
 from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
-from unettile.errors import UsageError
 
 if TYPE_CHECKING:
     from unettile.training.result import TrainProgress
@@ -49,6 +63,11 @@ def train(
             metavar="DIR", help="Weight maps made by `unettile weights`, instead of on the fly.", rich_help_panel=INPUT
         ),
     ] = None,
+    level: Level = None,
+    series: Series = None,
+    channel: Channel = None,
+    z: Depth = None,
+    time: Time = None,
     validation: Annotated[
         float | None,
         typer.Option(
@@ -66,7 +85,15 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
-    max_time: MaxTime = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Plan the whole run into so long; with --epochs, stop and save then, with exit code 75. 55m, 2h, or as"
+            " Slurm writes it: 0:55:00, 1-02:00:00.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run, or begin one.", rich_help_panel=COMPUTE)
     ] = False,
@@ -95,53 +122,50 @@ def train(
     limit = None if max_time is None else parse_duration(max_time)
 
     from unettile.checkpoint import load_checkpoint
-    from unettile.devices import choose_device, choose_precision, keep_freed_memory, set_threads
+    from unettile.devices import keep_freed_memory, set_threads
     from unettile.images.provenance import finished_line
+    from unettile.images.view import View
     from unettile.models import find_model
+    from unettile.protection import protect
     from unettile.report.page import write_report
     from unettile.training.finished import is_finished
-    from unettile.training.job import Folders, TrainJob, check_output, find_data, find_sources
     from unettile.training.loop import train as run_training
-    from unettile.training.pairs import note_labels
-    from unettile.training.recipe import read_recipe
+    from unettile.training.pairs import note_labels, note_pairs
+    from unettile.training.request import TrainRequest
+    from unettile.training.state import TrainingFolder
+    from unettile.training.views import note_views
 
     console = Console(quiet, json_output)
     set_threads()
     keep_freed_memory()
-    chosen = choose_device(device)
-    changed = (*(changes or ()), *([f"run.epochs={epochs}"] if epochs else ()))
-    read = read_recipe(recipe, changed)
-    held_out: Folders | float = read.split.validation if validation is None else validation
-    if validation_images is not None and validation_labels is not None and validation is None:
-        held_out = Folders(validation_images, validation_labels)
-    elif validation_images is not None or validation_labels is not None:
-        raise UsageError("validation needs --validation FRACTION, or both --validation-images and --validation-labels")
-    check_output(output, overwrite=overwrite, resume=resume)
-    if read.sources and (validation is not None or isinstance(held_out, Folders) or weights is not None):
-        raise UsageError("the recipe has [sources], which say what is held out: leave --validation… and --weights out")
-    data = (
-        find_sources(images, labels, read.sources)
-        if read.sources
-        else find_data(Folders(images, labels, weights), held_out, read.split.test)
-    )
-    note = note_labels((*data.training, *data.validation), read.labels.kind)
-    if note is not None:
-        console.message(note)
-    by_clock = limit is not None and not epochs and not any(key.startswith("run.epochs=") for key in changed)
-    job = TrainJob(
-        data.training,
-        data.validation,
-        test=data.test,
-        recipe=read,
-        output=output,
-        device=chosen,
-        precision=choose_precision(precision.value, chosen),
-        workers=workers,
-        max_seconds=None if by_clock else limit,
-        clock_seconds=limit if by_clock else None,
-        resume=resume,
-        start=None if start is None else load_checkpoint(find_model(start)),
-    )
+    begun = None if start is None else find_model(start)
+    read_from = (images, labels, weights, validation_images, validation_labels, Path(recipe), begun)
+    protect(read_from, (output, TrainingFolder.beside(output).path))
+    view = View(series, level, None, parse_channels(channel), z, time)
+    job = TrainRequest(
+        images,
+        labels,
+        output,
+        recipe,
+        tuple(changes or ()),
+        None if begun is None else load_checkpoint(begun),
+        weights,
+        validation,
+        validation_images,
+        validation_labels,
+        epochs,
+        limit,
+        resume,
+        device,
+        precision.value,
+        workers,
+        overwrite,
+        view,
+    ).job()
+    seen = (*job.training, *job.validation)
+    for note in (note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
+        if note is not None:
+            console.message(note)
     if resume and not overwrite and is_finished(job):
         console.message(finished_line(output))
         console.result({"status": "skipped", "output": str(output)})

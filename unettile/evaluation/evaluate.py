@@ -19,6 +19,7 @@ from unettile.evaluation.score import Evaluation, Score, Totals
 from unettile.images.slide import Slide, open_labels
 from unettile.metrics.distances import Outline, boundary_f1, hausdorff
 from unettile.metrics.pixels import confusion_matrix
+from unettile.wording import size_text
 
 Labels = NDArray[Any]
 
@@ -50,7 +51,7 @@ def score_pair(pair: MaskPair, meaning: Meaning, scoring: Scoring = PLAIN) -> Sc
     with open_labels(pair.prediction) as predicted, open_labels(pair.truth) as true:
         if predicted.shape != true.shape:
             raise InputError(
-                f"{pair.prediction} is {_by(predicted.shape)} px and {pair.truth} is {_by(true.shape)} px: "
+                f"{pair.prediction} is {size_text(predicted.shape)} and {pair.truth} is {size_text(true.shape)}: "
                 "need masks of one image; check the pairing"
             )
         confusion = _confusion(predicted, true, meaning)
@@ -113,7 +114,3 @@ def _single_id(labels: Labels, known: int | None, path: Path) -> int | None:
 def _check_classes(labels: Labels, classes: int, path: Path) -> None:
     if labels.max() >= classes:
         raise InputError(f"{path} holds the id {labels.max()}: --classes {classes} allows 0 … {classes - 1}; raise it")
-
-
-def _by(shape: tuple[int, int]) -> str:
-    return f"{shape[1]} × {shape[0]}"

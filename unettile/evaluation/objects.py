@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.evaluation.pairs import MaskPair, Meaning
 from unettile.evaluation.score import THRESHOLDS, Row
-from unettile.images.record import Record, read_record
+from unettile.images.record import read_record
 from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.labels import check_labels
 from unettile.metrics.aggregate import Agreement, aggregated_areas, class_counts, near_counts
@@ -25,7 +26,11 @@ from unettile.metrics.objects import ObjectCounts, count_matches
 from unettile.metrics.overlaps import OverlapCounter, Overlaps
 from unettile.metrics.pairings import pair_objects
 from unettile.metrics.partitions import Partition, score_partition
-from unettile.objects.components import label_parts, open_ids
+from unettile.objects.labelling import BLOCK_EDGE as LABELLED_EDGE
+from unettile.objects.labelling import Classes, Cutter, Objects, label_objects
+from unettile.objects.rules import Labelling
+from unettile.objects.spill import Spill
+from unettile.tiling import BlockGrid
 
 BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
 MOST_CLASSES = 256
@@ -79,8 +84,8 @@ def score_objects(pair: MaskPair, predicted: Slide, true: Slide, meaning: Meanin
         InputError: a mask that is no label map.
     """
     with ExitStack() as stack:
-        read_prediction = open_ids(predicted, stack, components=not meaning.instances)
-        read_truth = open_ids(true, stack, components=meaning.truth_components)
+        read_prediction = _reader(predicted, stack, components=not meaning.instances)
+        read_truth = _reader(true, stack, components=meaning.truth_components)
         counter, places = OverlapCounter(), (Centroids(), Centroids())
         for box in blocks(predicted.shape):
             p, t = read_prediction(box), read_truth(box)
@@ -128,15 +133,14 @@ def _by_class(
         first = _majority(prediction[0], prediction[1], chosen.prediction)
         second = _majority(truth[0], truth[1], chosen.truth)
     elif meaning.classes is not None:
-        objects = [label_parts(_Ids(slide), stack) for slide, _ in (prediction, truth)]
+        objects = [_label(_Ids(slide), stack) for slide, _ in (prediction, truth)]
         counter = OverlapCounter()
         for box in blocks(prediction[0].shape):
             counter.add(*(one.read(box) for one in objects))
         first, second = (dict(enumerate(one.numbers.classes.tolist(), start=1)) for one in objects)
         return class_counts(counter.overlaps(), first, second, meaning.classes - 1)
     else:
-        sources = (pair.prediction, pair.truth)
-        records = [read_record(source) if isinstance(source, Path) else Record() for source in sources]
+        records = [read_record(path) for path in (pair.prediction, pair.truth)]
         if not meaning.instances or meaning.truth_components or any(record.ids is None for record in records):
             return np.zeros((0, 4))
         first, second = (
@@ -146,12 +150,12 @@ def _by_class(
     return class_counts(overlaps, first, second, min(largest, MOST_CLASSES))
 
 
-def _majority(slide: Slide, read: Callable[[Box], Labels], source: ImageSource) -> dict[int, int]:
+def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource) -> dict[int, int]:
     """Return the class that most pixels of each object have in an image of classes; of equals the first."""
-    with open_labels(source) as classes:
+    with open_labels(path) as classes:
         if classes.shape != slide.shape:
             raise InputError(
-                f"{classes.path} is {classes.shape[1]} × {classes.shape[0]} px and {slide.path} is {slide.shape[1]} ×"
+                f"{path} is {classes.shape[1]} × {classes.shape[0]} px and {slide.path} is {slide.shape[1]} ×"
                 f" {slide.shape[0]} px: need the classes of the same image"
             )
         counter = OverlapCounter()
@@ -188,3 +192,26 @@ class _Ids:
 
     def read(self, box: Box) -> NDArray[np.uint32]:
         return read_ids(self._slide, box).astype(np.uint32)
+
+
+class _Foreground(_Ids):
+    """All that is above 0 in a mask, as one class."""
+
+    def read(self, box: Box) -> NDArray[np.uint32]:
+        return (read_ids(self._slide, box) > 0).astype(np.uint32)
+
+
+def _reader(slide: Slide, stack: ExitStack, *, components: bool) -> Callable[[Box], Labels]:
+    """Return what gives the object ids of a box: those of the file, or those of its foreground's connected parts.
+
+    Args:
+        stack: closes the temporary file of the latter.
+    """
+    return _label(_Foreground(slide), stack).read if components else lambda box: read_ids(slide, box)
+
+
+def _label(classes: Classes, stack: ExitStack) -> Objects:
+    """Return the connected parts of each class."""
+    grid = BlockGrid(classes.shape, LABELLED_EDGE)
+    spill = stack.enter_context(Spill(grid, Path(tempfile.gettempdir())))
+    return label_objects(Cutter(classes, None, None), Labelling(), grid, spill, lambda done, total: None)

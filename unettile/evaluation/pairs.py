@@ -12,7 +12,8 @@ from pathlib import Path
 
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
-from unettile.images.slide import ImageSource, image_stem, is_folder, list_images
+from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
+from unettile.images.slide import ImageSource, is_folder
 
 
 @dataclass(frozen=True)
@@ -95,26 +96,26 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[M
     if is_folder(prediction) != is_folder(truth) and prediction.exists() and truth.exists():
         raise UsageError(f"cannot compare a file with a folder ({prediction}, {truth}): give two files or two folders")
     if not is_folder(prediction):
-        return [MaskPair(image_stem(prediction), prediction, truth)]
-    predictions, truths = _by_stem(prediction), _by_stem(truth)
-    _need_all(predictions, truths, f"no truth in {truth}")
+        return [MaskPair(name_of(prediction), prediction, truth)]
+    predictions, truths = by_name(prediction), by_name(truth)
+    matched = match_names(predictions, truths)
+    _need_all(predictions, matched, truths, f"no truth in {truth}")
     if not subset:
-        _need_all(truths, predictions, f"no prediction in {prediction} (--subset scores what is there)")
-    return [MaskPair(name, path, truths[name]) for name, path in predictions.items()]
+        found = {other: name for name, other in matched.items()}
+        _need_all(truths, found, predictions, f"no prediction in {prediction} (--subset scores what is there)")
+    return [MaskPair(name, path, truths[matched[name]]) for name, path in predictions.items()]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in list_images(folder):
-        name = image_stem(path)
-        if name in found:
-            raise InputError(f"{found[name]} and {path} share a name: need one mask an image; remove one")
-        found[name] = path
-    return dict(sorted(found.items()))
+def note_pairs(pairs: Sequence[MaskPair]) -> str | None:
+    """Return what to tell the user of masks that were paired although their names differ; None if none were."""
+    return describe_alike((pair.prediction, pair.truth) for pair in pairs) if len(pairs) > 1 else None
 
 
-def _need_all(names: dict[str, Path], counterparts: dict[str, Path], what: str) -> None:
-    alone = [path.name for name, path in names.items() if name not in counterparts]
+def _need_all(names: dict[str, Path], matched: dict[str, str], others: dict[str, Path], what: str) -> None:
+    alone = [name for name in names if name not in matched]
     if alone:
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-        raise InputError(f"{', '.join(alone[:3])}{more}: {what}; need equal names, endings aside")
+        near = nearest(alone[0], [other for other in others if other not in matched.values()])
+        hint = "" if near is None else f" ({others[near].name} is the most like it)"
+        shown = ", ".join(names[name].name for name in alone[:3])
+        raise InputError(f"{shown}{more}: {what}{hint}; need equal names, endings aside")

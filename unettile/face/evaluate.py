@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unettile.errors import UsageError
+from unettile.errors import InputError, UsageError
 from unettile.evaluation.evaluate import evaluate as score
+from unettile.evaluation.matches import check_matches, write_matches
 from unettile.evaluation.objects import Scoring
-from unettile.evaluation.pairs import MaskPair, Meaning, pair_masks
+from unettile.evaluation.pairs import MaskPair, Meaning, note_ids, pair_masks
 from unettile.evaluation.score import Evaluation
 from unettile.face.image import ImageLike, source_of
 
@@ -26,6 +28,10 @@ def evaluate(
     subset: bool = False,
     distance: float = 12.0,
     tolerance: float = 2.0,
+    prediction_classes: ImageLike | Sequence[ImageLike] | None = None,
+    truth_classes: ImageLike | Sequence[ImageLike] | None = None,
+    match: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Score masks against the truth, by pixel, by object and by outline.
@@ -33,15 +39,18 @@ def evaluate(
     Args:
         prediction: a mask (H, W), the path of one or of a folder of them, or a list of masks.
         truth: the same of the true masks.
-        objects: score objects, too: average precision at IoU 0.50 … 0.95, F1, panoptic quality, SEG, aggregated
-            Jaccard, detection F1, Rand error, variation of information.
-        boundaries: score outlines, too: the Hausdorff distance at 95 %, px, and boundary F1.
+        objects: score objects, too: average precision at IoU 0.50 … 0.95, F1, panoptic quality, SEG, Rand error,
+            variation of information.
+        boundaries: score outlines, too: the Hausdorff distance at 95 %, px.
         classes: ids of both masks are the classes 0 … K - 1. None: an id above 0 is foreground, whatever it is.
         instances: the prediction's ids are objects. Without it its objects are the connected parts of its foreground.
         truth_components: the truth's objects are the connected parts of its foreground. Without it its ids are objects.
-        distance: px; with `objects`, two count as detected where their middles are no further apart.
-        tolerance: px; with `boundaries`, outlines agree where they are no further apart.
         subset: of folders: let `truth` have images that `prediction` has not.
+        distance: two objects count as detected where their middles are no further apart, px.
+        tolerance: outlines agree where they are no further apart, px.
+        prediction_classes, truth_classes: classes of the predicted and of the true objects, in the form of the masks.
+        match: a .csv to write, of every matched, missed and invented object.
+        overwrite: replace it if it exists.
         progress: takes images done and images in all.
 
     Returns:
@@ -52,6 +61,9 @@ def evaluate(
         InputError: a mask that is no label map, differing sizes, or ids that the options do not explain.
         UsageError: options that do not go together.
 
+    Warns:
+        UserWarning: ids that are taken for objects, and do not look like those of any.
+
     >>> import numpy as np, unettile
     >>> truth = np.array([[0, 1, 1, 0], [0, 1, 1, 0]])
     >>> scores = unettile.evaluate(np.roll(truth, 1, axis=1), truth, objects=True)
@@ -59,16 +71,34 @@ def evaluate(
     (0.333, 0.0)
     """
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
-    if isinstance(prediction, str | os.PathLike) and isinstance(truth, str | os.PathLike):
-        pairs = pair_masks(Path(prediction), Path(truth), subset=subset)
-    else:
-        pairs = _pairs(prediction, truth)
+    if not objects and (match is not None or prediction_classes is not None or truth_classes is not None):
+        raise UsageError("match, prediction_classes and truth_classes are about objects: say objects=True with them")
+    maps = None
+    if prediction_classes is not None and truth_classes is not None:
+        maps = {pair.name: pair for pair in _pairs(prediction_classes, truth_classes, subset=True)}
+    elif prediction_classes is not None or truth_classes is not None:
+        raise UsageError("prediction_classes and truth_classes belong together: give both")
+    scoring = Scoring(distance, tolerance, maps, match is not None)
+    if match is not None:
+        check_matches(Path(match), overwrite=overwrite)
+    pairs = _pairs(prediction, truth, subset=subset)
+    if maps is not None and len(pairs) > 1 and (alone := [pair.name for pair in pairs if pair.name not in maps]):
+        raise InputError(f"{alone[0]} has no classes among those that were given: need equal names")
+    for note in note_ids(pairs, meaning):
+        warnings.warn(note, stacklevel=2)
     tell = progress or (lambda done, total: None)
-    return score(pairs, meaning, lambda done: tell(done, len(pairs)), Scoring(distance, tolerance))
+    evaluation = score(pairs, meaning, lambda done: tell(done, len(pairs)), scoring)
+    if match is not None:
+        write_matches(Path(match), evaluation)
+    return evaluation
 
 
-def _pairs(prediction: ImageLike | Sequence[ImageLike], truth: ImageLike | Sequence[ImageLike]) -> list[MaskPair]:
-    """Return the pairs of two masks, or of two lists of masks in their order, which are named by number."""
+def _pairs(
+    prediction: ImageLike | Sequence[ImageLike], truth: ImageLike | Sequence[ImageLike], *, subset: bool
+) -> list[MaskPair]:
+    """Return the pairs of two masks, of two folders, or of two lists of masks in their order, named by number."""
+    if isinstance(prediction, str | os.PathLike) and isinstance(truth, str | os.PathLike):
+        return pair_masks(Path(prediction), Path(truth), subset=subset)
     if not isinstance(prediction, list | tuple) and not isinstance(truth, list | tuple):
         return [MaskPair("0", source_of(prediction, "the prediction"), source_of(truth, "the truth"))]  # type: ignore[arg-type]
     if not isinstance(prediction, list | tuple) or not isinstance(truth, list | tuple) or len(prediction) != len(truth):

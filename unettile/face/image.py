@@ -17,7 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.pixelsize import PixelSize
-from unettile.images.record import read_record
+from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
 from unettile.images.view import FIRST, View
 
@@ -162,7 +162,7 @@ def open_image(
     size = (float(pixel_size), float(pixel_size)) if isinstance(pixel_size, int | float) else pixel_size
     source = source_of(image, axes=axes, pixel_size_um=size)
     if labels is None:
-        labels = isinstance(source, Path) and source.exists() and bool(read_record(source, 2**16).names)
+        labels = isinstance(source, Path) and source.exists() and bool(read_metadata(source))
     return Image(source, view, labels)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.checkpoint import Checkpoint
+from unettile.duration import seconds_of
 from unettile.errors import UsageError
 from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
 from unettile.images.view import OPTIONS, View
@@ -67,15 +68,20 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> NDArray[Any]: ...
 
@@ -90,15 +96,20 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> dict[str, NDArray[Any]]: ...
 
@@ -113,15 +124,20 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> SegmentResult: ...
 
@@ -135,15 +151,20 @@ class Model:
         level: int | None = None,
         mpp: float | None = None,
         channel: Channel | None = None,
+        diameter: float | str = "auto",
+        pixel_size: float | None = None,
         z: int | None = None,
         time: int | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
+        force: bool = False,
+        frame: str = "image",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
-        max_time: float | None = None,
+        verify: bool = False,
+        max_time: float | str | None = None,
         progress: OnProgress | None = None,
     ) -> NDArray[Any] | dict[str, NDArray[Any]] | SegmentResult:
         """Segment an image of any size; the mask is that of `unettile segment`, byte for byte.
@@ -153,21 +174,29 @@ class Model:
                 window; or an open `Image`, which says more of an array, or chooses a part of a file.
             output: a file to write: .tif, .ome.tif, .png or .ome.zarr. None returns the mask. A run that was stopped
                 goes on when the same call is made again.
-            write: classes, probabilities, depth or instances, or several of them.
+            write: classes, probabilities, depth, uncertainty or instances, or several of them.
             series, level, mpp, channel, z, time: which image of a file, at which resolution; of an `Image` they replace
                 what it was opened with.
+            diameter: how large the objects are: px, or a text such as "12um"; they are brought to the size that the
+                model knows. "auto" estimates it, "off" segments the image as it is.
+            pixel_size: edge of the image's pixels, µm, where the image does not state it.
+            frame: whose pixels the mask has where `diameter` segments the image at another size: image or model.
             mask: an image of any resolution; only where it is not 0 is the image segmented.
             skip_background: segment only what differs from the commonest intensity.
+            force: segment a mask that unettile wrote, too.
             changes: how objects are made, for instances, such as {"min_size": 30}.
             tile: edge of a tile, px; None chooses.
             batch: windows at once; None chooses.
             overwrite: replace `output` if it exists.
-            max_time: seconds after which to stop, what is finished safe if there is an `output`.
+            verify: compute a sample of tiles again at another tile edge, and compare it with what was written.
+            max_time: seconds, or a text such as "55m", after which to stop; what is finished is safe if there is an
+                `output`.
             progress: takes pixels done and pixels in all.
 
         Returns:
             Without `output`: the mask, or for several kinds a dict of them. Classes are (H, W) uint8; instances (H, W)
-            uint16, or uint32 for more than 65,535; depth (H, W) uint8; probabilities (H, W, K) uint8, 255 for 1.
+            uint16, or uint32 for more than 65,535; depth and uncertainty (H, W) uint8; probabilities (H, W, K) uint8,
+            255 for 1.
             With `output`: what was written, and how it went.
 
         Raises:
@@ -190,19 +219,22 @@ class Model:
         kinds = (write,) if isinstance(write, str) else tuple(write)
         rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
         inside = None if mask is None else source_of(mask, "the mask")
-        options = SegmentOptions(kinds, tile, batch, view, inside, skip_background, rules)
+        options = SegmentOptions(
+            kinds, tile, batch, view, inside, skip_background, rules, force, str(diameter), pixel_size, frame
+        )
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)
+        limit = seconds_of(max_time)
         watch = Watch(
             progress or (lambda done, total: None),
-            deadline=None if max_time is None else clock.monotonic() + max_time,
+            deadline=None if limit is None else clock.monotonic() + limit,
             on_advice=lambda line: warnings.warn(line, stacklevel=2),
         )
         with self._lock:
             if output is not None:
-                return segment_image(source, Path(output), self._predictor, options, watch, overwrite)
-            if overwrite:
-                raise UsageError("overwrite replaces a file: give an output, too")
+                return segment_image(source, Path(output), self._predictor, options, watch, overwrite, verify)
+            if overwrite or verify:
+                raise UsageError("overwrite and verify are of a file: give an output, too")
             with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
                 file = Path(folder, "mask.ome.tif")
                 segment_image(source, file, self._predictor, options, watch)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unettile.atomic import remove_leftovers
 from unettile.checkpoint import Checkpoint, load_checkpoint
-from unettile.devices import choose_device, choose_precision, keep_freed_memory
-from unettile.errors import UsageError
+from unettile.devices import keep_freed_memory
+from unettile.duration import seconds_of
 from unettile.face.image import ImageLike, source_of
 from unettile.face.model import Model
+from unettile.images.slide import ImageSource
 from unettile.models import find_model
 from unettile.report.page import write_report
-from unettile.training.job import TrainJob, check_output, split
+from unettile.training.finished import is_finished
 from unettile.training.loop import train as run
-from unettile.training.pairs import Pair, find_pairs
-from unettile.training.recipe import read_recipe
+from unettile.training.pairs import note_labels
+from unettile.training.request import TrainRequest
 from unettile.training.result import TrainProgress
 
 Images = str | os.PathLike[str] | Sequence[ImageLike]
@@ -30,7 +33,7 @@ def train(
     labels: Images,
     output: str | os.PathLike[str],
     *,
-    recipe: str | os.PathLike[str] = "nuclei",
+    recipe: str | os.PathLike[str] = "nuclei-valid",
     changes: Mapping[str, Any] | None = None,
     start: str | os.PathLike[str] | Model | None = None,
     weights: Images | None = None,
@@ -38,7 +41,7 @@ def train(
     validation_images: Images | None = None,
     validation_labels: Images | None = None,
     epochs: int | None = None,
-    max_time: float | None = None,
+    max_time: float | str | None = None,
     resume: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -62,8 +65,10 @@ def train(
         validation: part of the images held out; None for the recipe's.
         validation_images, validation_labels: images to validate on instead.
         epochs: instead of the recipe's.
-        max_time: seconds after which to stop and save.
-        resume: go on with an unfinished run, or begin one. Images in a list must be the same, in the same order.
+        max_time: seconds, or a text such as "2h", after which to stop and save. Without `epochs` the schedule ends by
+            then.
+        resume: go on with an unfinished run, or begin one; a finished one stays. Images in a list must be the same, in
+            the same order.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, bf16 or fp16; parameters stay float32.
         workers: processes that prepare samples; 0 for none beside this one.
@@ -78,36 +83,40 @@ def train(
         UsageError: options that do not go together.
         Incomplete: `max_time` is over; the run is saved.
 
+    Warns:
+        UserWarning: labels whose ids do not look like those of objects.
+
     An example stands in docs/python.md: even a short training takes a minute.
     """
     keep_freed_memory()
-    chosen = choose_device(device)
-    changed = [f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()]
-    read = read_recipe(os.fspath(recipe), (*changed, *([f"run.epochs={epochs}"] if epochs else ())))
-    held_out: tuple[Pair, ...] | float = read.split.validation if validation is None else validation
-    if validation_images is not None and validation_labels is not None and validation is None:
-        held_out = _pairs(validation_images, validation_labels, None, "validation ")
-    elif validation_images is not None or validation_labels is not None:
-        raise UsageError("validation is a fraction, or both validation_images and validation_labels: give the one")
     file = Path(output)
-    check_output(file, overwrite=overwrite, resume=resume)
-    data = split(_pairs(images, labels, weights, ""), held_out, read.split.test)
-    job = TrainJob(
-        data.training,
-        data.validation,
-        test=data.test,
-        recipe=read,
-        output=file,
-        device=chosen,
-        precision=choose_precision(precision, chosen),
-        workers=workers,
-        max_seconds=max_time,
-        resume=resume,
-        start=_checkpoint(start),
-    )
-    result = run(job, progress or (lambda now: None), lambda: None)
-    if result.first:
-        write_report(result, job.recipe, result.folder / "report.html")
+    job = TrainRequest(
+        _images(images),
+        _images(labels),
+        file,
+        os.fspath(recipe),
+        tuple(f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()),
+        _checkpoint(start),
+        None if weights is None else _images(weights),
+        validation,
+        None if validation_images is None else _images(validation_images),
+        None if validation_labels is None else _images(validation_labels),
+        epochs,
+        seconds_of(max_time),
+        resume,
+        device,
+        precision,
+        workers,
+        overwrite,
+    ).job()
+    note = note_labels((*job.training, *job.validation), job.recipe.labels.kind)
+    if note is not None:
+        warnings.warn(note, stacklevel=2)
+    if not (resume and not overwrite and is_finished(job)):
+        remove_leftovers(file)
+        result = run(job, progress or (lambda now: None), lambda: None)
+        if result.first:
+            write_report(result, job.recipe, result.folder / "report.html")
     return Model(load_checkpoint(file), device)
 
 
@@ -117,23 +126,8 @@ def _checkpoint(start: str | os.PathLike[str] | Model | None) -> Checkpoint | No
     return load_checkpoint(find_model(os.fspath(start)))
 
 
-def _pairs(images: Images, labels: Images, weights: Images | None, kind: str) -> tuple[Pair, ...]:
-    """Return the pairs of folders, or of lists; those of a list are named by their place in it.
-
-    Raises:
-        UsageError: a folder and a list, or lists of different lengths.
-        InputError: files that do not pair.
-    """
-    given = [images, labels, *([] if weights is None else [weights])]
-    folders = [Path(one) for one in given if isinstance(one, str | os.PathLike)]
-    if len(folders) == len(given):
-        return find_pairs(*folders)
-    lists = [one for one in given if not isinstance(one, str | os.PathLike)]
-    if folders or len({len(one) for one in lists}) > 1:
-        raise UsageError("images and labels are folders, or lists of the same length: give both as one or the other")
-    names = ("image", "labels", "weights")
-    sources = [
-        [source_of(image, f"{kind}{name} {number:04}") for number, image in enumerate(one)]
-        for name, one in zip(names, lists, strict=False)
-    ]
-    return tuple(Pair(*parts) for parts in zip(*sources, strict=True))
+def _images(images: Images) -> Path | list[ImageSource]:
+    """Return a folder, or the images of a list as they are opened."""
+    if isinstance(images, str | os.PathLike):
+        return Path(images)
+    return [source_of(image) for image in images]

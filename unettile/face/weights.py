@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import ExitStack
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from unettile.box import Box
 from unettile.face.image import ImageLike, source_of
-from unettile.images.slide import read_labels
-from unettile.labels import carve_gaps, check_labels
+from unettile.images.idparts import count_parts
+from unettile.images.slide import open_labels
+from unettile.labels import carve_gaps
+from unettile.objects.components import open_ids
 from unettile.weighting.plan import Weighting
 from unettile.weightmap import Border, balanced_class_weights
 from unettile.weightmap import weight_map as compute
@@ -23,6 +28,7 @@ def weight_map(
     class_weights: Literal["balanced", "none"] | tuple[float, float] = "balanced",
     gap: int = 0,
     dtype: Literal["float32", "float16"] = "float32",
+    components: bool = False,
 ) -> NDArray[Any]:
     """Compute the weight map of a label image: larger where background lies between two close cells.
 
@@ -38,6 +44,7 @@ def weight_map(
             of a whole set for example.
         gap: px of background carved between touching cells first.
         dtype: of the map; float16 is half as large, and off by up to 0.05 %.
+        components: cells are the separate parts of all that is above 0, as in a mask of 0 and 255.
 
     Returns:
         (H, W) of `dtype`.
@@ -46,12 +53,21 @@ def weight_map(
         InputError: no label map, or a file that cannot be read.
         UsageError: a number out of range.
 
-    >>> import unettile
-    >>> unettile.weight_map(np.array([[1, 0, 0, 2]]), w0=10, sigma=5).round(3).tolist()
-    [[1.0, 9.352999687194824, 9.352999687194824, 1.0]]
+    Warns:
+        UserWarning: ids that do not look like those of cells.
+
+    >>> import numpy as np, unettile
+    >>> weights = unettile.weight_map(np.array([[1, 0, 0, 2]]), w0=10, sigma=5)
+    >>> [round(float(weight), 3) for weight in weights[0]]
+    [1.0, 9.353, 9.353, 1.0]
     """
-    weighting = Weighting(Border(w0, sigma, pixel_size), class_weights == "balanced", gap, dtype)
-    ids = carve_gaps(check_labels(read_labels(source_of(labels, "the labels")), "the labels"), gap)
+    weighting = Weighting(Border(w0, sigma, pixel_size), class_weights == "balanced", gap, dtype, components)
+    with open_labels(source_of(labels, "the labels")) as slide, ExitStack() as stack:
+        if not components:
+            note = count_parts(slide).note("say components=True, so that every separate part is one")
+            if note is not None:
+                warnings.warn(note, stacklevel=2)
+        ids = carve_gaps(open_ids(slide, stack, components=components)(Box.of_shape(slide.shape)), gap)
     pair = None
     if not isinstance(class_weights, str):
         pair = class_weights

@@ -24,6 +24,7 @@ from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import FIRST, Level, NoSuchImage, View
+from unettile.wording import size_text
 
 PIECE_EDGE = 512
 """Chunks of lazy arrays that are smaller than this are read several at once, px."""
@@ -133,7 +134,7 @@ class ArraySlide:
                 f"--mpp {view.mpp:g} cannot be found: an array does not state the size of its pixels; say it, as in"
                 " unettile.open(array, pixel_size=0.25)"
             )
-        series = view.pick_series([f"{self.shape[1]} × {self.shape[0]} px"], [0])
+        series = view.pick_series([size_text(self.shape)], [0])
         level = view.pick_level([Level(self.shape, pixel_size_um=image.pixel_size_um)])
         self._plane = {axis: view.pick_plane(axis, image.length(axis)) for axis in "tz"}
         self._selected = view.pick_channels(image.length("c"))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.slide import ImageSource, Slide, open_labels
+from unettile.images.view import FIRST, View
 from unettile.labels import check_labels
 
 PIECE = 2048  # px; parts are counted within pieces of this edge
@@ -84,12 +85,17 @@ def count_parts(slide: Slide) -> IdParts:
     return found
 
 
-def count_parts_of(paths: Sequence[ImageSource]) -> IdParts:
-    """Count the parts of ids in a set of label images, in up to 256 of them, spread evenly; errors as one's."""
+def count_parts_of(paths: Sequence[ImageSource], views: Sequence[View] = ()) -> IdParts:
+    """Count the parts of ids in a set of label images, in up to 256 of them, spread evenly; errors as one's.
+
+    Args:
+        views: of each of them, if they are not the first.
+    """
     count = min(len(paths), FILES)
     found = IdParts()
     for index in range(count):
-        with open_labels(paths[index * len(paths) // count]) as slide:
+        place = index * len(paths) // count
+        with open_labels(paths[place], views[place] if views else FIRST) as slide:
             if slide.channels == 1:
                 found += count_parts(slide)
     return found

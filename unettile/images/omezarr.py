@@ -21,6 +21,7 @@ from unettile.images.nodata import ALL_DATA
 from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
+from unettile.wording import size_text
 
 PIECE_EDGE = 512
 """Chunks smaller than this are read several at once, px."""
@@ -72,7 +73,7 @@ class ZarrSlide:
         store = zarr.storage.LocalStore(self.path, read_only=True)
         images = find_multiscales(zarr.open(store, mode="r"))
         names = [
-            f"{image.length('x')} × {image.length('y')} px" + (f" {image.name[:40]!r}" if image.name else "")
+            size_text((image.length("y"), image.length("x"))) + (f" {image.name[:40]!r}" if image.name else "")
             for image in images
         ]
         series = view.pick_series(names, range(len(images)))

@@ -17,6 +17,7 @@ from unettile.images.nodata import ALL_DATA, NoData
 from unettile.images.orientation import UPRIGHT, exif_orientation, shown_pair, turn
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import FIRST, Level, View
+from unettile.wording import size_text
 
 DECODED_LIMIT = 2**30
 """Largest PNG or JPEG, in bytes once decoded."""
@@ -66,7 +67,7 @@ class PlainSlide:
         self.shape = (int(pixels.shape[0]), int(pixels.shape[1]))
         self.dtype = pixels.dtype
         self.pixel_size_um = pixel_size_um
-        series = view.pick_series([f"{self.shape[1]} × {self.shape[0]} px"], [0])
+        series = view.pick_series([size_text(self.shape)], [0])
         level = view.pick_level([Level(self.shape, pixel_size_um=pixel_size_um)])
         plane = view.pick_plane("t", 1), view.pick_plane("z", 1)
         selected = view.pick_channels(int(pixels.shape[2]))
@@ -130,8 +131,9 @@ def check_size(path: Path, height: int, width: int, pixel_bytes: int) -> None:
         raise InputError(f"cannot read {path}: it has no pixels (height {height}, width {width})")
     if height * width * pixel_bytes > DECODED_LIMIT:
         raise InputError(
-            f"cannot read {path}: {width} × {height} px take {height * width * pixel_bytes / 2**30:.1f} GiB in memory,"
-            f" the limit for PNG and JPEG is {DECODED_LIMIT / 2**30:.0f} GiB; convert it to a tiled TIFF"
+            f"cannot read {path}: {size_text((height, width))} take"
+            f" {height * width * pixel_bytes / 2**30:.1f} GiB in memory, the limit for PNG and JPEG is"
+            f" {DECODED_LIMIT / 2**30:.0f} GiB; convert it to a tiled TIFF"
         )
 
 

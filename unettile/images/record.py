@@ -17,6 +17,7 @@ from typing import Any
 import tifffile
 
 from unettile.errors import InputError, UsageError
+from unettile.images.arrays import ArrayImage
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.idclasses import IdClasses
 from unettile.images.palette import read_palette
@@ -83,8 +84,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) and _MARK in values else {}
 
 
-def read_record(path: Path, series: int | None = None) -> Record:
-    """Return what a mask that unettile wrote says of itself; nothing where it says nothing.
+def read_record(path: Path | ArrayImage, series: int | None = None) -> Record:
+    """Return what a mask that unettile wrote says of itself; nothing where it says nothing, as an array.
 
     Args:
         path: the file, or the Zarr directory, or a label image in one.
@@ -94,6 +95,8 @@ def read_record(path: Path, series: int | None = None) -> Record:
         InputError: metadata of ours with a value that cannot be meant.
         OSError: the file cannot be read.
     """
+    if isinstance(path, ArrayImage):
+        return Record()
     root, place = _root_of(path)
     described = read_metadata(root)
     if not described:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.cache import Cache
+from unettile.wording import size_text
 
 SEGMENT_LIMIT = 2**30
 """Largest decoded strip or tile, in bytes; a larger one would have to be held whole in memory."""
@@ -213,7 +214,7 @@ class SegmentReader:
         expected = self._down * self._across * self.planes
         listed = min(len(self._offsets), len(self._counts))
         if listed < expected:
-            raise Damaged(f"{self.width} × {self.height} px need {expected} {kind}, but it lists {listed}")
+            raise Damaged(f"{size_text((self.height, self.width))} need {expected} {kind}, but it lists {listed}")
         size = self._rows * self._columns * self.samples * self.dtype.itemsize
         if not self._raw and size > SEGMENT_LIMIT:
             raise Damaged(

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from unettile.images.segments import Damaged
 from unettile.images.tifffacts import safe_xml
 from unettile.images.view import View
+from unettile.wording import size_text
 
 _COMPANIONS = ("label", "macro", "map", "thumbnail", "overview")
 _REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
@@ -43,7 +44,7 @@ class TiffImage:
     def name(self) -> str:
         """What to call it in a message: its size, and the name that the file gives it."""
         key, name = self.levels[0].keyframe, " ".join(str(self.levels[0].name or "").split())
-        return f"{key.imagewidth} × {key.imagelength} px" + (f" {name[:40]!r}" if name else "")
+        return size_text((key.imagelength, key.imagewidth)) + (f" {name[:40]!r}" if name else "")
 
 
 @dataclass(frozen=True)

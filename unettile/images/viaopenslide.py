@@ -23,6 +23,7 @@ from unettile.images.nodata import ALL_DATA
 from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize, believable, number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
+from unettile.wording import size_text
 
 INSTALL = "pip install 'unettile[openslide]'"
 
@@ -74,7 +75,7 @@ class OpenSlideSlide:
         size = _pixel_size(properties.get("openslide.mpp-y"), properties.get("openslide.mpp-x"))
         levels = _levels([(height, width) for width, height in self._slide.level_dimensions], size)
         height, width = levels[0].shape
-        series = view.pick_series([f"{width} × {height} px"], [0])
+        series = view.pick_series([size_text((height, width))], [0])
         level, mpp = view.pick_level(levels)
         plane = view.pick_plane("t", 1), view.pick_plane("z", 1)
         self._selected = list(view.pick_channels(3))

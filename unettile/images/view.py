@@ -13,6 +13,7 @@ from typing import Any
 from unettile.errors import UsageError
 from unettile.images.channels import NoSuchChannel, find_channels
 from unettile.images.pixelsize import PixelSize
+from unettile.wording import size_text
 
 SAME_SIZE = 1.05
 """Pixels whose edges differ by no more than this factor count as equally large: nothing is resampled for less."""
@@ -25,6 +26,19 @@ _LISTED = 8
 
 class NoSuchImage(Exception):
     """What a view asks for is not in the file; the message completes "FILE: …"."""
+
+
+class ManyPlanes(NoSuchImage):
+    """A stack of which no plane was chosen.
+
+    Args:
+        axis: along which there are several, "z" or "t".
+        length: how many.
+    """
+
+    def __init__(self, message: str, axis: str, length: int) -> None:
+        super().__init__(message)
+        self.axis, self.length = axis, length
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ class View:
             NoSuchImage: no such level, or a pixel size is asked for and the file states none.
         """
         if self.level is not None and self.level >= len(levels):
-            listed = ", ".join(f"{n}: {one.shape[1]} × {one.shape[0]} px" for n, one in enumerate(levels[:_LISTED]))
+            listed = ", ".join(f"{n}: {size_text(one.shape)}" for n, one in enumerate(levels[:_LISTED]))
             count = f"{len(levels)} levels" if len(levels) > 1 else "one level"
             raise NoSuchImage(f"--level {self.level} does not exist: it has {count} ({listed})")
         if self.mpp is None:
@@ -151,9 +165,8 @@ class View:
         option = OPTIONS[axis]
         what = "planes in depth" if axis == "z" else "points in time"
         if wanted is None and length > 1:
-            raise NoSuchImage(
-                f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
-            )
+            message = f"it is a stack of {length} {what}; need one: choose with {option} N, from 0 to {length - 1}"
+            raise ManyPlanes(message, axis, length)
         if wanted is not None and wanted >= length:
             if length == 1:
                 one = "plane" if axis == "z" else "point in time"

@@ -16,6 +16,7 @@ from unettile.images.canvas import PIECE_BYTES, TILE_EDGE, Canvas, Reader
 from unettile.images.colours import Colour
 from unettile.images.plain import DECODED_LIMIT
 from unettile.images.png import PNG_GREY, PNG_PALETTE, PNG_SIGNATURE, png_chunk
+from unettile.wording import size_text
 
 
 def check_png(canvas: Canvas) -> None:
@@ -32,7 +33,7 @@ def check_png(canvas: Canvas) -> None:
         raise UsageError(f"a PNG holds one channel of 8 or 16 bits, not {got}: {do}")
     if height * width * canvas.dtype.itemsize > DECODED_LIMIT:
         raise InputError(
-            f"{width} × {height} px are too many for a PNG, which is read whole: use a name ending in .tif"
+            f"{size_text(canvas.shape)} are too many for a PNG, which is read whole: use a name ending in .tif"
         )
 
 

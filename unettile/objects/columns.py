@@ -34,14 +34,16 @@ class Known:
     """What is known of objects beside their pixels, (N,) each.
 
     Args:
-        classes: of the objects.
+        classes: of the objects; None if they have none.
         shares: of their pixels that are of their class; None where all are.
         mask_ids: ids that they have in the mask; None if the mask holds none.
+        ids: theirs; None for 1 … N.
     """
 
-    classes: NDArray[np.uint32]
+    classes: NDArray[np.uint32] | None
     shares: NDArray[np.float64] | None = None
     mask_ids: NDArray[np.uint32] | None = None
+    ids: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ class Frames:
 def make_columns(figures: Figures, known: Known, record: Record, frames: Frames, start: int, stop: int) -> Columns:
     """Return the columns of the objects start + 1 … stop."""
     found = figures.sums.measurements(start, stop)
-    columns: Columns = {"id": np.arange(start + 1, stop + 1), **_classes(known, record, start, stop)}
+    ids = np.arange(start + 1, stop + 1) if known.ids is None else known.ids[start:stop]
+    columns: Columns = {"id": ids, **_classes(known, record, start, stop)}
     if figures.confidence is not None:
         columns["confidence"] = figures.confidence.inside[start:stop]
         columns["confidence_outline"] = figures.confidence.rims.means(start, stop, figures.confidence.scale)
@@ -167,6 +170,8 @@ def make_columns(figures: Figures, known: Known, record: Record, frames: Frames,
 
 
 def _classes(known: Known, record: Record, start: int, stop: int) -> Columns:
+    if known.classes is None:
+        return {}
     classes = known.classes[start:stop]
     present = {int(number): record.name(int(number)) for number in np.unique(classes)}
     columns: Columns = {

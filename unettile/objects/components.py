@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.slide import Slide
 from unettile.labels import check_labels
-from unettile.objects.labelling import BLOCK_EDGE, Classes, Cutter, Objects, label_objects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
 from unettile.objects.rules import Labelling
 from unettile.objects.spill import Spill
 from unettile.tiling import BlockGrid
@@ -33,18 +33,10 @@ def open_ids(slide: Slide, stack: ExitStack, *, components: bool) -> Callable[[B
     """
     if not components:
         return lambda box: check_labels(slide.read(box), str(slide.path))
-    return label_parts(_Foreground(slide), stack).read
-
-
-def label_parts(classes: Classes, stack: ExitStack) -> Objects:
-    """Return the connected parts of each class of an image.
-
-    Args:
-        stack: closes the temporary file.
-    """
-    grid = BlockGrid(classes.shape, BLOCK_EDGE)
+    grid = BlockGrid(slide.shape, BLOCK_EDGE)
     spill = stack.enter_context(Spill(grid, Path(tempfile.gettempdir())))
-    return label_objects(Cutter(classes, None, None), Labelling(), grid, spill, lambda done, total: None)
+    cutter = Cutter(_Foreground(slide), None, None)
+    return label_objects(cutter, Labelling(), grid, spill, lambda done, total: None).read
 
 
 class _Foreground:

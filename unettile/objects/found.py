@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from unettile.images.record import Record
+from unettile.objects.columns import Columns
 from unettile.objects.geojson import MOST_CLASSES
-from unettile.objects.labelling import Objects
+from unettile.objects.numbering import Numbered
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Found:
         first_capped: the id of the first of them and its first pixel (y, x), or None.
         uncertain: objects that were not probable enough.
         was_there: all that was asked for was there already, the same byte by byte.
+        columns: of the table, if they were asked for.
     """
 
     shape: tuple[int, int]
@@ -37,9 +39,10 @@ class Found:
     first_capped: tuple[int, int, int] | None
     uncertain: int = 0
     was_there: bool = False
+    columns: Columns | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, objects: Objects, record: Record) -> Found:
+    def of(cls, objects: Numbered, record: Record) -> Found:
         """Sum up objects, their classes named by the record of their mask."""
         numbers = objects.numbers
         present, counts = np.unique(numbers.classes, return_counts=True)

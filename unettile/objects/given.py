@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.labels import check_labels
 from unettile.objects.foreground import Pixels
+from unettile.objects.numbering import Numbers
 from unettile.tiling import BlockGrid
 
 MERGED_AT = 2**20
@@ -55,6 +56,12 @@ class GivenObjects:
     @property
     def count(self) -> int:
         return int(self.ids.size)
+
+    @property
+    def numbers(self) -> Numbers:
+        """What is known of objects that were not found here: where they begin."""
+        zeros = np.zeros(self.count, np.uint32)
+        return Numbers(np.empty(0, np.uint32), self.first, zeros, zeros.astype(np.bool_), 0)
 
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the numbers (h, w) of a part of the image, 0 for background; number k is the id `ids[k - 1]`."""

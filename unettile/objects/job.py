@@ -15,22 +15,22 @@ from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.errors import InputError, UsageError
 from unettile.images.idclasses import IdClasses
 from unettile.images.record import Record, read_metadata, read_record
-from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
-from unettile.images.view import View
+from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels, open_slide
+from unettile.images.view import FIRST, View
 from unettile.objects.certainty import Chance
-from unettile.objects.columns import Frames
+from unettile.objects.columns import Frames, Known
 from unettile.objects.foreground import ChosenIds, ClassMap
 from unettile.objects.found import Found
 from unettile.objects.geojson import MOST_CLASSES
-from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, label_objects
+from unettile.objects.given import GivenObjects
+from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
 from unettile.objects.measures import BASIC, Measures
-from unettile.objects.measuring import Beneath
-from unettile.objects.numbering import Numbers
+from unettile.objects.numbering import Numbered, Numbers
 from unettile.objects.products import Products, Sources, check_outputs
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.stains import Unmixed
-from unettile.objects.write import Context, Stage, Writer
+from unettile.objects.write import Beneath, Context, Stage, Writer
 from unettile.tiling import BlockGrid
 
 
@@ -44,12 +44,14 @@ def find_objects(
     stage: Stage,
     measures: Measures = BASIC,
     block_edge: int = BLOCK_EDGE,
+    scratch: Path | None = None,
 ) -> Found:
     """Find the objects of a mask and write what is asked for, each file under its name only when it is whole.
 
     Args:
         measures: what the table holds.
         block_edge: px; changes memory and time, and no byte of any file.
+        scratch: directory of temporary files; None for that of the first product.
 
     Raises:
         UsageError: inputs or options that do not go together.
@@ -57,11 +59,13 @@ def find_objects(
     """
     if sources.depth is not None and labelling.splitting is None:
         raise UsageError("a depth map is for splitting: give --split with it")
+    if sources.instances and (labelling != Labelling() or foreground != Foreground() or products.confidence):
+        raise UsageError("instances are taken as they are: leave out what changes how objects are found")
     with ExitStack() as stack:
         amounts = foreground.threshold is not None  # probabilities, not ids
         mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series), lossy=amounts))
         record = read_record(sources.mask, sources.series)
-        if foreground.classes is None:
+        if foreground.classes is None and not sources.instances:
             foreground = replace(foreground, classes=object_classes(record.class_names))
         if record.ids is not None and labelling.merged:
             raise UsageError(f"{mask.path} holds ids, each an object of its own: leave --merge-classes out")
@@ -79,17 +83,25 @@ def find_objects(
         for path in products.paths:
             remove_leftovers(path)
         grid = BlockGrid(mask.shape, block_edge)
-        directory = products.paths[0].parent
-        classes = _classes(mask, foreground, record)
-        cutter = Cutter(classes, labelling.splitting, depth, labelling.merged, beneath.chance)
+        directory = scratch or products.paths[0].parent
         stack.enter_context(naming(directory))  # of what fails below, files without a name are all that is not named
-        spill = stack.enter_context(Spill(grid, directory))
-        with stage("labelling") as on_progress:
-            objects = label_objects(cutter, labelling, grid, spill, on_progress)
-        mask_ids = None
-        if record.ids is not None:
-            mask_ids = objects.numbers.classes
-            objects.numbers = _of_ids(objects.numbers, record.ids, mask.path)
+        objects: Numbered
+        if sources.instances:
+            with stage("looking for ids") as on_progress:
+                objects = GivenObjects(mask, grid, on_progress)
+            known = _known_of(objects, record)
+        else:
+            cutter = Cutter(
+                _classes(mask, foreground, record), labelling.splitting, depth, labelling.merged, beneath.chance
+            )
+            spill = stack.enter_context(Spill(grid, directory))
+            with stage("labelling") as on_progress:
+                objects = found = label_objects(cutter, labelling, grid, spill, on_progress)
+            mask_ids = None
+            if record.ids is not None:
+                mask_ids = found.numbers.classes
+                found.numbers = _of_ids(found.numbers, record.ids, str(mask.path))
+            known = Known(found.numbers.classes, found.numbers.shares, mask_ids)
         size = sources.pixel_size_um or mask.pixel_size_um or (image.pixel_size_um if image is not None else None)
         context = Context(
             grid,
@@ -98,15 +110,15 @@ def find_objects(
             Frames(record.downsample, size),
             identity | _described(objects, record),
             measures,
-            mask_ids,
-            (sources.image or sources.mask).name,
+            known,
+            (mask if image is None else image).path.name,
         )
         with (
             atomic_group(products.paths, overwrite=overwrite) as temporaries,
             Writer(products, objects, beneath, context) as writer,
         ):
             writer.write(temporaries, stage)
-    return replace(Found.of(objects, record), was_there=there)
+    return replace(Found.of(objects, record), was_there=there, columns=writer.columns)
 
 
 def _open_beneath(sources: Sources, mask: Slide, record: Record, foreground: Foreground, stack: ExitStack) -> Beneath:
@@ -118,7 +130,8 @@ def _open_beneath(sources: Sources, mask: Slide, record: Record, foreground: For
     """
     image = stains = chance = probable = None
     if sources.image is not None:
-        image = stack.enter_context(open_slide(sources.image, record.view))
+        view = record.view if isinstance(sources.image, Path) else FIRST  # an array is as large as it is
+        image = stack.enter_context(open_slide(sources.image, view))
         _check_shape(image, mask)
         stains = None if sources.stains is None else Unmixed(image, sources.stains)
     if sources.probabilities is not None:
@@ -128,6 +141,18 @@ def _open_beneath(sources: Sources, mask: Slide, record: Record, foreground: For
     elif foreground.threshold is not None:
         chance = Chance(mask, foreground.classes)
     return Beneath(image, stains, chance, probable)
+
+
+def _known_of(objects: GivenObjects, record: Record) -> Known:
+    """Return what is known of objects that have their ids already.
+
+    Raises:
+        InputError: an id that the mask's metadata do not know.
+    """
+    if record.ids is None:
+        return Known(None, ids=objects.ids)
+    numbers = _of_ids(replace(objects.numbers, classes=objects.ids.astype(np.uint32)), record.ids, "the mask")
+    return Known(numbers.classes, numbers.shares, ids=objects.ids)
 
 
 def _check_shape(picture: Slide, mask: Slide) -> None:
@@ -143,15 +168,15 @@ def _check_shape(picture: Slide, mask: Slide) -> None:
         )
 
 
-def _open_probabilities(path: Path) -> Slide:
+def _open_probabilities(path: ImageSource) -> Slide:
     """Open probabilities; of a file of several kinds, as `segment` writes it, the image that holds them."""
-    kinds = read_metadata(path).get("write") if path.is_file() else None
+    kinds = read_metadata(path).get("write") if isinstance(path, Path) and path.is_file() else None
     if isinstance(kinds, list) and "probabilities" in kinds:
         return open_slide(path, View(series=kinds.index("probabilities")))
     return open_slide(path)
 
 
-def _object_planes(path: Path, foreground: Foreground) -> tuple[int, ...] | None:
+def _object_planes(path: ImageSource, foreground: Foreground) -> tuple[int, ...] | None:
     """Return the classes whose probabilities add up to that of an object: those chosen, or all that are objects."""
     return foreground.classes or object_classes(tuple(read_record(path).names.values()))
 
@@ -164,7 +189,7 @@ def _classes(mask: Slide, foreground: Foreground, record: Record) -> ClassMap:
     return ClassMap(ChosenIds(mask, chosen), replace(foreground, classes=None))
 
 
-def _of_ids(numbers: Numbers, ids: IdClasses, path: Path) -> Numbers:
+def _of_ids(numbers: Numbers, ids: IdClasses, name: str) -> Numbers:
     """Return the objects of an image of ids with the classes that its ids have.
 
     Raises:
@@ -173,19 +198,19 @@ def _of_ids(numbers: Numbers, ids: IdClasses, path: Path) -> Numbers:
     known = numbers.classes.astype(np.int64) - 1
     if known.size and known.max() >= ids.classes.size:
         raise InputError(
-            f"{path} holds the id {known.max() + 1}, its metadata know {ids.classes.size}: take a fresh copy of it"
+            f"{name} holds the id {known.max() + 1}, its metadata know {ids.classes.size}: take a fresh copy of it"
         )
     return replace(numbers, classes=ids.classes[known], shares=None if ids.shares is None else ids.shares[known])
 
 
-def _described(objects: Objects, record: Record) -> dict[str, Any]:
+def _described(objects: Numbered, record: Record) -> dict[str, Any]:
     """Return what the image of ids says of its objects: how many, of which classes, named and coloured how."""
     found: dict[str, Any] = {"objects": objects.count}
     if record != Record():
         found |= {"view": record.view.to_dict(), "downsample": list(record.downsample)}
     if np.unique(objects.numbers.classes).size > MOST_CLASSES:  # ids of another program
         return found
-    found |= objects.id_classes.to_metadata()
+    found |= IdClasses(objects.numbers.classes, objects.numbers.shares).to_metadata()
     if record.names:
         found["classes"] = list(record.names.values())
         found["colours"] = [[0, 0, 0], *(list(record.colour(k)) for k in range(1, len(record.names)))]

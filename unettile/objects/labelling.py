@@ -32,6 +32,7 @@ from unettile.objects.rules import Labelling, Splitting
 from unettile.objects.scan import OnProgress
 from unettile.objects.spill import Spill
 from unettile.tiling import Block, BlockGrid
+from unettile.wording import size_text
 
 BLOCK_EDGE = 1536
 """Edge of the blocks, px."""
@@ -193,9 +194,7 @@ def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:
         InputError: another size, several channels, or a type that is not taken.
     """
     if depth.shape != shape:
-        raise InputError(
-            f"{depth.path} is {depth.shape[1]} × {depth.shape[0]} px, MASK {shape[1]} × {shape[0]}: need equal sizes"
-        )
+        raise InputError(f"{depth.path} is {size_text(depth.shape)}, MASK {size_text(shape)}: need equal sizes")
     if depth.channels != 1:
         raise InputError(
             f"{depth.path} has {depth.channels} channels: need one, of depths; choose with --depth-channel"

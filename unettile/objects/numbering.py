@@ -10,10 +10,12 @@ All is done on arrays over pieces, never on pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.box import Box
 from unettile.objects.basins import DOWN, LEFT, RIGHT, UP, Basins, Passes, merge_basins, unite
 from unettile.objects.pieces import NO_PEAK, Face, Kinds, Pieces
 from unettile.objects.rules import Splitting
@@ -49,6 +51,23 @@ class Numbers:
     @property
     def count(self) -> int:
         return int(self.first.size)
+
+
+class Numbered(Protocol):
+    """The numbered objects of an image, read by region: ids 1 … count."""
+
+    @property
+    def numbers(self) -> Numbers: ...
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def read(self, box: Box) -> NDArray[np.uint32]:
+        """Return the ids (h, w) of a part of the image, 0 for background."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from unettile.images.formats import format_of
 from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
+from unettile.images.slide import ImageSource
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
 from unettile.objects.h5ad import import_anndata
 from unettile.objects.table import check_table, import_parquet
+from unettile.protection import protect
 
 _BEGINNINGS = {
     ".csv": b"id,",
@@ -39,6 +41,7 @@ class Products:
         geojson: polygons, of `object_type`.
         overlay: .png.
         confidence: an image in which every object has its mean probability, in 1/255.
+        columns: keep the table for who asked, in `Found.columns`.
         rois: regions of interest of ImageJ, .zip.
         coco: annotations of COCO, .json.
         geoparquet: polygons, .parquet.
@@ -55,13 +58,14 @@ class Products:
     overlay: Path | None = None
     object_type: str = "detection"
     confidence: Path | None = None
+    columns: bool = False
     rois: Path | None = None
     coco: Path | None = None
     geoparquet: Path | None = None
     anndata: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.paths:
+        if not self.paths and not self.columns:
             raise UsageError("nothing to write: give -o LABELS, --table, --geojson, --overlay or others of them")
         for path in (self.labels, self.confidence):
             if path is not None:
@@ -99,7 +103,7 @@ class Products:
     @property
     def measured(self) -> bool:
         """Whether measurements are asked for."""
-        return self.table is not None or self.anndata is not None
+        return self.table is not None or self.anndata is not None or self.columns
 
     @property
     def outlined(self) -> bool:
@@ -120,19 +124,21 @@ class Sources:
         pixel_size_um: height and width of a pixel; None for what the mask says, or else the image.
         probabilities: of the classes, of the same size; None for those of the mask, if it holds some.
         stains: of the image, to be unmixed; see `stains.STAINS`.
+        instances: the numbers of the mask are objects, to be taken as they are.
 
     Raises:
         UsageError: stains without an image.
     """
 
-    mask: Path
+    mask: ImageSource
     series: int | None = None
-    image: Path | None = None
-    depth: Path | None = None
+    image: ImageSource | None = None
+    depth: ImageSource | None = None
     depth_channel: int | None = None
     pixel_size_um: PixelSize | None = None
-    probabilities: Path | None = None
+    probabilities: ImageSource | None = None
     stains: str | None = None
+    instances: bool = False
 
     def __post_init__(self) -> None:
         if self.stains is not None and self.image is None:
@@ -140,8 +146,9 @@ class Sources:
 
     @property
     def paths(self) -> list[Path]:
+        """The files among them."""
         given = (self.mask, self.image, self.depth, self.probabilities)
-        return [path for path in given if path is not None]
+        return [path for path in given if isinstance(path, Path)]
 
 
 def check_outputs(products: Products, sources: Sources, identity: Mapping[str, Any], overwrite: bool) -> bool:
@@ -158,8 +165,9 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
         UsageError: an output that is an input.
         InputError: another file is there, or the directory cannot be written to.
     """
+    protect(sources.paths, products.paths)
     for path in products.paths:
-        _check_place(path, sources)
+        _check_place(path)
         if path.exists() and not overwrite:
             if path in (products.labels, products.confidence):
                 found = read_metadata(path)
@@ -172,23 +180,13 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
                     likely = file.read(len(beginning)) == beginning
             if not likely:
                 raise InputError(f"{path} exists and is another: choose another name, or give --overwrite")
-    return not overwrite and all(path.exists() for path in products.paths)
+    return bool(products.paths) and not overwrite and all(path.exists() for path in products.paths)
 
 
-def _check_place(output: Path, sources: Sources) -> None:
+def _check_place(output: Path) -> None:
     if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
         raise InputError(f"{output} is a directory: need a file name; give another")
-    if any(_touch(output, path) for path in sources.paths):
-        raise UsageError(f"{output} is one of the inputs: choose another name")
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no directory {output.parent}; create it first")
     if not os.access(output.parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {output}: no permission to write in {output.parent}; choose another directory")
-
-
-def _touch(output: Path, source: Path) -> bool:
-    """Whether writing the one would change the other: they are the same, by whatever name, or one holds the other."""
-    one, other = output.resolve(), source.resolve()
-    if one.is_relative_to(other) or other.is_relative_to(one):
-        return True
-    return output.exists() and source.exists() and output.samefile(source)

@@ -39,6 +39,11 @@ class Table:
     def __init__(self, figures: Figures, known: Known, record: Record, frames: Frames) -> None:
         self._figures, self._known, self._record, self._frames = figures, known, record, frames
 
+    def columns(self) -> Columns:
+        """Return all rows."""
+        chunks = list(self.chunks())
+        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
     def chunks(self) -> Iterator[Columns]:
         """Yield the columns of ROWS objects after ROWS, in order of id; at least one chunk, without rows if need be."""
         count = len(self._figures.sums)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,25 +18,47 @@ from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
 from unettile.images.record import Record
+from unettile.images.slide import Slide
+from unettile.objects.certainty import Chance, Rims
 from unettile.objects.coco import write_coco
-from unettile.objects.columns import Frames, Known
+from unettile.objects.columns import Channels, Columns, Confidence, Figures, Frames, Known
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
 from unettile.objects.geoparquet import write_geoparquet
 from unettile.objects.h5ad import write_h5ad
-from unettile.objects.labelling import Objects
+from unettile.objects.intensity import Totals, Values
+from unettile.objects.measure import Summing
 from unettile.objects.measures import Measures
-from unettile.objects.measuring import Beneath, Measuring
+from unettile.objects.neighbours import nearest
+from unettile.objects.numbering import Numbered
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
 from unettile.objects.products import Products
 from unettile.objects.rois import write_rois
 from unettile.objects.scan import Looker, OnProgress, Picture, Scan
+from unettile.objects.stains import Unmixed
 from unettile.objects.table import Table, write_table
 from unettile.tiling import BlockGrid
 
 Stage = Callable[[str], AbstractContextManager[OnProgress]]
 """Opens a stage of the work that is named; gives what takes its progress."""
+
+
+@dataclass(frozen=True)
+class Beneath:
+    """What lies under the objects.
+
+    Args:
+        image: for intensities and the overlay.
+        stains: the same image's dyes.
+        chance: the probability of an object.
+        probable: the file that it is read from, if that is not the mask.
+    """
+
+    image: Slide | None = None
+    stains: Unmixed | None = None
+    chance: Chance | None = None
+    probable: Slide | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class Context:
         frames: units of the table.
         metadata: of the image of ids.
         measures: what the table holds.
-        mask_ids: ids in the mask, or None.
+        known: of the objects, for the table.
         image_name: of the image that the objects are in.
     """
 
@@ -60,7 +82,7 @@ class Context:
     frames: Frames
     metadata: dict[str, Any]
     measures: Measures
-    mask_ids: NDArray[np.uint32] | None = None
+    known: Known
     image_name: str = ""
 
 
@@ -74,23 +96,28 @@ class Writer:
         context: what else there is to know.
     """
 
-    def __init__(self, products: Products, objects: Objects, beneath: Beneath, context: Context) -> None:
+    def __init__(self, products: Products, objects: Numbered, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
-        measures, directory, numbers = context.measures, context.directory, objects.numbers
+        measures, directory, count = context.measures, context.directory, objects.count
         measured = products.measured
-        self._measuring = Measuring(numbers.first, objects.shape, beneath, measures, directory) if measured else None
+        self.columns: Columns | None = None
+        self._summing = Summing(directory, objects.numbers.first, objects.shape) if measured else None
         outlined = products.outlined or (measured and measures.shape)
-        self._corners = CornerFinder(directory, objects.count, objects.shape) if outlined else None
+        self._corners = CornerFinder(directory, count, objects.shape) if outlined else None
         self._thumbnail = Thumbnail(objects.shape) if products.overlay is not None else None
-        self._pictures: list[Picture] = [] if self._measuring is None else self._measuring.pictures
-        self._lookers: list[Looker] = [] if self._measuring is None else self._measuring.lookers
-        self._lookers += [looker for looker in (self._corners, self._thumbnail) if looker is not None]
+        self._pictures: list[Picture] = []
+        self._channels: list[Channels] = []
+        self._rims: Rims | None = None
+        if measured:
+            self._look_beneath()
+        lookers = (self._summing, self._corners, self._thumbnail, *self._channel_lookers(), self._rims)
+        self._lookers: list[Looker] = [looker for looker in lookers if looker is not None]
 
     def close(self) -> None:
         """Let go of temporary files."""
-        for one in (self._measuring, self._corners):
-            if one is not None:
-                one.close()
+        for looker in self._lookers:
+            if isinstance(looker, CornerFinder | Values):
+                looker.close()
 
     def __enter__(self) -> Writer:
         return self
@@ -110,7 +137,7 @@ class Writer:
         products, context = self._products, self._context
         names = ", ".join(path.name for path in products.paths)
         with (
-            stage(f"writing {names}") as on_progress,
+            stage(f"writing {names}" if names else "measuring") as on_progress,
             Scan(self._objects, self._pictures, self._lookers, on_progress) as scan,
         ):
             if products.labels is not None:
@@ -137,19 +164,30 @@ class Writer:
                 self._write_confidence(products.confidence, temporaries[products.confidence], on_progress)
 
     def _write_table(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
-        products, context, numbers = self._products, self._context, self._objects.numbers
-        if self._measuring is None:
+        path, context = self._products.table, self._context
+        if self._summing is None:
             return
-        with naming(context.directory):
-            figures = self._measuring.finish(corners, numbers.confidence)
-        known = Known(numbers.classes, numbers.shares, context.mask_ids)
-        table = Table(figures, known, context.record, context.frames)
-        if (path := products.table) is not None:
+        sums = self._summing.finish()
+        for channels in self._channels:
+            if isinstance(channels.values, Values):
+                channels.values.finish()
+        shape = context.measures.shape
+        figures = Figures(
+            sums,
+            corners if shape else None,
+            nearest(sums.centroids()) if shape else None,
+            tuple(self._channels),
+            self._confidence(),
+        )
+        table = Table(figures, context.known, context.record, context.frames)
+        if path is not None:
             with naming(path):
                 write_table(temporaries[path], table, path.suffix.lower())
-        if (path := products.anndata) is not None:
+        if (path := self._products.anndata) is not None:
             with naming(path):
                 write_h5ad(temporaries[path], table)
+        if self._products.columns:
+            self.columns = table.columns()
 
     def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
         products, classes, record = self._products, self._objects.numbers.classes, self._context.record
@@ -167,6 +205,38 @@ class Writer:
         if (path := products.geoparquet) is not None:
             with naming(path):
                 write_geoparquet(temporaries[path], corners, classes, record)
+
+    def _look_beneath(self) -> None:
+        """Choose who looks at the pictures under the objects."""
+        beneath = self._beneath
+        if beneath.image is not None:
+            self._add_channels(beneath.image, [f"intensity_{k}" for k in range(beneath.image.channels)])
+        if beneath.stains is not None:
+            self._add_channels(beneath.stains, [f"od_{dye}" for dye in beneath.stains.dyes])
+        if beneath.chance is not None:
+            self._rims = Rims(self._context.directory, self._objects.count, len(self._pictures))
+            self._pictures.append(beneath.chance)
+
+    def _add_channels(self, picture: Picture, names: Sequence[str]) -> None:
+        measures, directory, number = self._context.measures, self._context.directory, len(self._pictures)
+        values: Totals | Values
+        if measures.intensity or picture.dtype.kind == "f":
+            origin = self._objects.numbers.first
+            values = Values(directory, origin, self._objects.shape[1], picture, number)
+        else:
+            values = Totals(directory, self._objects.count, picture, number)
+        percentiles = measures.percentiles if measures.intensity else None
+        self._channels.append(Channels(tuple(names), values, percentiles))
+        self._pictures.append(picture)
+
+    def _channel_lookers(self) -> list[Looker]:
+        return [channels.values for channels in self._channels]
+
+    def _confidence(self) -> Confidence | None:
+        inside, chance = self._objects.numbers.confidence, self._beneath.chance
+        if inside is None or chance is None or self._rims is None:
+            return None
+        return Confidence(inside, self._rims, chance.scale)
 
     def _write_labels(self, path: Path, temporary: Path, scan: Scan) -> None:
         """Write the ids: 16 bits where they fit, else 32."""

@@ -46,7 +46,7 @@ def write_report(result: TrainResult, recipe: Recipe, path: Path) -> None:
         f"<title>{escape(_title(path))}</title><style>{style}</style></head><body>{''.join(body)}</body></html>\n"
     )
     with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8")
+        temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 def _title(path: Path) -> str:

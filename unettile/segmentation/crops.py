@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +17,46 @@ from numpy.typing import NDArray
 from unettile import __version__
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.pixelsize import number
 from unettile.images.provenance import CROPS
 from unettile.images.slide import fingerprint, list_images, open_labels
+from unettile.wording import counted, size_text
 
 _PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>\d+)_x(?P<x>\d+)")
-_QUPATH = re.compile(r"(?P<name>.*?) ?\[(?P<fields>[a-z]+=[^\],]+(?:,[a-z]+=[^\],]+)*)\]")
+_QUPATH = re.compile(
+    r"(?P<name>.*?) ?\[(?P<fields>[a-z]+=[^\],]+(?:,[a-z]+=[^\],]+)*)\](?P<role>(?:[ _-][A-Za-z][\w -]*)?)"
+)
 _DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 
 @dataclass(frozen=True)
 class CropName:
-    """What a file name says: `name_y00384_x00768.tif`, or QuPath's `name [x=768,y=384,w=512,h=512].tif`.
+    """What a file name says: `name_y00384_x00768.tif`, or QuPath's `name [d=4,x=768,y=384,w=512,h=512]-labelled.tif`.
 
     Args:
-        name: of the image.
-        y, x: offset, px.
-        size: (height, width) px, where the name says so.
+        name: of the image, and what QuPath appends for what the crops show.
+        y, x: offset, px of the crops.
+        size: (height, width) px of the crop, where the name says so.
+        downsample: px of the image, of which the name speaks, that one px of the crops is.
     """
 
     name: str
     y: int
     x: int
     size: tuple[int, int] | None = None
+    downsample: float = 1.0
 
     @classmethod
     def parse(cls, path: Path) -> CropName:
         """Read the name of a crop.
 
         Raises:
-            InputError: it carries no offset, or one of a downsampled crop.
+            InputError: it carries no offset, or what is not understood.
 
         >>> CropName.parse(Path("slide_y00384_x00768.tif"))
-        CropName(name='slide', y=384, x=768, size=None)
+        CropName(name='slide', y=384, x=768, size=None, downsample=1.0)
+        >>> CropName.parse(Path("slide [d=4,x=800,y=0,w=400,h=200]-labelled.png"))
+        CropName(name='slide-labelled', y=0, x=200, size=(50, 100), downsample=4.0)
         """
         plain = _PLAIN.fullmatch(path.stem)
         if plain:
@@ -59,14 +68,16 @@ class CropName:
                 f"{path} has no offset in its name: need name_y00384_x00768{path.suffix} or"
                 f" name [x=768,y=384,w=512,h=512]{path.suffix}; rename it, or move it away"
             )
-        others = {key: value for key, value in fields.items() if key not in "xywh" and value not in ("0", "1", "1.0")}
-        if others or not all(fields[key].isdigit() for key in "xywh"):
+        downsample = number(fields.pop("d", "1"))
+        # Of a stack with one plane QuPath names that, too.
+        others = {key: value for key, value in fields.items() if key not in "xywh" and value not in ("0", "1")}
+        if others or not all(fields[key].isdigit() for key in "xywh") or not 1 <= downsample < math.inf:
             raise InputError(
-                f"{path} is not a plain crop: [{qupath['fields']}] needs whole numbers x, y, w, h and nothing else;"
-                " export it again in full resolution, one plane"
+                f"{path} is not understood: [{qupath['fields']}] needs whole numbers x, y, w and h, and may have a"
+                " downsampling d of 1 or more; export it again as tiles of one plane"
             )
-        size = (int(fields["h"]), int(fields["w"]))
-        return cls(qupath["name"], int(fields["y"]), int(fields["x"]), size)
+        y, x, height, width = (round(int(fields[key]) / downsample) for key in "yxhw")
+        return cls(qupath["name"] + qupath["role"], y, x, (height, width), downsample)
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ class CropMosaic:
         crops: by their place.
         shape: of the image, px.
         channels, dtype, pixel_size_um: of every crop.
+        start: where the image begins, (y, x) px, in the image of which the crops are; (0, 0) unless they are of a part.
     """
 
     crops: tuple[Crop, ...]
@@ -92,10 +104,15 @@ class CropMosaic:
     channels: int
     dtype: np.dtype[Any]
     pixel_size_um: tuple[float, float] | None
+    start: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of_folder(cls, folder: Path, shape: tuple[int, int] | None = None) -> CropMosaic:
+    def of_folder(cls, folder: Path, shape: tuple[int, int] | None = None, region: bool = False) -> CropMosaic:
         """Look at every crop of a folder; no pixels are read.
+
+        Args:
+            shape: of the image; None for up to where the last crop ends.
+            region: crops are of a part of the image, which begins where the first of them do.
 
         Raises:
             InputError: a name that is not understood, several images, a crop that is not of the same kind as the
@@ -105,6 +122,7 @@ class CropMosaic:
         names: dict[str, Path] = {}
         kinds: dict[tuple[int, str], Path] = {}
         pixel_size_um = None
+        downsamples: dict[float, Path] = {}
         for path in list_images(folder):
             name = CropName.parse(path)
             with open_labels(path, lossy=True) as slide:
@@ -112,30 +130,40 @@ class CropMosaic:
                 kinds.setdefault((slide.channels, slide.dtype.name), path)
                 pixel_size_um = pixel_size_um or slide.pixel_size_um
             names.setdefault(name.name, path)
-            if name.size not in (None, (height, width)):
-                assert name.size is not None
+            downsamples.setdefault(name.downsample, path)
+            spare = 0 if name.downsample == 1 else 1  # QuPath rounds as it pleases
+            if name.size is not None and max(abs(name.size[0] - height), abs(name.size[1] - width)) > spare:
                 raise InputError(
-                    f"{path} has {width} × {height} px, but its name says {name.size[1]} × {name.size[0]}:"
-                    " export it again in full resolution"
+                    f"{path} has {size_text((height, width))}, but its name says {size_text(name.size)}:"
+                    " export it again, and do not resize it"
                 )
             crops.append(Crop(path, Box(name.y, name.x, name.y + height, name.x + width)))
         if len(names) > 1:
             listed = ", ".join(sorted(names))
             raise InputError(f"{folder} holds crops of {len(names)} images ({listed}): give each its own folder")
+        if len(downsamples) > 1:
+            (_, one), (_, other) = list(downsamples.items())[:2]
+            raise InputError(f"{one} and {other} differ in their downsampling (d): give each its own folder")
         if len(kinds) > 1:
             (first, one), (second, other) = list(kinds.items())[:2]
             raise InputError(
-                f"{one} and {other} differ in kind ({first[0]} × {first[1]}, {second[0]} × {second[1]}):"
+                f"{one} and {other} differ in kind ({_kind(*first)}, {_kind(*second)}):"
                 " need one number of channels and one type"
             )
         [(channels, dtype)] = kinds
         if dtype not in _DTYPES:
             raise InputError(f"{crops[0].path} has pixels of type {dtype}: need one of {', '.join(_DTYPES)}")
+        start = (0, 0)
+        if region:
+            start = (min(crop.box.y0 for crop in crops), min(crop.box.x0 for crop in crops))
+            crops = [Crop(crop.path, crop.box.relative_to(Box(*start, *start))) for crop in crops]
         extent = (max(crop.box.y1 for crop in crops), max(crop.box.x1 for crop in crops))
         if shape is not None and not Box.of_shape(shape).contains(Box.of_shape(extent)):
-            raise InputError(f"the crops in {folder} reach to y {extent[0]}, x {extent[1]}, past the image {shape}")
+            raise InputError(
+                f"the crops in {folder} reach to y {extent[0]}, x {extent[1]}, past the image of {size_text(shape)}"
+            )
         crops.sort(key=lambda crop: (crop.box, crop.path))
-        return cls(tuple(crops), shape or extent, channels, np.dtype(dtype), pixel_size_um)
+        return cls(tuple(crops), shape or extent, channels, np.dtype(dtype), pixel_size_um, start)
 
     def provenance(self) -> dict[str, Any]:
         """Return, as metadata, all that decides a pixel: what is in each crop, and where it lies.
@@ -218,6 +246,10 @@ class CropMosaic:
             f"{other.path} and {crop.path} disagree where they overlap, first at y {y}, x {x}:"
             " export them again from one image"
         )
+
+
+def _kind(channels: int, dtype: str) -> str:
+    return f"{counted(channels, 'channel')} of {dtype}"
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

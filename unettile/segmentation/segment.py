@@ -36,6 +36,7 @@ class SegmentResult:
         tally: of the blocks.
         seconds: that this process took.
         written: what the file holds; nothing for shards, and where another process had the file ready.
+        left_out: share of the image that --skip-background left out; None without it.
         verification: of what was written; None where none was asked for, or nothing was left to read.
         was_finished: the file was there already, of the same plan, and nothing was done.
     """
@@ -45,6 +46,7 @@ class SegmentResult:
     tally: Tally
     seconds: float
     written: Written = field(default_factory=Written)
+    left_out: float | None = None
     verification: Verification | None = None
     was_finished: bool = False
 
@@ -66,6 +68,7 @@ class SegmentResult:
             "write": list(plan.write),
             "classes": list(plan.class_names),
             **self.written.to_dict(),
+            **({} if self.left_out is None else {"left_out": round(self.left_out, 6)}),
             "model_sha256": plan.model["sha256"],
             "tile": plan.output_edge,
             "precision": plan.precision,
@@ -133,6 +136,7 @@ def segment_image(
                 BlockReader(run) as blocks,
             ):
                 loop.do(range(len(plan.blocks)), watch, within)
+                left_out = None if within is None else within.left_out()
                 remove_leftovers(output)
                 with watch.profile.part("write"):
                     written = write_output(blocks, output, watch)
@@ -145,9 +149,10 @@ def segment_image(
                 run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
                 raise
             # another process was given the same command, had the file ready and took the directory away
-            written = Written()
+            written, left_out = Written(), None
     run.remove()
-    return SegmentResult(output, plan, loop.tally, time.monotonic() - start, written, verification)
+    seconds = time.monotonic() - start
+    return SegmentResult(output, plan, loop.tally, seconds, written, left_out, verification)
 
 
 def segment_shard(

@@ -32,6 +32,7 @@ class StitchResult:
     Args:
         parts: blocks or crops.
         written: what the file holds; nothing for crops.
+        start: of crops of a part of an image, where that begins, (y, x) px of the crops.
         was_finished: the file was there already, made of the same parts, and nothing was done.
     """
 
@@ -39,6 +40,7 @@ class StitchResult:
     shape: tuple[int, int]
     parts: int
     written: Written = field(default_factory=Written)
+    start: tuple[int, int] | None = None
     was_finished: bool = False
 
     def to_dict(self) -> dict[str, object]:
@@ -46,6 +48,7 @@ class StitchResult:
             "output": str(self.output),
             "shape": list(self.shape),
             "parts": self.parts,
+            **({} if self.start is None else {"start": list(self.start)}),
             **self.written.to_dict(),
         }
 
@@ -138,12 +141,14 @@ def stitch_crops(
     overwrite: bool = False,
     shape: tuple[int, int] | None = None,
     on_progress: Progress = lambda done, total: None,
+    region: bool = False,
 ) -> StitchResult:
     """Write the crops of a folder, whose names carry their offsets, to one file.
 
     Args:
         shape: of the image; None takes it from the crops: from (0, 0) to where the last of them ends.
         on_progress: takes pixels written and pixels in all.
+        region: the crops are of a part of the image; the file begins where the first of them do.
 
     Raises:
         Incomplete: the crops leave gaps, which are named.
@@ -153,22 +158,26 @@ def stitch_crops(
     """
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
-    mosaic = CropMosaic.of_folder(folder, shape)
+    mosaic = CropMosaic.of_folder(folder, shape, region)
     gaps = mosaic.gaps()
     if gaps:
         named = ", ".join(f"y {b.y0} to {b.y1}, x {b.x0} to {b.x1}" for b in gaps[:5])
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+        inset = min(crop.box.y0 for crop in mosaic.crops) > 0 or min(crop.box.x0 for crop in mosaic.crops) > 0
+        part = ", or give --region if they are of a part of the image" if inset else ""
         count = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}"
-        raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them")
+        raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them{part}")
     metadata = mosaic.provenance()
     remove_leftovers(output)
     if is_there and provenance.is_finished(output, metadata, what="stitched image"):
         return StitchResult(output, mosaic.shape, len(mosaic.crops), was_finished=True)
     reduction = "majority" if mosaic.channels == 1 and mosaic.dtype.kind != "f" else "mean"
     layer = Layer("stitched", mosaic.channels, reduction)
-    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=mosaic.pixel_size_um, metadata=metadata)
+    size = mosaic.pixel_size_um
+    offset = (mosaic.start[0] * size[0], mosaic.start[1] * size[1]) if region and size is not None else None
+    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=size, offset_um=offset, metadata=metadata)
     write_image(output, canvas, mosaic.reader(on_progress))
-    return StitchResult(output, mosaic.shape, len(mosaic.crops))
+    return StitchResult(output, mosaic.shape, len(mosaic.crops), start=mosaic.start if region else None)
 
 
 def shard_list(indices: Iterable[int]) -> str:

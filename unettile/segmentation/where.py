@@ -19,13 +19,36 @@ from unettile.errors import InputError
 from unettile.images.normalize import Scaling
 from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.tissue import Background, Read
+from unettile.segmentation.tissue import Background, Read, Tissue
+from unettile.wording import size_text
 
-Within = Callable[[Box], NDArray[np.bool_]]
+Inside = Callable[[Box], NDArray[np.bool_]]
 """Tells which pixels (h, w) of a box are to be segmented."""
 
 Known = Callable[[Box], NDArray[np.bool_] | None]
 """Tells which pixels (h, w) of a box hold data; None if all of the image do."""
+
+
+class Within:
+    """Which pixels of an image are to be segmented.
+
+    Args:
+        inside: those that the user chose.
+        known: those that hold data.
+        tissue: what decides where there is background, if that is left out.
+    """
+
+    def __init__(self, inside: Inside, known: Known, tissue: Tissue | None = None) -> None:
+        self._inside, self._known, self._tissue = inside, known, tissue
+
+    def __call__(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels (h, w) of a box are chosen and hold data."""
+        chosen, known = self._inside(box), self._known(box)
+        return chosen if known is None else chosen & known
+
+    def left_out(self) -> float | None:
+        """Return the share of the image that is background and so left out; None where nothing is for that reason."""
+        return None if self._tissue is None else self._tissue.left_out()
 
 
 class MaskFile:
@@ -49,7 +72,7 @@ class MaskFile:
             # each edge of the mask may be rounded by a pixel
             if abs(height * shape[1] - width * shape[0]) > max(shape) + max(height, width):
                 raise InputError(
-                    f"--mask {path} has {width} × {height} px, the image {shape[1]} × {shape[0]} px:"
+                    f"--mask {path} has {size_text((height, width))}, the image {size_text(shape)}:"
                     " need the same form at any resolution"
                 )
         except InputError:
@@ -108,25 +131,16 @@ def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) 
         yield None
     elif "background" in plan.within:
         background = Background.from_dict(plan.within["background"])
-        yield _with_data(lambda box: background.inside(box, plan.shape, plan.scaling, read), known)
+        tissue = Tissue(background, plan.shape, plan.scaling, read, plan.geometry.margin)
+        yield Within(tissue.inside, known, tissue)
     elif "mask" in plan.within:
         assert mask is not None
         file = MaskFile(mask, plan.shape)
         try:
             if file.to_dict() != plan.within["mask"]:
                 raise InputError(f"--mask {mask} was changed while it was read: give the same command again")
-            yield _with_data(file.inside, known)
+            yield Within(file.inside, known)
         finally:
             file.close()
     else:
-        yield _with_data(lambda box: np.ones(box.shape, np.bool_), known)
-
-
-def _with_data(within: Within, known: Known) -> Within:
-    """Return what tells which pixels are to be segmented and hold data."""
-
-    def inside(box: Box) -> NDArray[np.bool_]:
-        chosen, held = within(box), known(box)
-        return chosen if held is None else chosen & held
-
-    return inside
+        yield Within(lambda box: np.ones(box.shape, np.bool_), known)

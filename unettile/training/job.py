@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError, UsageError
+from unettile.images.view import FIRST
 from unettile.training.pairs import Pair, find_pairs, hold_out, ranked
 from unettile.training.parts import SourcePart
 from unettile.training.recipe import Recipe
@@ -70,36 +72,15 @@ class Data:
     test: tuple[Pair, ...] = ()
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Directories whose files pair by stem: images, labels and, where they were computed before, weight maps."""
-
-    images: Path
-    labels: Path
-    weights: Path | None = None
-
-
-def find_data(training: Folders, validation: Folders | float, test: float = 0.0) -> Data:
-    """Return the pairs of each part.
-
-    Args:
-        validation: directories of their own, or the fraction of the training images to hold out.
-        test: the fraction to hold out besides.
-
-    Raises:
-        InputError: files that do not pair, or fractions that leave a part empty.
-    """
-    pairs = find_pairs(training.images, training.labels, training.weights)
-    held_out = validation if isinstance(validation, float) else find_pairs(validation.images, validation.labels)
-    return split(pairs, held_out, test)
-
-
 def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: float = 0.0) -> Data:
-    """Return the pairs of each part; errors as in `find_data`.
+    """Return the pairs of each part.
 
     Args:
         validation: pairs of their own, or the fraction of the pairs to hold out.
         test: the fraction to hold out besides.
+
+    Raises:
+        InputError: fractions that leave a part empty.
     """
     if isinstance(validation, float):
         return Data(*hold_out(pairs, validation, test))
@@ -109,11 +90,17 @@ def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: f
     return Data(kept, validation, tested)
 
 
-def find_sources(images: Path, labels: Path, sources: Mapping[str, SourcePart]) -> Data:
+def find_sources(
+    images: Path,
+    labels: Path,
+    sources: Mapping[str, SourcePart],
+    choose: Callable[[Sequence[Pair]], tuple[Pair, ...]] = tuple,
+) -> Data:
     """Return the pairs of a recipe's sources to train and to validate on; what else they hold out is left alone.
 
     Args:
         images, labels: the directories that the sources' own are below.
+        choose: gives the pairs of 2-D images of the pairs of files.
 
     Raises:
         InputError: files that do not pair, a pattern that matches none, or parts without an image.
@@ -121,7 +108,7 @@ def find_sources(images: Path, labels: Path, sources: Mapping[str, SourcePart]) 
     training: list[Pair] = []
     validation: list[Pair] = []
     for name, part in sources.items():
-        found = find_pairs(images / part.images, labels / part.labels)
+        found = choose(find_pairs(images / part.images, labels / part.labels))
         pairs = [replace(pair, source=name) for pair in found]
         for pattern in part.held_out:
             if not any(fnmatchcase(pair.name, pattern) for pair in pairs):
@@ -161,5 +148,6 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
-    names = "\n".join(sorted(pair.full_name for pair in pairs))
-    return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()}
+    views = ["" if pair.view == FIRST else f" {json.dumps(pair.view.to_dict())}" for pair in pairs]
+    names = "\n".join(sorted(f"{pair.full_name}{view}" for pair, view in zip(pairs, views, strict=True)))
+    return {"images": len(pairs), "names": hashlib.sha256(os.fsencode(names)).hexdigest()}

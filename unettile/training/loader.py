@@ -1,18 +1,32 @@
-"""The loader: batches of samples, made ahead of the step that needs them."""
+"""The loader: batches of samples, made ahead of the step that needs them, by processes of their own.
+
+Batches come through pipes: no shared memory is needed, of which containers have little. A process that prepares samples
+ends with the one that trains, whatever ends that.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
+from unettile.errors import Incomplete, InputError
+from unettile.limits import count_threads
 from unettile.training.recipe import Recipe
-from unettile.training.samples import Samples, collate
+from unettile.training.samples import Arrays, Samples, collate
+
+AHEAD = 2  # batches that each process has in work, or ready
+
+_ON_PARENT_DEATH = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -24,47 +38,79 @@ class Share:
     first_step: int = 0
 
 
-def make_loader(
-    samples: Samples, recipe: Recipe, share: Share, workers: int, *, pin: bool = False, endless: bool = False
-) -> DataLoader[Any]:
-    """Return a loader of (windows, classes, weights, depths), or of the InputError that met a sample.
+def load_batches(
+    samples: Samples, recipe: Recipe, share: Share, workers: int, *, endless: bool = False
+) -> Generator[Arrays | InputError, None, None]:
+    """Yield (windows, classes, weights, depths) of each step, or the InputError that met a sample.
 
-    Sample numbers depend on the step alone, so that a resumed or distributed run sees the same ones.
+    Sample numbers depend on the step alone, so that a resumed or distributed run sees the same ones. Close it, or what
+    prepares samples goes on.
 
     Args:
-        workers: processes that make samples; 0 makes them in this one.
-        pin: put batches where a GPU fetches them faster.
+        workers: processes that make samples, at most as many as the job has processors; 0 makes them in this one.
         endless: until it is closed, not for the recipe's steps.
+
+    Raises:
+        Incomplete: a process that makes samples was ended, or cannot be started.
     """
     run = recipe.run
     each = run.batch // share.world
     steps = count(share.first_step) if endless else range(share.first_step, run.epochs * run.steps_per_epoch)
-    numbers = _Numbers(
-        list(range(step * run.batch + share.rank * each, step * run.batch + (share.rank + 1) * each)) for step in steps
-    )
-    return DataLoader(
-        samples,
-        batch_sampler=numbers,
-        num_workers=workers,
-        collate_fn=collate,
-        generator=torch.Generator(),  # else the loader draws from the generator that dropout uses
-        worker_init_fn=_begin_worker,
-        pin_memory=pin,
-    )
+    starts = (step * run.batch + share.rank * each for step in steps)
+    batches = (range(start, start + each) for start in starts)
+    workers = min(workers, count_threads())
+    if workers == 0:
+        for numbers in batches:
+            yield _make(samples, numbers)
+        return
+    with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(samples, os.getpid())) as pool:
+        try:
+            yield from _in_order(pool, batches, AHEAD * workers)
+        except BrokenProcessPool as error:
+            raise Incomplete(
+                "a process that prepares samples was ended from outside, as happens for want of memory: give the same"
+                " command with --resume, and fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Numbers:
-    """Numbers of the samples of each batch, made when asked for: of a run by the clock nobody knows how many."""
+def _in_order(pool: ProcessPoolExecutor, batches: Iterator[range], ahead: int) -> Iterator[Arrays | InputError]:
+    waiting: deque[Future[Arrays | InputError]] = deque()
+    for numbers in batches:
+        try:
+            waiting.append(pool.submit(_make_here, numbers))
+        except OSError as error:
+            raise Incomplete(
+                f"no process that prepares samples can be started ({(error.strerror or str(error)).lower()}): give the"
+                " same command with --resume, and --workers 0"
+            ) from error
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
-    def __init__(self, batches: Iterator[list[int]]) -> None:
-        self._batches = batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._batches
+def _make(samples: Samples, numbers: range) -> Arrays | InputError:
+    return collate([samples[number] for number in numbers])
 
 
-def _begin_worker(worker: int) -> None:
-    """Let a worker ignore signals sent to the whole job, which the training process answers, and use one thread."""
+_samples: Samples | None = None  # of a process that prepares them
+
+
+def _make_here(numbers: range) -> Arrays | InputError:
+    assert _samples is not None
+    return _make(_samples, numbers)
+
+
+def _begin_worker(samples: Samples, parent: int) -> None:
+    """Let a process ignore signals sent to the whole job, which the training process answers, and use one thread."""
+    global _samples
+    _samples = samples
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError, AttributeError):  # Linux alone
+        ctypes.CDLL(None).prctl(_ON_PARENT_DEATH, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # it ended before it could be watched
     torch.set_num_threads(1)

@@ -27,10 +27,10 @@ from unettile.training.card import make_checkpoint, make_model
 from unettile.training.clock import Clock
 from unettile.training.cost import Meter
 from unettile.training.job import TrainJob
-from unettile.training.loader import Share, make_loader
+from unettile.training.loader import Share, load_batches
 from unettile.training.losses import training_loss
 from unettile.training.result import TrainProgress, TrainResult
-from unettile.training.samples import Samples
+from unettile.training.samples import Arrays, Samples
 from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience, set_rate
 from unettile.training.seen import objects_seen
 from unettile.training.setup import check_window, make_fabric, start_from
@@ -143,14 +143,25 @@ class _Run:
     def _batches(self) -> Generator[Any, None, None]:
         samples = Samples(self.training, self.recipe, self.lost, self.class_weights)
         share = Share(self.fabric.global_rank, self.fabric.world_size, self.step)
-        gpu = self.fabric.device.type == "cuda"
         endless = self.clock is not None
-        loader = make_loader(samples, self.recipe, share, self.job.workers, pin=gpu, endless=endless)
-        placed = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
         try:
-            yield from placed
+            with closing(load_batches(samples, self.recipe, share, self.job.workers, endless=endless)) as batches:
+                for batch in batches:
+                    yield batch if isinstance(batch, InputError) else self._placed(batch)
+        except Incomplete:
+            if self.fabric.is_global_zero:
+                self._save()
+            raise
         finally:
             samples.close()
+
+    def _placed(self, batch: Arrays) -> tuple[Tensor, ...]:
+        """Return a batch on the device that trains."""
+        device = self.fabric.device
+        tensors = [torch.from_numpy(part) for part in batch]
+        if device.type == "cuda":  # from pinned memory a GPU fetches beside its work
+            tensors = [tensor.pin_memory() for tensor in tensors]
+        return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
     def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor, depths: Tensor) -> float:
         """Take one step of the optimiser; return the loss of this process's share of the batch."""
@@ -315,7 +326,8 @@ class _Run:
             self.folder.check_plan(plan)
         elif self.fabric.is_global_zero:
             held_out = {"validation": self.job.validation, "test": self.job.test}
-            self.folder.start(plan, self.recipe, {part: [p.name for p in pairs] for part, pairs in held_out.items()})
+            names = {part: [pair.full_name for pair in pairs] for part, pairs in held_out.items()}
+            self.folder.start(plan, self.recipe, names)
         self.fabric.barrier()
 
     def _save(self) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unettile.errors import InputError
+from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
-from unettile.images.slide import ImageSource, image_stem, list_images
+from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
+from unettile.images.slide import ImageSource
+from unettile.images.view import FIRST, View
+
+Images = Path | Sequence[ImageSource]
+"""A folder of images, or a list of them."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,9 @@ class Pair:
     Args:
         source: name of the recipe's source that it belongs to, or "".
         zoom: by how much both are enlarged before anything else.
+        view: of the image's file.
+        label_view: of the labels' file.
+        plane: of a stack, what it adds to the name; "" of others.
     """
 
     image: ImageSource
@@ -27,10 +35,13 @@ class Pair:
     weights: ImageSource | None = None
     source: str = ""
     zoom: float = 1.0
+    view: View = FIRST
+    label_view: View = FIRST
+    plane: str = ""
 
     @property
     def name(self) -> str:
-        return image_stem(self.image) if isinstance(self.image, Path) else self.image.name
+        return (name_of(self.image) if isinstance(self.image, Path) else self.image.name) + self.plane
 
     @property
     def full_name(self) -> str:
@@ -39,24 +50,75 @@ class Pair:
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
-    """Pair the files of two directories by stem, sorted by name.
+    """Pair the files of two or three directories by name, sorted by the images' names.
 
     Raises:
-        InputError: a directory without images, two files of one stem, or files without a partner (the first are named).
+        UsageError: one directory is given twice.
+        InputError: a directory without images, two files of one name, or files without a partner (the first are named).
     """
-    found = {"image": _by_stem(images), "label image": _by_stem(labels)}
-    if weights is not None:
-        found["weight map"] = _by_stem(weights)
-    stems = found["image"].keys()
-    for kind, files in found.items():
-        missing = sorted(stems - files.keys())
-        unpaired = sorted(files.keys() - stems) if kind != "image" else []
-        for names, text in ((missing, f"have no {kind}"), (unpaired, f"({kind}s) have no image")):
-            if names:
-                shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-                raise InputError(f"{len(names)} files {text} of the same name: {shown}; images pair by name")
-    maps = found.get("weight map", {})
-    return tuple(Pair(found["image"][stem], found["label image"][stem], maps.get(stem)) for stem in sorted(stems))
+    given = [folder for folder in (images, labels, weights) if folder is not None]
+    for place, folder in enumerate(given):
+        if any(folder.exists() and other.exists() and folder.samefile(other) for other in given[:place]):
+            raise UsageError(
+                f"{folder} is given twice: images would be their own labels; need a folder for each, so move the"
+                " labels to another"
+            )
+    found = by_name(images)
+    drawn = _partners(found, by_name(labels), "label image")
+    made = {} if weights is None else _partners(found, by_name(weights), "weight map")
+    return tuple(Pair(path, drawn[name], made.get(name)) for name, path in found.items())
+
+
+def note_pairs(pairs: Sequence[Pair]) -> str | None:
+    """Return what to tell the user of files that were paired although their names differ; None if none were."""
+    return describe_alike(dict.fromkeys((pair.image, pair.labels) for pair in pairs))
+
+
+def _partners(images: dict[str, Path], others: dict[str, Path], kind: str) -> dict[str, Path]:
+    """Return the file of a kind for every image.
+
+    Raises:
+        InputError: files without a partner.
+    """
+    matched = match_names(images, others)
+    alone = [name for name in images if name not in matched]
+    left = sorted(others.keys() - set(matched.values()))
+    for names, text, choice in ((alone, f"have no {kind}", left), (left, f"({kind}s) have no image", alone)):
+        if names:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            near = nearest(names[0], choice)
+            hint = "" if near is None else f" ({near} is the most like {names[0]})"
+            raise InputError(f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name")
+    return {name: others[other] for name, other in matched.items()}
+
+
+def pair_up(images: Images, labels: Images, weights: Images | None = None, kind: str = "") -> tuple[Pair, ...]:
+    """Pair images with their labels: the files of folders by name, those of lists by their order.
+
+    Args:
+        kind: begins the names of arrays, which are numbered.
+
+    Raises:
+        UsageError: a folder and a list, or lists of different lengths.
+        InputError: files that do not pair.
+    """
+    given = [images, labels, *([] if weights is None else [weights])]
+    folders = [one for one in given if isinstance(one, Path)]
+    lists = [one for one in given if not isinstance(one, Path)]
+    if not lists:
+        return find_pairs(*folders)
+    if folders or len({len(one) for one in lists}) > 1:
+        raise UsageError("images and labels are folders, or lists of the same length: give both as one or the other")
+    named = [
+        [_numbered(one, f"{kind}{name} {number:04}") for number, one in enumerate(some)]
+        for name, some in zip(("image", "labels", "weights"), lists, strict=False)
+    ]
+    return tuple(Pair(*parts) for parts in zip(*named, strict=True))
+
+
+def _numbered(source: ImageSource, name: str) -> ImageSource:
+    """Return an image with a name that tells it from others; that of a file does already."""
+    return source if isinstance(source, Path) else replace(source, name=name)
 
 
 def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
@@ -71,7 +133,7 @@ def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:
     if kind != "instances":
         return None
     advice = "give --set labels.kind=components, so that every separate part is one, or labels.kind=classes"
-    return count_parts_of([pair.labels for pair in pairs]).note(advice)
+    return count_parts_of([pair.labels for pair in pairs], [pair.label_view for pair in pairs]).note(advice)
 
 
 def hold_out(
@@ -102,12 +164,4 @@ def hold_out(
 
 def ranked(pairs: Iterable[Pair]) -> list[Pair]:
     """Return pairs by the SHA-256 of their names: an order as good as random, the same whatever else is there."""
-    return sorted(pairs, key=lambda pair: hashlib.sha256(pair.name.encode()).hexdigest())
-
-
-def _by_stem(directory: Path) -> dict[str, Path]:
-    files = list_images(directory)
-    twice = [stem for stem, count in Counter(image_stem(path) for path in files).items() if count > 1]
-    if twice:
-        raise InputError(f"{directory} has two files called {twice[0]!r}: keep one, since images pair by name")
-    return {image_stem(path): path for path in files}
+    return sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.name)).hexdigest())

@@ -35,8 +35,8 @@ class OpenPair:
     def __init__(self, pair: Pair, labels: LabelPart) -> None:
         self.pair = pair
         self._part = labels
-        self.image: Slide = open_slide(pair.image)
-        labels_slide = open_labels(pair.labels)
+        self.image: Slide = open_slide(pair.image, pair.view, filled=True)
+        labels_slide = open_labels(pair.labels, pair.label_view)
         self._labels: Slide | ZoomedLabels = labels_slide
         self._weights: Slide | None = open_slide(pair.weights) if pair.weights is not None else None
         for slide in (labels_slide, self._weights):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from unettile.box import Box
 from unettile.errors import InputError
@@ -35,7 +32,11 @@ from unettile.weightmap import reach, weight_map
 Sample = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 
-class Samples(Dataset[Sample | InputError]):
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+"""A batch of samples: windows (N, C, n, n), classes, weights and depths (N, m, m)."""
+
+
+class Samples:
     """Random samples, numbered: sample i is a function of the recipe's seed and i, whichever process makes it.
 
     Item: (window (C, n, n) float32, classes (m, m) int64, weights (m, m) float32, depth (m, m) float32, or (0, 0) if
@@ -139,14 +140,15 @@ def to_channels(image: NDArray[np.float32], recipe: Recipe, pair: Pair) -> NDArr
     return image
 
 
-def collate(samples: list[Sample | InputError]) -> tuple[Tensor, ...] | InputError:
+def collate(samples: list[Sample | InputError]) -> Arrays | InputError:
     """Return windows (N, C, n, n), classes, weights and depths (N, m, m) of samples, or why one could not be made."""
     made: list[Sample] = []
     for sample in samples:
         if isinstance(sample, InputError):
             return sample
         made.append(sample)
-    return tuple(torch.from_numpy(np.stack(arrays)) for arrays in zip(*made, strict=True))
+    windows, classes, weights, depths = (np.stack(arrays) for arrays in zip(*made, strict=True))
+    return windows, classes, weights, depths
 
 
 def _touched(warp: Warp, shape: tuple[int, int]) -> tuple[Box, NDArray[np.float32], NDArray[np.float32]]:

@@ -92,7 +92,7 @@ class TrainingFolder:
         try:
             earlier = json.loads((self.path / "plan.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot resume: {self.path / 'recipe.json'} is damaged; start afresh") from error
+            raise InputError(f"cannot resume: {self.path / 'plan.json'} is damaged; start afresh") from error
         now = json.loads(json.dumps(plan))
         for key in sorted(earlier.keys() | now.keys()):
             if earlier.get(key) != now.get(key):
@@ -128,7 +128,7 @@ class TrainingFolder:
 
     def _write_text(self, name: str, text: str) -> None:
         with atomic_path(self.path / name) as temporary:
-            temporary.write_text(text, "utf-8")
+            temporary.write_text(text, "utf-8", "surrogateescape")
 
 
 def _difference(key: str, earlier: Any, now: Any) -> str:

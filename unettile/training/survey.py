@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -92,6 +93,7 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
             raise InputError(
                 f"{pair.image} has {image.channels} channels, the recipe's network takes {need}: set "
                 f"{'network.in_channels' if hint.startswith('=') else 'network.in_channels=3'}{hint}"
+                f"{', or choose with --channel' if image.channels > need else ''}"
             )
         scaling = recipe.normalization.measure(image)
         counts, places = _look_at_labels(opened, recipe)
@@ -99,7 +101,7 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
 
 
 def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], tuple[NDArray[np.int32], ...]]:
-    seed = int.from_bytes(hashlib.sha256(opened.pair.name.encode()).digest()[:8], "big")
+    seed = int.from_bytes(hashlib.sha256(os.fsencode(opened.pair.name)).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     whole, margin = Box.of_shape(opened.shape), target_margin(recipe.labels)
     counts = np.zeros(recipe.classes, np.int64)

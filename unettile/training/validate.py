@@ -151,7 +151,7 @@ class Judge:
             true = np.where(counted, labels, 0)
             foreground = confusion_matrix(found[counted].astype(np.uint8), (true[counted] > 0).astype(np.uint8), 2)
             objects = match_counts(self._objects(outputs, counted), true, (0.5,))
-        return ImageScore(source.pair.name, float(loss), confusion, foreground, objects)
+        return ImageScore(source.pair.full_name, float(loss), confusion, foreground, objects)
 
     def predict(self, source: Source) -> Predicted:
         """Return the probabilities of one image."""

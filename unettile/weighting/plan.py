@@ -16,6 +16,7 @@ from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
 from unettile.images.provenance import read_provenance
 from unettile.images.slide import image_stem, is_folder, list_images, open_labels
+from unettile.protection import protect
 from unettile.weighting import OnProgress
 from unettile.weighting.survey import LabelFile, survey
 from unettile.weightmap import Border, balanced_weights
@@ -225,11 +226,9 @@ def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
         if target.exists() and not target.is_dir():
             raise UsageError(f"-o {target} is a file: a folder of label images gives a folder; name one")
         pairs = [(path, target / f"{image_stem(path)}.tif") for path in paths]
-    sources = {path.resolve() for path, _ in pairs}
+    protect([labels, *(path for path, _ in pairs)], [written for _, written in pairs])
     seen: dict[Path, Path] = {}
     for path, written in pairs:
-        if written.resolve() in sources:
-            raise UsageError(f"-o {target}: {written} is itself a label image; choose another place")
         if written in seen:
             raise InputError(f"{seen[written]} and {path} would give one map, {written.name}: rename one")
         seen[written] = path

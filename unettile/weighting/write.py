@@ -15,6 +15,7 @@ from unettile.images.formats import format_of
 from unettile.images.slide import open_labels
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
+from unettile.protection import protect
 from unettile.weighting import OnProgress
 from unettile.weighting.plan import WeightPlan
 from unettile.weighting.preview import Preview
@@ -31,8 +32,11 @@ def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progr
         preview: also write a picture of each.
 
     Raises:
+        UsageError: a picture would replace a label image.
         InputError: a label image that is damaged, or a destination that cannot be written.
     """
+    if preview:
+        protect([file.labels for file in plan.files], [plan.preview_of(file) for file in plan.files])
     todo = plan.todo(preview, overwrite)
     if todo:
         plan.make_folders(preview)

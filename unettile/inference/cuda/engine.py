@@ -117,7 +117,7 @@ class CudaEngine:
         Raises:
             torch.OutOfMemoryError: there is no room for one.
         """
-        kind = WindowKind(task.window_edge, task.channels, task.dtype, task.kinds, task.tiles.write_edge)
+        kind = window_kind(task)
         if self._kept is not None and self._kept[0] == kind:
             _, scale, lanes = self._kept
             scale.load(task.scaling)
@@ -137,6 +137,11 @@ class CudaEngine:
 
     def _lane_bytes(self, window_edge: int) -> int:
         return self._predictor.maps_bytes(window_edge, _SCRATCH)
+
+
+def window_kind(task: Task) -> WindowKind:
+    """Return what all windows of a task have in common."""
+    return WindowKind(task.window_edge, task.channels, task.dtype, task.kinds, task.tiles.write_edge)
 
 
 def device_memory(device: torch.device) -> int:

@@ -29,7 +29,7 @@ from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.compute.strips import Kept, OpenBlock, OpenStrip, Piece, StripReader, rows_of_blocks
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.watch import PART_S, Tally, Watch
-from unettile.segmentation.where import Within
+from unettile.segmentation.where import Inside, Within
 from unettile.tiling import Block
 
 
@@ -101,7 +101,7 @@ class Loop:
             yield opened.enter_context(closing(_Pieces(tasks, threads, max(1, count), self.engine.stage, watch)))
 
 
-def _one_at_a_time(within: Within) -> Within:
+def _one_at_a_time(within: Within) -> Inside:
     """Return the same for several threads: a mask is read by one at a time."""
     lock = Lock()
 

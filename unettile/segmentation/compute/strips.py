@@ -18,7 +18,7 @@ from unettile.inference.kinds import background_of
 from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.run.directory import RunDirectory
-from unettile.segmentation.where import Within
+from unettile.segmentation.where import Inside
 from unettile.tiling import Block, BlockGrid, Tile
 
 _NOWHERE = Box(0, 0, 0, 0)
@@ -118,7 +118,7 @@ class StripReader:
 
     run: RunDirectory
     reader: PixelReader
-    within: Within | None
+    within: Inside | None
     cut: Cut
     mirrors: bool = False
     _region: Box = field(default=_NOWHERE, init=False)
