@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
+import unettile
 from tests.objects.test_job import field, silent
 from unettile.errors import UsageError
 from unettile.objects.job import find_objects
@@ -129,3 +130,14 @@ def test_anndata_holds_the_table(tmp_path: Path, mask: Path) -> None:
     np.testing.assert_array_equal(found.obsm["spatial"], rows[["centroid_x_px", "centroid_y_px"]])
     make(mask, tmp_path / "b", 500, anndata="cells.h5ad")
     assert (tmp_path / "a" / "cells.h5ad").read_bytes() == (tmp_path / "b" / "cells.h5ad").read_bytes()
+
+
+def test_ids_that_are_measured_as_they_are_have_tables_without_classes(tmp_path: Path) -> None:
+    ids = np.zeros((40, 50), np.uint16)
+    ids[3:9, 4:9], ids[20:30, 20:40] = 5, 9
+    files = {name: tmp_path / f"cells.{name}" for name in ("csv", "h5ad")}
+    cells = unettile.objects(ids, instances=True, table=files["csv"], anndata=files["h5ad"])
+    rows = pandas.read_csv(files["csv"])
+    assert list(rows.columns) == list(cells.keys()) and "class_name" not in rows
+    assert rows["id"].tolist() == [5, 9] and rows["area_px"].tolist() == [30, 200]
+    assert anndata.read_h5ad(files["h5ad"]).obs_names.tolist() == ["5", "9"]

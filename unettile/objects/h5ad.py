@@ -46,9 +46,10 @@ def write_h5ad(path: Path, table: Table) -> None:
     columns = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     measured = [name for name in columns if name not in NAMED]
     described = {name: columns[name] for name in NAMED if name in columns}
-    names, codes = np.unique(columns["class_name"].astype(str), return_inverse=True)
-    kinds = pandas.Index([str(name) for name in names], dtype=object)  # anndata writes no other kind of text
-    described["class_name"] = pandas.Categorical.from_codes(codes.reshape(-1), kinds)
+    if "class_name" in columns:
+        names, codes = np.unique(columns["class_name"].astype(str), return_inverse=True)
+        kinds = pandas.Index([str(name) for name in names], dtype=object)  # anndata writes no other kind of text
+        described["class_name"] = pandas.Categorical.from_codes(codes.reshape(-1), kinds)
     index = pandas.Index([str(number) for number in columns["id"].tolist()], dtype=object)
     data = import_anndata().AnnData(
         X=np.stack([columns[name].astype(np.float64) for name in measured], axis=1),
