@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def run_cell(code: str, names: dict[str, Any], count: int) -> list[dict[str, Any
     """Run a cell; return what a notebook shows below it: what it prints, and the value of a last expression."""
     tree, shown = ast.parse(code), io.StringIO()
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    with contextlib.redirect_stdout(shown):
+    with contextlib.redirect_stdout(shown), warnings.catch_warnings(action="ignore"):
         exec(compile(tree, "<cell>", "exec"), names)
         value = None if last is None else eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
     outputs: list[dict[str, Any]] = []

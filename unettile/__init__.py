@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unettile.errors import Incomplete, InputError, Interrupted, UnettileError, UsageError
+    from unettile.errors import Advice, Incomplete, InputError, Interrupted, UnettileError, UsageError
     from unettile.face.evaluate import evaluate
     from unettile.face.image import Image
     from unettile.face.image import open_image as open
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Image",
     "Incomplete",
     "InputError",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Advice": "errors",
     "Image": "face.image",
     "Incomplete": "errors",
     "InputError": "errors",

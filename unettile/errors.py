@@ -41,3 +41,7 @@ class Interrupted(UnettileError):
         super().__init__(f"stopped by signal {signum}; {advice}")
         self.signum = signum
         self.exit_code = 128 + signum
+
+
+class Advice(UserWarning):
+    """What a user should know of a call that succeeds: a size that was estimated, ids that look like classes."""

@@ -13,6 +13,8 @@ import pytest
 
 import unettile
 
+pytestmark = pytest.mark.filterwarnings("ignore::unettile.Advice")
+
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "python.md"
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"

@@ -22,7 +22,7 @@ from unettile.commands.weights import weights as weights_command
 from unettile.face.model import Model
 
 PROMISED = {
-    "Image", "Incomplete", "InputError", "Interrupted", "Model", "UnettileError", "UsageError", "__version__",
+    "Advice", "Image", "Incomplete", "InputError", "Interrupted", "Model", "UnettileError", "UsageError", "__version__",
     "evaluate", "load", "objects", "open", "train", "weight_map",
 }  # fmt: skip
 

@@ -114,11 +114,11 @@ def test_weights_are_those_of_the_command(tmp_path: Path, given: dict[str, Any],
 
 def test_ids_that_look_like_classes_are_told_of() -> None:
     mask = np.where(make_labels() > 0, 255, 0).astype(np.uint8)
-    with pytest.warns(UserWarning, match="components=True"):
+    with pytest.warns(unettile.Advice, match="components=True"):
         plain = unettile.weight_map(mask)
     parts = unettile.weight_map(mask, components=True)
     assert plain.max() <= 1.5 < parts.max() and np.array_equal(parts, unettile.weight_map(make_labels()))
-    with pytest.warns(UserWarning, match="--truth-components"):
+    with pytest.warns(unettile.Advice, match="--truth-components"):
         unettile.evaluate(mask, mask, objects=True)
 
 

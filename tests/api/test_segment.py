@@ -252,8 +252,9 @@ def test_advice_is_a_warning(model_file: Path, pixels: Pixels) -> None:
     from unettile.face.model import Model
 
     coarse = Model(replace(load_checkpoint(model_file), pixel_size_um=2.0), "cpu", "fp32")
-    with pytest.warns(UserWarning, match="the array has pixels of 0.5 µm, the model was trained at 2 µm"):
-        coarse.segment(unettile.open(pixels, pixel_size=0.5))
+    with pytest.warns(unettile.Advice, match="the array has pixels of 0.5 µm, the model was trained at 2 µm") as told:
+        coarse.segment(unettile.open(pixels, pixel_size=0.5), diameter="off")
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize(

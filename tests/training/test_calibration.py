@@ -12,7 +12,7 @@ import torch
 from tests.training.runs import RECIPE, make_job, run
 from unettile.checkpoint import load_checkpoint
 from unettile.errors import InputError
-from unettile.training.calibration import SHIFTS, best_shift
+from unettile.training.finish import SHIFTS, best_shift
 
 NONE = len(SHIFTS) // 2
 

@@ -33,11 +33,11 @@ def test_what_is_scored_is_what_segment_writes(tmp_path: Path, result: TrainResu
     rules = ObjectRules(min_size=2)
     recipe = replace(RECIPE, objects=rules)
     predictor = Predictor(result.checkpoint, "cpu", "fp32")
-    judge = Judge(result.checkpoint, recipe)
+    judge, as_it_is = Judge(result.checkpoint, recipe), SegmentOptions(("classes",), diameter="off")
     for source in result.sources:
         classes, ids = tmp_path / "classes.tif", tmp_path / "ids.tif"
-        segment_image(source.pair.image, classes, predictor, SegmentOptions(("classes",)), overwrite=True)
-        options = SegmentOptions(("instances",), objects=rules)
+        segment_image(source.pair.image, classes, predictor, as_it_is, overwrite=True)
+        options = SegmentOptions(("instances",), objects=rules, diameter="off")
         segment_image(source.pair.image, ids, predictor, options, overwrite=True)
         mask = tifffile.imread(classes)
         assert middle(source.shape).shape == mask.shape

@@ -72,12 +72,16 @@ class Job:
         batch = fit_batch(plan, self.predictor, self.options.batch)
         memory = estimate_memory(plan, self.predictor, batch)
         device_memory = estimate_device_memory(plan, self.predictor, batch)
+        cut = self.predictor.engine.cut(plan.task)
+        by_rows, width = cut.height < plan.block_edge, min(cut.width, plan.shape[1])
         details = {
             "shape": list(plan.output_shape),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
             "tile": plan.output_edge,
+            "computed_by": "rows" if by_rows else "tiles",
             "window": plan.geometry.input_edge(plan.output_edge),
+            **({"row_width": width} if by_rows else {}),
             "tiles": len(plan.tiles),
             "blocks": len(plan.blocks),
             "blocks_to_do": len(blocks),
@@ -90,8 +94,9 @@ class Job:
             "model_sha256": plan.model["sha256"],
         }
         message = (
-            f"would write {task.output}: {_size(plan)}, {counted(len(plan.tiles), 'tile')} of {plan.output_edge} px, "
-            f"{len(blocks)} of {counted(len(plan.blocks), 'block')}, batch {batch}, {plan.device}, {plan.precision}, "
+            f"would write {task.output}: {_size(plan)}, {counted(len(plan.tiles), 'tile')} of {plan.output_edge} px,"
+            f" by {f'rows of {width} px' if by_rows else 'windows'}, {len(blocks)} of"
+            f" {counted(len(plan.blocks), 'block')}, batch {batch}, {plan.device}, {plan.precision}, "
             f"about {memory / 2**30:.1f} GiB of memory"
         )
         if device_memory:

@@ -139,8 +139,7 @@ def train(
     set_threads()
     keep_freed_memory()
     begun = None if start is None else find_model(start)
-    read_from = (images, labels, weights, validation_images, validation_labels, Path(recipe), begun)
-    protect(read_from, (output, TrainingFolder.beside(output).path))
+    protect([begun], [output, TrainingFolder.beside(output).path])
     view = View(series, level, None, parse_channels(channel), z, time)
     job = TrainRequest(
         images,

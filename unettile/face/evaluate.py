@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from unettile.evaluation.matches import check_matches, write_matches
 from unettile.evaluation.objects import Scoring
 from unettile.evaluation.pairs import MaskPair, Meaning, note_ids, pair_masks
 from unettile.evaluation.score import Evaluation
+from unettile.face.advice import advise
 from unettile.face.image import ImageLike, source_of
 
 
@@ -62,7 +62,7 @@ def evaluate(
         UsageError: options that do not go together.
 
     Warns:
-        UserWarning: ids that are taken for objects, and do not look like those of any.
+        Advice: ids that are taken for objects, and do not look like those of any.
 
     >>> import numpy as np, unettile
     >>> truth = np.array([[0, 1, 1, 0], [0, 1, 1, 0]])
@@ -85,7 +85,7 @@ def evaluate(
     if maps is not None and len(pairs) > 1 and (alone := [pair.name for pair in pairs if pair.name not in maps]):
         raise InputError(f"{alone[0]} has no classes among those that were given: need equal names")
     for note in note_ids(pairs, meaning):
-        warnings.warn(note, stacklevel=2)
+        advise(note)
     tell = progress or (lambda done, total: None)
     evaluation = score(pairs, meaning, lambda done: tell(done, len(pairs)), scoring)
     if match is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time as clock
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from unettile.checkpoint import Checkpoint
 from unettile.duration import seconds_of
 from unettile.errors import UsageError
+from unettile.face.advice import advise
 from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
 from unettile.images.view import OPTIONS, View
 from unettile.inference.predict import Predictor
@@ -205,7 +205,7 @@ class Model:
             Incomplete: `max_time` is over.
 
         Warns:
-            UserWarning: what a user should know, such as pixels of another size than the model's.
+            Advice: what a user should know, such as pixels of another size than the model's.
 
         >>> import unettile
         >>> model = unettile.load("nuclei", device="cpu")
@@ -228,7 +228,7 @@ class Model:
         watch = Watch(
             progress or (lambda done, total: None),
             deadline=None if limit is None else clock.monotonic() + limit,
-            on_advice=lambda line: warnings.warn(line, stacklevel=2),
+            on_advice=advise,
         )
         with self._lock:
             if output is not None:

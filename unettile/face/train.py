@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,18 @@ from unettile.atomic import remove_leftovers
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import keep_freed_memory
 from unettile.duration import seconds_of
-from unettile.face.image import ImageLike, source_of
+from unettile.face.advice import advise
+from unettile.face.image import Channel, ImageLike, source_of, view_of
 from unettile.face.model import Model
 from unettile.images.slide import ImageSource
 from unettile.models import find_model
 from unettile.report.page import write_report
 from unettile.training.finished import is_finished
 from unettile.training.loop import train as run
-from unettile.training.pairs import note_labels
+from unettile.training.pairs import note_labels, note_pairs
 from unettile.training.request import TrainRequest
 from unettile.training.result import TrainProgress
+from unettile.training.views import note_views
 
 Images = str | os.PathLike[str] | Sequence[ImageLike]
 """A folder, whose files pair by name, or a list of images, which pair by their order."""
@@ -37,6 +38,11 @@ def train(
     changes: Mapping[str, Any] | None = None,
     start: str | os.PathLike[str] | Model | None = None,
     weights: Images | None = None,
+    level: int | None = None,
+    series: int | None = None,
+    channel: Channel | None = None,
+    z: int | None = None,
+    time: int | None = None,
     validation: float | None = None,
     validation_images: Images | None = None,
     validation_labels: Images | None = None,
@@ -62,6 +68,7 @@ def train(
         changes: keys of the recipe to change, such as {"run.batch": 4, "network.widths": [16, 32, 64]}.
         start: a model whose parameters the network begins with, by name, file, or loaded.
         weights: weight maps, (H, W) float, instead of those made on the fly.
+        level, series, channel, z, time: which image of the files; of a stack, for which they choose none, every plane.
         validation: part of the images held out; None for the recipe's.
         validation_images, validation_labels: images to validate on instead.
         epochs: instead of the recipe's.
@@ -84,12 +91,12 @@ def train(
         Incomplete: `max_time` is over; the run is saved.
 
     Warns:
-        UserWarning: labels whose ids do not look like those of objects.
+        Advice: labels whose ids do not look like those of objects.
 
     An example stands in docs/python.md: even a short training takes a minute.
     """
     keep_freed_memory()
-    file = Path(output)
+    file, view = Path(output), view_of(series, level, None, channel, z, time)
     job = TrainRequest(
         _images(images),
         _images(labels),
@@ -108,10 +115,12 @@ def train(
         precision,
         workers,
         overwrite,
+        view,
     ).job()
-    note = note_labels((*job.training, *job.validation), job.recipe.labels.kind)
-    if note is not None:
-        warnings.warn(note, stacklevel=2)
+    seen = (*job.training, *job.validation)
+    for note in (note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
+        if note is not None:
+            advise(note)
     if not (resume and not overwrite and is_finished(job)):
         remove_leftovers(file)
         result = run(job, progress or (lambda now: None), lambda: None)

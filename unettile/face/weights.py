@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import ExitStack
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.face.advice import advise
 from unettile.face.image import ImageLike, source_of
 from unettile.images.idparts import count_parts
 from unettile.images.slide import open_labels
@@ -54,7 +54,7 @@ def weight_map(
         UsageError: a number out of range.
 
     Warns:
-        UserWarning: ids that do not look like those of cells.
+        Advice: ids that do not look like those of cells.
 
     >>> import numpy as np, unettile
     >>> weights = unettile.weight_map(np.array([[1, 0, 0, 2]]), w0=10, sigma=5)
@@ -66,7 +66,7 @@ def weight_map(
         if not components:
             note = count_parts(slide).note("say components=True, so that every separate part is one")
             if note is not None:
-                warnings.warn(note, stacklevel=2)
+                advise(note)
         ids = carve_gaps(open_ids(slide, stack, components=components)(Box.of_shape(slide.shape)), gap)
     pair = None
     if not isinstance(class_weights, str):

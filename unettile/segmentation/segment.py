@@ -12,6 +12,7 @@ from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
 from unettile.images.slide import ImageSource, Slide
 from unettile.inference.predict import Predictor
+from unettile.protection import protect
 from unettile.segmentation.compute.loop import Loop
 from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.finished import is_finished
@@ -112,6 +113,7 @@ def segment_image(
     watch = watch or Watch()
     start = time.monotonic()
     place = run_directory_for(output)
+    protect([one for one in (image, options.mask) if isinstance(one, Path)], [output, place])
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
     before = _identity(output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,17 +15,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
-from unettile.networks.background import shift_background
 from unettile.networks.encoders import load_encoder
 from unettile.training.average import Average
-from unettile.training.calibration import SHIFTS, best_shift
-from unettile.training.card import make_checkpoint, make_model
+from unettile.training.card import make_checkpoint
 from unettile.training.clock import Clock
 from unettile.training.cost import Meter
+from unettile.training.finish import Ending, judge_of
 from unettile.training.job import TrainJob
 from unettile.training.loader import Share, load_batches
 from unettile.training.losses import training_loss
@@ -35,9 +34,8 @@ from unettile.training.schedule import learning_rate, make_optimizer, out_of_pat
 from unettile.training.seen import objects_seen
 from unettile.training.setup import check_window, make_fabric, start_from
 from unettile.training.state import LogRow, TrainingFolder
-from unettile.training.survey import Source, class_weights, settle_diameter, survey
+from unettile.training.survey import class_weights, settle_diameter, survey
 from unettile.training.together import mean_and_signal, on_any, score_together, shared_number
-from unettile.training.validate import Judge, Scores
 
 LOG_EVERY = 10  # steps between two reports of progress
 SAVE_EVERY_S = 600.0  # a process that is killed loses no more than this
@@ -110,7 +108,8 @@ class _Run:
         if not self._is_over():
             with closing(self._batches()) as batches:  # closed at once, or workers would outlive what is raised here
                 self._train(batches, on_progress, should_stop)
-        return self._finish()
+        ending = Ending(self.job, self.fabric, self.geometry, self._figure, self.validation, self.test, self.seen)
+        return ending.finish(self.rows, self.folder, self.meter.cost(self.step, self.fabric))
 
     def _train(
         self,
@@ -212,7 +211,8 @@ class _Run:
                 f"parameters are no finite numbers after step {self.step}: lower optimizer.learning_rate, or train with"
                 " --precision fp32"
             )
-        scores = self._scores(network, self.validation)
+        judge = judge_of(self.job, network.eval(), self.geometry, self.fabric)
+        (scores,) = score_together(judge, network, self.validation, self.fabric)
         row = LogRow(
             epoch=len(self.rows) + 1,
             step=self.step,
@@ -243,13 +243,6 @@ class _Run:
             self.clock.took(shared_number(self.meter.seconds - began, self.fabric))
         self.meter.go_on()
 
-    def _scores(self, network: nn.Module, sources: Sequence[Source]) -> Scores:
-        (scores,) = score_together(self._judge(network), network, sources, self.fabric)
-        return scores
-
-    def _judge(self, network: nn.Module) -> Judge:
-        return Judge(make_model(self.job, network, self.geometry), self.recipe, str(self.fabric.device))
-
     def _figure(self, row: LogRow) -> float:
         """Return the figure that chooses the best epoch; larger is better."""
         by = self.recipe.run.select
@@ -277,45 +270,6 @@ class _Run:
             raise Interrupted(signum)
         why = "SIGUSR1 came" if signum else "the time limit is reached"
         raise Incomplete(f"{why} after step {self.step}: the run is saved; give the same command with --resume")
-
-    def _finish(self) -> TrainResult:
-        best = max(self.rows, key=self._figure)
-        checkpoint = load_checkpoint(self.folder.best)
-        network = build_network(checkpoint.network, checkpoint.config)
-        network.load_state_dict(checkpoint.parameters)
-        network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        if self.recipe.run.calibrate:
-            best, checkpoint = self._calibrate(network, best)
-        validation = self._scores(network, self.validation)
-        test = self._scores(network, self.test) if self.test else None
-        if self.fabric.is_global_zero:
-            if test is not None:
-                scores = checkpoint.card["scores"] | {"test": {"iou": test.iou, "ap": test.ap, "loss": test.loss}}
-                checkpoint = replace(checkpoint, card=checkpoint.card | {"scores": scores})
-            checkpoint = save_checkpoint(checkpoint, self.job.output)
-        self.fabric.barrier()
-        return TrainResult(
-            checkpoint=checkpoint,
-            rows=tuple(self.rows),
-            best=best,
-            validation=validation,
-            test=test,
-            sources=self.validation,
-            judge=self._judge(network),
-            cost=self.meter.cost(self.step, self.fabric),
-            folder=self.folder.path,
-            first=self.fabric.is_global_zero,
-        )
-
-    def _calibrate(self, network: nn.Module, best: LogRow) -> tuple[LogRow, Checkpoint]:
-        """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
-        judge = self._judge(network)
-        tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
-        rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
-        chosen = best_shift([self._figure(row) for row in rows])
-        shift_background(network, self.recipe.in_channels, SHIFTS[chosen])
-        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)
-        return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""

@@ -10,9 +10,11 @@ from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import UsageError
 from unettile.images.view import FIRST, View
+from unettile.protection import protect
 from unettile.training.job import Data, TrainJob, check_output, find_sources, split
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe, read_recipe
+from unettile.training.state import TrainingFolder
 from unettile.training.views import choose_views
 
 
@@ -64,6 +66,9 @@ class TrainRequest:
         chosen = choose_device(self.device)
         changes = (*self.changes, *([f"run.epochs={self.epochs}"] if self.epochs else ()))
         recipe = read_recipe(self.recipe, changes)
+        given = (self.images, self.labels, self.weights, self.validation_images, self.validation_labels)
+        files = [one for one in given if isinstance(one, Path)]
+        protect([*files, Path(self.recipe)], [self.output, TrainingFolder.beside(self.output).path])
         held_out = self._held_out(recipe)
         check_output(self.output, overwrite=self.overwrite, resume=self.resume)
         data = self._data(recipe, held_out)

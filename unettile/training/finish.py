@@ -1,0 +1,111 @@
+"""The end of a run: the best epoch is calibrated, scored once more, and written as the model.
+
+Calibration: the background's logit is shifted, so that what is likeliest is also what scores best; weights on borders
+skew it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from unettile.geometry import Geometry
+from unettile.networks import build_network
+from unettile.networks.background import shift_background
+from unettile.objectsize import ObjectSize
+from unettile.training.card import make_checkpoint, make_model
+from unettile.training.cost import Cost
+from unettile.training.job import TrainJob
+from unettile.training.result import TrainResult
+from unettile.training.state import LogRow, TrainingFolder
+from unettile.training.survey import Source
+from unettile.training.together import score_together
+from unettile.training.validate import Judge
+
+SHIFTS = tuple(step / 4 for step in range(-8, 9))
+"""Of the logit of class 0, natural logarithms of odds; 0 is in the middle."""
+
+
+def best_shift(figures: Sequence[float]) -> int:
+    """Return the number of the shift whose figure, averaged with its neighbours' against noise, is the largest.
+
+    Of equals the one nearest to no shift.
+
+    Args:
+        figures: one for each of `SHIFTS`, larger is better.
+    """
+    padded = np.pad(np.asarray(figures, np.float64), 1, mode="edge")
+    smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    best = np.flatnonzero(smooth >= smooth.max())
+    return int(best[np.abs(best - len(SHIFTS) // 2).argmin()])
+
+
+def judge_of(job: TrainJob, network: nn.Module, geometry: Geometry, fabric: Fabric) -> Judge:
+    """Return what scores a network as it is now."""
+    return Judge(make_model(job, network, geometry), job.recipe, str(fabric.device))
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is done after the last epoch, by all processes of a run together.
+
+    Args:
+        figure: of a row of the log, what chooses the best epoch; larger is better.
+        validation, test: images to score; there may be none to test on.
+        seen: how large the objects are that were trained on.
+    """
+
+    job: TrainJob
+    fabric: Fabric
+    geometry: Geometry
+    figure: Callable[[LogRow], float]
+    validation: tuple[Source, ...]
+    test: tuple[Source, ...]
+    seen: ObjectSize | None
+
+    def finish(self, rows: Sequence[LogRow], folder: TrainingFolder, cost: Cost) -> TrainResult:
+        """Write the model of the best epoch, and return how the run went."""
+        best = max(rows, key=self.figure)
+        checkpoint = load_checkpoint(folder.best)
+        network = build_network(checkpoint.network, checkpoint.config)
+        network.load_state_dict(checkpoint.parameters)
+        network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if self.job.recipe.run.calibrate:
+            best, checkpoint = self._calibrate(network, best)
+        judge = judge_of(self.job, network, self.geometry, self.fabric)
+        (validation,) = score_together(judge, network, self.validation, self.fabric)
+        test = score_together(judge, network, self.test, self.fabric)[0] if self.test else None
+        if self.fabric.is_global_zero:
+            if test is not None:
+                scores = checkpoint.card["scores"] | {"test": {"iou": test.iou, "ap": test.ap, "loss": test.loss}}
+                checkpoint = replace(checkpoint, card=checkpoint.card | {"scores": scores})
+            checkpoint = save_checkpoint(checkpoint, self.job.output)
+        self.fabric.barrier()
+        return TrainResult(
+            checkpoint=checkpoint,
+            rows=tuple(rows),
+            best=best,
+            validation=validation,
+            test=test,
+            sources=self.validation,
+            judge=judge,
+            cost=cost,
+            folder=folder.path,
+            first=self.fabric.is_global_zero,
+        )
+
+    def _calibrate(self, network: nn.Module, best: LogRow) -> tuple[LogRow, Checkpoint]:
+        """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
+        judge = judge_of(self.job, network, self.geometry, self.fabric)
+        tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
+        rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
+        chosen = best_shift([self.figure(row) for row in rows])
+        shift_background(network, self.job.recipe.in_channels, SHIFTS[chosen])
+        checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)
+        return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})
