@@ -73,7 +73,8 @@ def write_sparse_tiff(path: Path, edge: int, tissue: int) -> None:
 
 def segment(image: Path, output: Path, *options: object, threads: int | None = None) -> dict[str, Any]:
     """Segment with the command line; return the peak of resident memory, MiB, and the pixels a second, in millions."""
-    arguments = ("segment", image, "-o", output, "--device", "cpu", "--quiet", "--overwrite", "--json", *options)
+    arguments = ("segment", image, "-o", output, "--device", "cpu", "--quiet", "--overwrite", "--json")
+    arguments += ("--diameter", "off", *options)
     child = run_child("unettile", arguments, threads)
     return {
         "peak_mib": child.peak_mib,

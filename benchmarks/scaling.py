@@ -25,7 +25,7 @@ from unettile.limits import count_threads
 
 def segment(image: Path, output: Path, threads: int, *options: object) -> tuple[float, int]:
     """Return the seconds that a run took, and its peak of memory, MiB."""
-    base = ("segment", image, "-o", output, "--device", "cpu", "--quiet", "--json")
+    base = ("segment", image, "-o", output, "--device", "cpu", "--diameter", "off", "--quiet", "--json")
     child = run_child("unettile", (*base, *options), threads)
     return float(json.loads(child.stdout)["seconds"]), child.peak_mib
 

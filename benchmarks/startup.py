@@ -26,7 +26,19 @@ def measure(edge: int, rounds: int) -> dict[str, object]:
         commands = {
             "import torch": [sys.executable, "-c", "import torch"],
             "--help": [*unettile, "--help"],
-            "segment": [*unettile, "segment", str(image), "-o", str(mask), "--device", "cpu", "--overwrite", "--quiet"],
+            "segment": [
+                *unettile,
+                "segment",
+                str(image),
+                "-o",
+                str(mask),
+                "--device",
+                "cpu",
+                "--diameter",
+                "off",
+                "--overwrite",
+                "--quiet",
+            ],
         }
         run = partial(subprocess.run, check=True, capture_output=True)
         found = rounds_of({name: partial(run, words) for name, words in commands.items()}, rounds, warm_up=rounds > 1)

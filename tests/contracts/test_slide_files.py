@@ -58,7 +58,7 @@ def label_slides_of(path: Path) -> Iterator[Slide]:
     while todo:
         view = todo.pop()
         try:
-            with open_labels(path, view) as slide:
+            with open_labels(path, view, lossy=True) as slide:
                 yield slide
         except InputError as error:
             choice = re.search(r"holds (\d+) images .*--series N|with --(z|time) N, from 0 to (\d+)", str(error))

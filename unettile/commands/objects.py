@@ -98,6 +98,24 @@ def objects(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    rois: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Regions of interest that ImageJ and Fiji open: .zip.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Annotations in the form of COCO: .json.", rich_help_panel=OUTPUT),
+    ] = None,
+    geoparquet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Polygons that GeoPandas and GDAL open: .parquet.", rich_help_panel=OUTPUT),
+    ] = None,
+    anndata: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The table as AnnData: .h5ad.", rich_help_panel=OUTPUT),
+    ] = None,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -244,7 +262,18 @@ def objects(
     from unettile.objects.rules import Foreground, Labelling
 
     console = Console(quiet, json)
-    products = Products(output, table, geojson, overlay, object_type.value, confidence)
+    products = Products(
+        output,
+        table,
+        geojson,
+        overlay,
+        object_type.value,
+        confidence,
+        rois=rois,
+        coco=coco,
+        geoparquet=geoparquet,
+        anndata=anndata,
+    )
     size = None if pixel_size is None else (pixel_size, pixel_size)
     found = find_objects(
         Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value),

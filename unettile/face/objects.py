@@ -44,6 +44,10 @@ def objects(
     object_type: str = "detection",
     overlay: File | None = None,
     confidence: File | None = None,
+    rois: File | None = None,
+    coco: File | None = None,
+    geoparquet: File | None = None,
+    anndata: File | None = None,
     image: ImageLike | None = None,
     stains: str | None = None,
     probabilities: ImageLike | None = None,
@@ -72,7 +76,8 @@ def objects(
     Args:
         mask: (H, W) whole numbers, 0 for background; with `threshold`, probabilities (H, W, K). An array, or the path
             of a file.
-        output, table, geojson, overlay, confidence: files to write as well, as the options of `unettile objects`.
+        output, table, geojson, overlay, confidence, rois, coco, geoparquet, anndata: files to write as well, as the
+            options of `unettile objects`.
         measure, percentiles: what is measured: basic, shape, intensity or all.
         object_type: what polygons become in QuPath: detection or annotation.
         image, stains, probabilities: of the same size as the mask: add intensities, optical densities of he or hdab,
@@ -121,6 +126,7 @@ def objects(
         instances,
     )
     files = (_path(output), _path(table), _path(geojson), _path(overlay))
+    others = (_path(rois), _path(coco), _path(geoparquet), _path(anndata))
     with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
         found = find_objects(
             sources,
@@ -128,7 +134,7 @@ def objects(
             Labelling(
                 splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
             ),
-            Products(*files, object_type, _path(confidence), columns=True),
+            Products(*files, object_type, _path(confidence), True, *others),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),
             measures=Measures.of(measure, tuple(percentiles)),

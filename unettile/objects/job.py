@@ -111,6 +111,7 @@ def find_objects(
             identity | _described(objects, record),
             measures,
             known,
+            (mask if image is None else image).path.name,
         )
         with (
             atomic_group(products.paths, overwrite=overwrite) as temporaries,

@@ -14,16 +14,19 @@ from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource
+from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
-from unettile.objects.table import check_table
+from unettile.objects.h5ad import import_anndata
+from unettile.objects.table import check_table, import_parquet
 from unettile.protection import protect
 
 _BEGINNINGS = {
     ".csv": b"id,",
     ".parquet": b"PAR1",
     ".geojson": HEAD.encode(),
-    ".json": HEAD.encode(),
     ".png": b"\x89PNG",
+    ".zip": b"PK",
+    ".h5ad": b"\x89HDF",
 }
 """How files begin that are written here, by their endings."""
 
@@ -39,6 +42,10 @@ class Products:
         overlay: .png.
         confidence: an image in which every object has its mean probability, in 1/255.
         columns: keep the table for who asked, in `Found.columns`.
+        rois: regions of interest of ImageJ, .zip.
+        coco: annotations of COCO, .json.
+        geoparquet: polygons, .parquet.
+        anndata: the table as AnnData, .h5ad.
 
     Raises:
         UsageError: nothing, or an ending that is not written.
@@ -52,6 +59,10 @@ class Products:
     object_type: str = "detection"
     confidence: Path | None = None
     columns: bool = False
+    rois: Path | None = None
+    coco: Path | None = None
+    geoparquet: Path | None = None
+    anndata: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -64,9 +75,17 @@ class Products:
         for path, option, endings in (
             (self.geojson, "--geojson", (".geojson", ".json")),
             (self.overlay, "--overlay", (".png",)),
+            (self.rois, "--rois", (".zip",)),
+            (self.coco, "--coco", (".json",)),
+            (self.geoparquet, "--geoparquet", (".parquet",)),
+            (self.anndata, "--anndata", (".h5ad",)),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
+        if self.geoparquet is not None:
+            import_parquet()
+        if self.anndata is not None:
+            import_anndata()
         if self.object_type not in OBJECT_TYPES:
             raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
@@ -75,8 +94,21 @@ class Products:
 
     @property
     def paths(self) -> list[Path]:
-        given = (self.labels, self.table, self.geojson, self.overlay, self.confidence)
+        given = (
+            *(self.labels, self.table, self.geojson, self.overlay),
+            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata),
+        )
         return [path for path in given if path is not None]
+
+    @property
+    def measured(self) -> bool:
+        """Whether measurements are asked for."""
+        return self.table is not None or self.anndata is not None or self.columns
+
+    @property
+    def outlined(self) -> bool:
+        """Whether outlines are asked for."""
+        return any(path is not None for path in (self.geojson, self.rois, self.coco, self.geoparquet))
 
 
 @dataclass(frozen=True)
@@ -143,9 +175,9 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
                 wanted = {**identity, "content": content}
                 likely = all(found.get(key) == value for key, value in wanted.items())
             else:
-                beginning = _BEGINNINGS.get(path.suffix.lower(), b"")
+                beginning = _BEGINNINGS.get(path.suffix.lower(), (COCO if path == products.coco else HEAD).encode())
                 with path.open("rb") as file:
-                    likely = bool(beginning) and file.read(len(beginning)) == beginning
+                    likely = file.read(len(beginning)) == beginning
             if not likely:
                 raise InputError(f"{path} exists and is another: choose another name, or give --overwrite")
     return bool(products.paths) and not overwrite and all(path.exists() for path in products.paths)

@@ -62,7 +62,7 @@ def check_table(path: Path) -> None:
     if ending not in (".csv", ".parquet"):
         raise UsageError(f"--table {path.name}: cannot tell the format from its ending; use .csv or .parquet")
     if ending == ".parquet":
-        _parquet()
+        import_parquet()
 
 
 def write_table(path: Path, table: Table, kind: str) -> None:
@@ -83,7 +83,7 @@ def write_table(path: Path, table: Table, kind: str) -> None:
                     file.write((",".join(columns) + "\n").encode())
                 file.write(_rows(columns).data)
         return
-    arrow, parquet = _parquet()
+    arrow, parquet = import_parquet()
     kept: Any = None
     try:
         for columns in table.chunks():
@@ -99,8 +99,9 @@ def write_table(path: Path, table: Table, kind: str) -> None:
 def _rows(columns: Columns) -> NDArray[np.uint8]:
     """Return the lines of a CSV file; what is not known is an empty cell."""
     numbers = [name for name, values in columns.items() if values.dtype.kind != "O"]
-    (named,) = set(columns) - set(numbers)
-    texts, index = np.unique(columns[named].astype(str), return_inverse=True)
+    named = next((name for name in columns if name not in numbers), None)  # ids alone have no names of classes
+    words = np.empty(0, str) if named is None else columns[named].astype(str)
+    texts, index = np.unique(words, return_inverse=True)
     encoded = [_quoted(str(text)).encode() for text in texts]
     cells, lengths = [], []
     for name in numbers:
@@ -109,10 +110,10 @@ def _rows(columns: Columns) -> NDArray[np.uint8]:
         cells.append(found[0])
         lengths.append(found[1])
     longest = max((len(text) for text in encoded), default=0)
-    out = np.empty(len(index) * (longest + 1 + len(numbers) * (WIDEST + 1)), np.uint8)
+    out = np.empty(len(columns["id"]) * (longest + 1 + len(numbers) * (WIDEST + 1)), np.uint8)
     ends = np.cumsum([0, *map(len, encoded)])
     joined = np.frombuffer(b"".join(encoded), np.uint8)
-    place = list(columns).index(named)
+    place = -1 if named is None else list(columns).index(named)
     length = put_rows(np.stack(cells), np.stack(lengths), joined, ends, index.reshape(-1), place, out)
     return out[:length]
 
@@ -124,7 +125,12 @@ def _quoted(text: str) -> str:
     return line.getvalue()[:-1]
 
 
-def _parquet() -> tuple[Any, Any]:
+def import_parquet() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

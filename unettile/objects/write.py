@@ -20,9 +20,12 @@ from unettile.images.formats import format_of
 from unettile.images.record import Record
 from unettile.images.slide import Slide
 from unettile.objects.certainty import Chance, Rims
+from unettile.objects.coco import write_coco
 from unettile.objects.columns import Channels, Columns, Confidence, Figures, Frames, Known
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
+from unettile.objects.geoparquet import write_geoparquet
+from unettile.objects.h5ad import write_h5ad
 from unettile.objects.intensity import Totals, Values
 from unettile.objects.measure import Summing
 from unettile.objects.measures import Measures
@@ -31,6 +34,7 @@ from unettile.objects.numbering import Numbered
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
 from unettile.objects.products import Products
+from unettile.objects.rois import write_rois
 from unettile.objects.scan import Looker, OnProgress, Picture, Scan
 from unettile.objects.stains import Unmixed
 from unettile.objects.table import Table, write_table
@@ -69,6 +73,7 @@ class Context:
         metadata: of the image of ids.
         measures: what the table holds.
         known: of the objects, for the table.
+        image_name: of the image that the objects are in.
     """
 
     grid: BlockGrid
@@ -78,6 +83,7 @@ class Context:
     metadata: dict[str, Any]
     measures: Measures
     known: Known
+    image_name: str = ""
 
 
 class Writer:
@@ -93,10 +99,10 @@ class Writer:
     def __init__(self, products: Products, objects: Numbered, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
         measures, directory, count = context.measures, context.directory, objects.count
-        measured = products.table is not None or products.columns
+        measured = products.measured
         self.columns: Columns | None = None
         self._summing = Summing(directory, objects.numbers.first, objects.shape) if measured else None
-        outlined = products.geojson is not None or (measured and measures.shape)
+        outlined = products.outlined or (measured and measures.shape)
         self._corners = CornerFinder(directory, count, objects.shape) if outlined else None
         self._thumbnail = Thumbnail(objects.shape) if products.overlay is not None else None
         self._pictures: list[Picture] = []
@@ -144,7 +150,7 @@ class Writer:
         with ThreadPoolExecutor(2, "unettile-write") as pool:
             texts = [
                 pool.submit(self._write_table, temporaries, corners),
-                pool.submit(self._write_geojson, temporaries, corners),
+                pool.submit(self._write_outlines, temporaries, corners),
             ]
             if products.overlay is not None:
                 assert self._thumbnail is not None
@@ -177,17 +183,28 @@ class Writer:
         if path is not None:
             with naming(path):
                 write_table(temporaries[path], table, path.suffix.lower())
+        if (path := self._products.anndata) is not None:
+            with naming(path):
+                write_h5ad(temporaries[path], table)
         if self._products.columns:
             self.columns = table.columns()
 
-    def _write_geojson(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
-        path = self._products.geojson
-        if path is None:
+    def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
+        products, classes, record = self._products, self._objects.numbers.classes, self._context.record
+        if corners is None:
             return
-        assert corners is not None
-        with naming(path):
-            classes = self._objects.numbers.classes
-            write_geojson(temporaries[path], corners, classes, self._context.record, self._products.object_type)
+        if (path := products.geojson) is not None:
+            with naming(path):
+                write_geojson(temporaries[path], corners, classes, record, products.object_type)
+        if (path := products.rois) is not None:
+            with naming(path):
+                write_rois(temporaries[path], corners, record.downsample)
+        if (path := products.coco) is not None:
+            with naming(path):
+                write_coco(temporaries[path], corners, classes, record, self._objects.shape, self._context.image_name)
+        if (path := products.geoparquet) is not None:
+            with naming(path):
+                write_geoparquet(temporaries[path], corners, classes, record)
 
     def _look_beneath(self) -> None:
         """Choose who looks at the pictures under the objects."""

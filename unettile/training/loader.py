@@ -112,5 +112,5 @@ def _begin_worker(samples: Samples, parent: int) -> None:
     with suppress(OSError, AttributeError):  # Linux alone
         ctypes.CDLL(None).prctl(_ON_PARENT_DEATH, signal.SIGKILL)
         if os.getppid() != parent:
-            os._exit(1)  # it ended before it could be watched
+            os.kill(os.getpid(), signal.SIGKILL)  # it ended before it could be watched
     torch.set_num_threads(1)
