@@ -102,7 +102,7 @@ def test_pairing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="file with a folder"):
         pair_masks(tmp_path / "p" / "a.tif", tmp_path / "t")
     write(tmp_path / "p" / "a.tiff", TRUTH)
-    with pytest.raises(InputError, match="share a name"):
+    with pytest.raises(InputError, match="two files called"):
         pair_masks(tmp_path / "p", tmp_path / "t")
 
 

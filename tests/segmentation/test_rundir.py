@@ -70,23 +70,23 @@ def test_stopped_and_resumed_gives_the_same_bytes(
 
 
 def _truncate(run: Path) -> None:
-    chunk = run / "mask.zarr" / "c" / "0" / "1"
+    chunk = run / "mask.zarr" / "c" / "0" / "0" / "1"
     chunk.write_bytes(chunk.read_bytes()[:10])
 
 
 def _flip(run: Path) -> None:
-    chunk = run / "mask.zarr" / "c" / "0" / "1"
+    chunk = run / "mask.zarr" / "c" / "0" / "0" / "1"
     data = bytearray(chunk.read_bytes())
     data[len(data) // 2] ^= 0xFF
     chunk.write_bytes(bytes(data))
 
 
 def _swap(run: Path) -> None:
-    shutil.copy(run / "mask.zarr" / "c" / "0" / "0", run / "mask.zarr" / "c" / "0" / "1")
+    shutil.copy(run / "mask.zarr" / "c" / "0" / "0" / "0", run / "mask.zarr" / "c" / "0" / "0" / "1")
 
 
 def _remove_chunk(run: Path) -> None:
-    (run / "mask.zarr" / "c" / "0" / "1").unlink()
+    (run / "mask.zarr" / "c" / "0" / "0" / "1").unlink()
 
 
 def _foreign_marker(run: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_destination_is_refused_before_any_work(tmp_path: Path, image: Path, p
     refused: list[tuple[Path, type[Exception], str]] = [
         (done, InputError, "--overwrite"),
         (tmp_path / "missing" / "mask.tif", InputError, "directory"),
-        (tmp_path, UsageError, "ending"),
+        (tmp_path, UsageError, "one of the inputs"),
         (tmp_path / "mask.bmp", UsageError, "ending"),
     ]
     for output, kind, text in refused:
