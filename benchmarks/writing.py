@@ -61,7 +61,7 @@ def make_run(path: Path, edge: int) -> RunDirectory:
     classes: NDArray[np.uint8] = np.digitize(height, [0.7, 1.3]).astype(np.uint8)
     run = RunDirectory.join(path, plan)
     for one in plan.blocks:
-        run.write_block(one, np.ascontiguousarray(classes[: one.box.height, : one.box.width]))
+        run.write_block(one, np.ascontiguousarray(classes[None, : one.box.height, : one.box.width]))
     return run
 
 
@@ -81,7 +81,7 @@ def write_with_tifffile(run: RunDirectory, output: Path) -> None:
     pixels = np.empty(run.plan.shape, np.uint8)
     with BlockReader(run) as blocks:
         for block in run.plan.blocks:
-            pixels[block.box.slices] = blocks.read(block)
+            pixels[block.box.slices] = blocks.read(block)[0]
     tifffile.imwrite(output, pixels, tile=(512, 512), compression="zlib", maxworkers=count_threads())
 
 

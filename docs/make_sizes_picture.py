@@ -1,6 +1,6 @@
 """Draw docs/sizes.png: the same nuclei at three magnifications, as they are and brought to the size the model knows.
 
-    python docs/make_sizes_picture.py
+python docs/make_sizes_picture.py
 """
 
 from __future__ import annotations

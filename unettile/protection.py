@@ -42,7 +42,7 @@ def protect(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> No
             raise UsageError(f"{output} holds {above[itself]}, one of the inputs: choose another name")
         for distance, parent in enumerate(_parents(output)):
             folder = read.get(_identity(parent))
-            if folder is not None and (distance == 0 or is_zarr(folder)):
+            if folder is not None and folder.is_dir() and (distance == 0 or is_zarr(folder)):
                 raise UsageError(f"{output} lies in {folder}, one of the inputs: choose a place outside of it")
 
 

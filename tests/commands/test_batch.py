@@ -59,7 +59,7 @@ def test_an_image_is_never_its_own_output(tmp_path: Path) -> None:
         ([tmp_path / "in" / "a.tif"], tmp_path / "in" / "a.tif"),
         ([tmp_path / "in"], tmp_path / "in"),
     ):
-        with pytest.raises(UsageError, match="is one of the images"):
+        with pytest.raises(UsageError, match="is one of the inputs"):
             plan_tasks(images, output)
 
 

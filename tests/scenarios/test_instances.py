@@ -127,7 +127,8 @@ def test_dry_run_and_verify(cli: Cli, tmp_path: Path, image: Path, deep_model: P
     assert done.code == 0 and json.loads(done.out)["status"] == "planned" and not (tmp_path / "ids.tif").exists()
     done = cli(*command, "--verify", "--json")
     assert done.code == 0 and json.loads(done.out)["verify"]["largest_difference"] == 0
-    assert cli(*command).code == 3
+    assert cli(*command).code == 0  # it is finished
+    assert cli(*command, "--set", "min_size=30").code == 3
 
 
 def test_more_ids_than_a_png_holds(

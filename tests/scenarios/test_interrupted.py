@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -171,18 +170,13 @@ def test_the_time_limit(
     """Exit code 75 and one line; the same command, given as often as it takes, makes the same file."""
     monkeypatch.setattr("unettile.tiling.BLOCK_EDGE", 64)
     image, expected = whole
-    writing = Predictor.writing
+    planes = Predictor.planes
 
-    def writing_slowly(self: Predictor, write: tuple[str, ...]) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]]:
-        compute = writing(self, write)
+    def slowly(self: Predictor, kinds: tuple[str, ...], windows: NDArray[np.float32]) -> NDArray[np.uint8]:
+        time.sleep(0.4)
+        return planes(self, kinds, windows)
 
-        def slowly(windows: NDArray[np.float32]) -> NDArray[np.uint8]:
-            time.sleep(0.4)
-            return compute(windows)
-
-        return slowly
-
-    monkeypatch.setattr(Predictor, "writing", writing_slowly)
+    monkeypatch.setattr(Predictor, "planes", slowly)
     monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
     arguments = ("segment", image, "-m", model, "-o", tmp_path / "mask.tif", "--tile", 68, "--quiet")
     codes = []

@@ -81,16 +81,16 @@ def test_a_defect_is_reported_after_the_others(
     (tmp_path / "in").mkdir()
     for name in "abc":
         tifffile.imwrite(tmp_path / "in" / f"{name}.tif", make_pixels(20, 30))
-    from unettile.segmentation import preparing
+    from unettile.segmentation import planning
 
-    make_plan = preparing.make_plan
+    make_plan = planning.make_plan
 
     def break_one(slide, *arguments):  # type: ignore[no-untyped-def]
         if slide.path.name == "b.tif":
             raise ZeroDivisionError("ours")
         return make_plan(slide, *arguments)
 
-    monkeypatch.setattr(preparing, "make_plan", break_one)
+    monkeypatch.setattr(planning, "make_plan", break_one)
     done = cli("segment", tmp_path / "in", "-m", model, "-o", tmp_path / "masks", "--json")
     statuses = Counter(entry["status"] for entry in json.loads(done.out)["images"])
     assert done.code == 1 and statuses == {"done": 2, "failed": 1}

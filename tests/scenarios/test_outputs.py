@@ -189,5 +189,5 @@ def test_an_image_inside_the_output_is_safe(cli: Cli, tmp_path: Path, model: Pat
     assert cli("segment", image, "-m", model, "-o", out).code == 0
     before = content(out)
     done = cli("segment", out / "0", "-m", model, "-o", out, "--overwrite")
-    assert done.code == 2 and "another -o" in done.err and done.err.count("\n") == 1, done.err
+    assert done.code == 2 and "another name" in done.err and done.err.count("\n") == 1, done.err
     assert content(out) == before

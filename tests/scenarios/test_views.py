@@ -76,7 +76,10 @@ def test_pixels_of_another_size_than_the_models_are_advised_of(
     sized = tmp_path / "sized.safetensors"
     save_checkpoint(replace(load_checkpoint(model), pixel_size_um=0.5), sized)
     options = ("-m", sized, "--device", "cpu", "--z", 0, "--channel", 0, "--overwrite", "-o", tmp_path / "mask.tif")
+    scaled = "by its pixel size the image is segmented at 0.5 of its size"
+    assert scaled in cli("segment", stack, *options).err
     advice = "pixels of 0.25 µm, the model was trained at 0.5 µm: it may see its objects too large; --mpp 0.5 brings"
+    options = (*options, "--diameter", "off")
     assert advice in cli("segment", stack, *options).err
     assert advice in cli("segment", stack, *options, "--dry-run").err
     for silent in (("--mpp", 0.5), ("--level", 1), ("--mpp", 0.4)):

@@ -438,8 +438,8 @@ def test_outputs_that_do_not_fit_the_input_are_wrong_usage(folder: Path, tmp_pat
     file.write_text("mine")
     for labels, out, reason in (
         (folder, file, "is a file"),
-        (folder, folder, "is itself a label image"),
-        (folder / "a.tif", folder / "a.tif", "is itself a label image"),
+        (folder, folder, "one of the inputs"),
+        (folder / "a.tif", folder / "a.tif", "one of the inputs"),
         (folder / "a.tif", tmp_path, "is a folder"),
         (folder / "a.tif", tmp_path / "w.png", "ends with .tif"),
         (folder / "a.tif", tmp_path / "w.jpg", "cannot tell the format"),

@@ -69,6 +69,7 @@ def objects(
     measure: Annotated[
         Measure,
         typer.Option(
+            metavar=choices(Measure),
             help="What the table holds: basic is area, place, perimeter, eccentricity and mean intensities; shape adds "
             "hulls, axes, diameters and the nearest neighbour; intensity adds spread, order and sum of intensities.",
             rich_help_panel=OUTPUT,
@@ -127,6 +128,7 @@ def objects(
     stains: Annotated[
         Stains | None,
         typer.Option(
+            metavar=choices(Stains),
             help="IMAGE is a bright slide of these stains: adds their optical densities to the table.",
             rich_help_panel=INPUT,
         ),
