@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -35,7 +36,7 @@ def make_model(job: TrainJob, network: nn.Module, geometry: Geometry) -> Checkpo
         parameters=dict(network.state_dict()),
         depth=recipe.labels.depth,
         grey_to_rgb=recipe.images.grey_to_rgb,
-        recipe=recipe.to_dict(),
+        recipe=_portable(recipe.to_dict()),
         objects=recipe.objects,
     )
 
@@ -69,6 +70,14 @@ def make_checkpoint(
             },
         },
     )
+
+
+def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe for others to read: of a file of parameters its name, not where it lay on this machine."""
+    network = recipe["network"]
+    if "encoder_parameters" not in network:
+        return recipe
+    return recipe | {"network": network | {"encoder_parameters": Path(network["encoder_parameters"]).name}}
 
 
 def class_colours(job: TrainJob) -> tuple[Colour, ...]:
