@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -112,8 +113,17 @@ class Residual(nn.Module):
         return self.head(torch.cat([self.more(y), self.smooth(y)], dim=1))
 
 
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("piece", [16, 48, 200])
-def test_sums_dilation_and_overlapping_taps(piece: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
+def test_sums_dilation_and_overlapping_taps(piece: int, threads: None) -> None:
     torch.manual_seed(5)
     height, reach = 200, 40
     network = Residual().eval().to(memory_format=torch.channels_last)

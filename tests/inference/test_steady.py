@@ -20,6 +20,7 @@ LAYERS = {
     "3×3, stride 2": nn.Conv2d(16, 24, 3, stride=2, padding=1),
     "7×7, stride 2": nn.Conv2d(3, 16, 7, stride=2, padding=3),
     "7×7": nn.Conv2d(8, 16, 7, padding=3),
+    "3×3, dilated": nn.Conv2d(16, 16, 3, padding=4, dilation=4),
     "1×1, stride 2": nn.Conv2d(16, 24, 1, stride=2),
     "1×1 to one logit": nn.Conv2d(16, 1, 1),
     "transposed 2×2": nn.ConvTranspose2d(16, 8, 2, stride=2),

@@ -43,11 +43,12 @@ def test_any_number_of_processes_makes_the_same_batches(samples: Samples) -> Non
 
 
 def test_closing_ends_the_processes(samples: Samples) -> None:
+    before = _children()
     batches = load_batches(samples, RECIPE, Share(), 2, endless=True)
     next(batches)
-    children = _children()
+    assert _children() - before
     batches.close()
-    assert children and not _children() & children
+    assert not _children() - before
 
 
 def test_a_process_that_is_killed_ends_the_run_in_one_line_and_it_goes_on(
@@ -56,19 +57,19 @@ def test_a_process_that_is_killed_ends_the_run_in_one_line_and_it_goes_on(
     """As happens for want of memory, and where shared memory is small."""
     longer = replace(RECIPE, run=replace(RECIPE.run, epochs=1, steps_per_epoch=6))
     expected, _ = run(make_job(data, longer, "whole"))
-    job = replace(make_job(data, longer), workers=1)
+    job, before = replace(make_job(data, longer), workers=1), _children()
 
     def kill(step: int) -> None:
         if step == 3:
-            for child in _children():
+            for child in _children() - before:
                 os.kill(child, signal.SIGKILL)
 
     with pytest.raises(Incomplete, match=r"was ended from outside, .* --resume, and fewer --workers"):
         run(job, kill)
     deadline = time.monotonic() + 10
-    while _children() and time.monotonic() < deadline:
+    while _children() - before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _children()
+    assert not _children() - before
     result, _ = run(replace(job, resume=True))
     for name, tensor in result.checkpoint.parameters.items():
         np.testing.assert_array_equal(tensor.numpy(), expected.checkpoint.parameters[name].numpy())

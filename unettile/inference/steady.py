@@ -6,8 +6,9 @@ the batch and by the number of threads: a window alone and the same window in a 
 bits. Here oneDNN is called by name. It sums in one order for all feature maps that are not tiny, which
 `SMALLEST_OUTPUT_EDGE` keeps away.
 
-Two layers need more. The order in which oneDNN sums the overlapping taps of a transposed convolution depends on the
+Three layers need more. The order in which oneDNN sums the overlapping taps of a transposed convolution depends on the
 size: here each phase of the output is an ordinary convolution (where taps do not overlap, there is nothing to order).
+At the border of a dilated convolution it depends on how rows are parted among threads: here the input is padded first.
 And torch upsamples maps of fewer than four channels by a kernel that differs with the number of threads: here they get
 a fourth.
 """
@@ -54,6 +55,10 @@ class OneDnnConv(nn.Module):
 
     def padded(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return the convolution with another padding than its own, (rows, columns)."""
+        if max(self._steps[1]) > 1:
+            rows, columns = padding
+            x = F.pad(x, (columns, columns, rows, rows)).contiguous(memory_format=torch.channels_last)
+            padding = (0, 0)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._weight, self.bias, padding, *self._steps, self._activation, [], ""
         )
