@@ -15,8 +15,7 @@ from unettile.images.colours import Colour, distinct_colours
 from unettile.images.palette import read_palette
 from unettile.metrics.pixels import iou
 from unettile.objectsize import ObjectSize
-from unettile.training.finished import PLAN, plan_digest
-from unettile.training.job import TrainJob
+from unettile.training.job import PLAN, TrainJob, plan_digest
 from unettile.training.state import LogRow
 from unettile.training.validate import Scores
 

@@ -20,12 +20,11 @@ from unettile.networks import build_network
 from unettile.networks.background import shift_background
 from unettile.objectsize import ObjectSize
 from unettile.training.card import make_checkpoint, make_model
-from unettile.training.cost import Cost
 from unettile.training.job import TrainJob
-from unettile.training.result import TrainResult
+from unettile.training.processes import score_together
+from unettile.training.result import Cost, TrainResult
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.survey import Source
-from unettile.training.together import score_together
 from unettile.training.validate import Judge
 
 SHIFTS = tuple(step / 4 for step in range(-8, 9))

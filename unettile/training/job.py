@@ -1,4 +1,4 @@
-"""A training job: pairs found and held out, the destination checked."""
+"""A training job: pairs found and held out, the destination checked, and whether it is done already."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 
 import torch
 
-from unettile.checkpoint import Checkpoint
+from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError, UsageError
 from unettile.images.view import FIRST
 from unettile.training.pairs import Pair, find_pairs, hold_out, ranked
 from unettile.training.parts import SourcePart
 from unettile.training.recipe import Recipe
 from unettile.training.state import TrainingFolder
+
+PLAN = "training_plan"
+"""Key of a model's card that has the digest of the plan it was made by."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,37 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
         )
     if overwrite and not resume:
         TrainingFolder.beside(output).clear()
+
+
+def plan_digest(job: TrainJob) -> str:
+    """Return the SHA-256 of all that a run which is resumed must share with the one that was stopped."""
+    run = job.recipe.run
+    if not run.steps_per_epoch:  # as many as the images fill
+        run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
+    plan = replace(job, recipe=replace(job.recipe, run=run)).plan()
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+def is_finished(job: TrainJob) -> bool:
+    """Whether the model of a job is there, and its report, so that nothing is left to do.
+
+    A process that is killed once the model has its name leaves no report: given again, with `resume`, the job makes it.
+
+    Raises:
+        InputError: another model is there.
+    """
+    if not job.output.exists():
+        return False
+    try:
+        found = load_checkpoint(job.output).card.get(PLAN)
+    except InputError:
+        found = None
+    if found != plan_digest(job):
+        raise InputError(
+            f"{job.output} exists and is no result of this training: choose another name, or give --overwrite"
+        )
+    folder = TrainingFolder.beside(job.output)
+    return folder.report.exists() or not folder.has_state
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:
