@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
-from unettile.training.card import make_checkpoint
-from unettile.training.draw import objects_seen
+from unettile.training.card import Seen, make_checkpoint
 from unettile.training.finish import Ending, judge_of
 from unettile.training.job import TrainJob
 from unettile.training.loader import Share, load_batches, placed
@@ -57,7 +56,8 @@ def train(
         )
     if not run.steps_per_epoch:
         run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
-    return _Run(replace(job, recipe=replace(job.recipe, run=run)), fabric).go(on_progress, should_stop)
+    with TrainingFolder.beside(job.output).held() if fabric.is_global_zero else nullcontext():
+        return _Run(replace(job, recipe=replace(job.recipe, run=run)), fabric).go(on_progress, should_stop)
 
 
 class _Run:
@@ -71,8 +71,10 @@ class _Run:
         self.meter = Meter()
         self.training, self.validation = survey(job.training, recipe), survey(job.validation, recipe)
         self.test = survey(job.test, recipe)
+        looked_at = (*self.training, *self.validation, *self.test)
+        self.plan = job.plan() | {"content": {source.pair.full_name: source.content for source in looked_at}}
         self._begin_folder()
-        self.seen = objects_seen(self.training, recipe)
+        self.seen = Seen.of(self.training, recipe)
         self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
         fresh = not (job.resume and self.folder.has_state)
@@ -215,7 +217,7 @@ class _Run:
                 save_checkpoint(
                     make_checkpoint(self.job, network, self.geometry, scores, row, self.seen), self.folder.best
                 )
-            self.folder.write_log(self.rows)
+            self.folder.write_log(self.rows, self.plan)
             self._save()
         self.fabric.barrier()
         if self.clock is not None:
@@ -252,15 +254,14 @@ class _Run:
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""
-        plan = self.job.plan()
         if self.folder.has_state and not self.job.resume:
             raise InputError(f"{self.folder.path} holds an unfinished run: go on with --resume, or --overwrite it")
         if self.job.resume and self.folder.has_state:
-            self.folder.check_plan(plan)
+            self.folder.check_plan(self.plan)
         elif self.fabric.is_global_zero:
             held_out = {"validation": self.job.validation, "test": self.job.test}
             names = {part: [pair.full_name for pair in pairs] for part, pairs in held_out.items()}
-            self.folder.start(plan, self.recipe, names)
+            self.folder.start(self.plan, self.recipe, names)
         self.fabric.barrier()
 
     def _save(self) -> None:
@@ -274,12 +275,13 @@ class _Run:
                 "loss": [self.loss_sum, float(self.loss_count)],
                 "rows": [[getattr(row, entry.name) for entry in fields(LogRow)] for row in self.rows],
                 "meter": self.meter.to_list(),
-            }
+            },
+            self.plan,
         )
         self.meter.saved()
 
     def _restore(self) -> None:
-        state = self.folder.load()
+        state = self.folder.load(self.plan)
         self.network.module.load_state_dict(state["network"])
         if self.average is not None:
             self.average.network.load_state_dict(state["average"])
