@@ -106,13 +106,9 @@ def objects(
     >>> [int(number) for number in cells["id"]], [int(area) for area in cells["area_px"]]
     ([7, 9], [2, 1])
     """
-    if max_object < 2:
-        raise UsageError(f"max_object is {max_object}: need a width of 2 px or more")
-    if pixel_size is not None and not 0 < pixel_size < 1e6:
-        raise UsageError(f"pixel_size is {pixel_size:g}: need µm, above 0")
     if measure not in MEASURES:
         raise UsageError(f"measure is {measure!r}: need one of {', '.join(MEASURES)}")
-    splitting = Splitting(neck, rise, reach=-(-max_object // 2), smallest=min_size) if split else None
+    splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
     chosen = (classes,) if isinstance(classes, int) else None if classes is None else tuple(classes)
     sources = Sources(
         source_of(mask, "the mask"),

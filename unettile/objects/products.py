@@ -127,7 +127,7 @@ class Sources:
         instances: the numbers of the mask are objects, to be taken as they are.
 
     Raises:
-        UsageError: stains without an image.
+        UsageError: stains without an image, or a pixel without a size.
     """
 
     mask: ImageSource
@@ -143,6 +143,8 @@ class Sources:
     def __post_init__(self) -> None:
         if self.stains is not None and self.image is None:
             raise UsageError("--stains unmixes the colours of an image: give --image with it")
+        if self.pixel_size_um is not None and not all(0 < edge < 1e6 for edge in self.pixel_size_um):
+            raise UsageError(f"--pixel-size is {self.pixel_size_um[0]:g}: need µm, above 0")
 
     @property
     def paths(self) -> list[Path]:
