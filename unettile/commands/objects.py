@@ -19,6 +19,7 @@ from unettile.commands.objects_files import (
     Percentiles,
     PolygonType,
     Rois,
+    Simplify,
     Table,
 )
 from unettile.commands.objects_rules import (
@@ -52,6 +53,7 @@ def objects(
     measure: MeasureOption = Measure.BASIC,
     percentiles: Percentiles = "5,95",
     object_type: PolygonType = ObjectType.DETECTION,
+    simplify: Simplify = 0.0,
     overlay: Overlay = None,
     confidence: Confidence = None,
     rois: Rois = None,
@@ -106,6 +108,7 @@ def objects(
         coco=coco,
         geoparquet=geoparquet,
         anndata=anndata,
+        simplify=simplify,
     )
     size = None if pixel_size is None else (pixel_size, pixel_size)
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None

@@ -94,3 +94,12 @@ Percentiles = Annotated[
     str,
     typer.Option(metavar="P,...", help="Percentiles of intensities, with --measure.", rich_help_panel=OUTPUT),
 ]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        metavar="PX",
+        help="Leave out points of polygons and regions whose outlines then move by no more than so much, at most 16; "
+        "borders that objects share stay shared.",
+        rich_help_panel=OUTPUT,
+    ),
+]

@@ -42,6 +42,7 @@ def objects(
     measure: str = "basic",
     percentiles: Sequence[float] = (5.0, 95.0),
     object_type: str = "detection",
+    simplify: float = 0.0,
     overlay: File | None = None,
     confidence: File | None = None,
     rois: File | None = None,
@@ -80,6 +81,7 @@ def objects(
             options of `unettile objects`.
         measure, percentiles: what is measured: basic, shape, intensity or all.
         object_type: what polygons become in QuPath: detection or annotation.
+        simplify: how far outlines may move to have fewer points, px of the mask.
         image, stains, probabilities: of the same size as the mask: add intensities, optical densities of he or hdab,
             and the confidence of each object.
         instances: the numbers of the mask are objects, and are measured as they are. Without it they are classes, and
@@ -130,7 +132,7 @@ def objects(
             Labelling(
                 splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
             ),
-            Products(*files, object_type, _path(confidence), True, *others),
+            Products(*files, object_type, _path(confidence), True, *others, simplify),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),
             measures=Measures.of(measure, tuple(percentiles)),

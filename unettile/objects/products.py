@@ -14,6 +14,7 @@ from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource
+from unettile.objects.anchors import LARGEST
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
 from unettile.objects.h5ad import import_anndata
@@ -46,9 +47,10 @@ class Products:
         coco: annotations of COCO, .json.
         geoparquet: polygons, .parquet.
         anndata: the table as AnnData, .h5ad.
+        simplify: how far outlines may move to have fewer points, px of the mask; 0 leaves them along pixel edges.
 
     Raises:
-        UsageError: nothing, or an ending that is not written.
+        UsageError: nothing, an ending that is not written, or a number out of range.
         InputError: Parquet without its library.
     """
 
@@ -63,6 +65,7 @@ class Products:
     coco: Path | None = None
     geoparquet: Path | None = None
     anndata: Path | None = None
+    simplify: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -88,6 +91,10 @@ class Products:
             import_anndata()
         if self.object_type not in OBJECT_TYPES:
             raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
+        if not 0 <= self.simplify <= LARGEST:
+            raise UsageError(f"--simplify is {self.simplify:g}: need 0 to {LARGEST:g} px")
+        if self.simplify and not any((self.geojson, self.rois, self.geoparquet)):
+            raise UsageError("--simplify is about outlines: give --geojson, --rois or --geoparquet with it")
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
         if twice:
             raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")

@@ -19,12 +19,14 @@ from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
 from unettile.images.record import Record
 from unettile.images.slide import Slide
+from unettile.objects.anchors import AnchorFinder, margin_of
 from unettile.objects.certainty import Chance, Rims
 from unettile.objects.coco import write_coco
 from unettile.objects.columns import Channels, Columns, Confidence, Figures, Frames, Known
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
 from unettile.objects.geoparquet import write_geoparquet
+from unettile.objects.given import GivenObjects
 from unettile.objects.h5ad import write_h5ad
 from unettile.objects.intensity import Totals, Values
 from unettile.objects.measure import Summing
@@ -33,6 +35,7 @@ from unettile.objects.neighbours import nearest
 from unettile.objects.numbering import Numbered
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
+from unettile.objects.polygons import Polygons
 from unettile.objects.products import Products
 from unettile.objects.rois import write_rois
 from unettile.objects.scan import Looker, OnProgress, Picture, Scan
@@ -104,19 +107,21 @@ class Writer:
         self._summing = Summing(directory, objects.numbers.first, objects.shape) if measured else None
         outlined = products.outlined or (measured and measures.shape)
         self._corners = CornerFinder(directory, count, objects.shape) if outlined else None
+        anchored = products.outlined and products.simplify
+        self._anchors = AnchorFinder(directory, count, objects.shape, products.simplify) if anchored else None
         self._thumbnail = Thumbnail(objects.shape) if products.overlay is not None else None
         self._pictures: list[Picture] = []
         self._channels: list[Channels] = []
         self._rims: Rims | None = None
         if measured:
             self._look_beneath()
-        lookers = (self._summing, self._corners, self._thumbnail, *self._channel_lookers(), self._rims)
+        lookers = (self._summing, self._corners, self._anchors, self._thumbnail, *self._channel_lookers(), self._rims)
         self._lookers: list[Looker] = [looker for looker in lookers if looker is not None]
 
     def close(self) -> None:
         """Let go of temporary files."""
         for looker in self._lookers:
-            if isinstance(looker, CornerFinder | Values):
+            if isinstance(looker, CornerFinder | AnchorFinder | Values):
                 looker.close()
 
     def __enter__(self) -> Writer:
@@ -138,7 +143,7 @@ class Writer:
         names = ", ".join(path.name for path in products.paths)
         with (
             stage(f"writing {names}" if names else "measuring") as on_progress,
-            Scan(self._objects, self._pictures, self._lookers, on_progress) as scan,
+            Scan(self._objects, self._pictures, self._lookers, on_progress, self._margin) as scan,
         ):
             if products.labels is not None:
                 with naming(products.labels):
@@ -178,6 +183,7 @@ class Writer:
             nearest(sums.centroids()) if shape else None,
             tuple(self._channels),
             self._confidence(),
+            self._parted,
         )
         table = Table(figures, context.known, context.record, context.frames)
         if path is not None:
@@ -191,20 +197,32 @@ class Writer:
 
     def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
         products, classes, record = self._products, self._objects.numbers.classes, self._context.record
-        if corners is None:
+        if corners is None or not products.outlined:
             return
+        anchors = None if self._anchors is None else self._anchors.finish()
+        polygons = Polygons(corners, parted=self._parted, anchors=anchors, tolerance=products.simplify)
         if (path := products.geojson) is not None:
             with naming(path):
-                write_geojson(temporaries[path], corners, classes, record, products.object_type)
+                write_geojson(temporaries[path], polygons, classes, record, products.object_type)
         if (path := products.rois) is not None:
             with naming(path):
-                write_rois(temporaries[path], corners, record.downsample)
+                write_rois(temporaries[path], polygons, record.downsample)
         if (path := products.coco) is not None:
+            shape, name = self._objects.shape, self._context.image_name
             with naming(path):
-                write_coco(temporaries[path], corners, classes, record, self._objects.shape, self._context.image_name)
+                write_coco(temporaries[path], polygons.exact, classes, record, shape, name)
         if (path := products.geoparquet) is not None:
             with naming(path):
-                write_geoparquet(temporaries[path], corners, classes, record)
+                write_geoparquet(temporaries[path], polygons, classes, record)
+
+    @property
+    def _parted(self) -> bool:
+        """Whether objects may have several parts: those that are found are connected."""
+        return isinstance(self._objects, GivenObjects)
+
+    @property
+    def _margin(self) -> int:
+        return 1 if self._anchors is None else margin_of(self._products.simplify)
 
     def _look_beneath(self) -> None:
         """Choose who looks at the pictures under the objects."""
