@@ -9,6 +9,8 @@ from unettile.commands.objects_files import (
     AnnData,
     Coco,
     Confidence,
+    Gallery,
+    GalleryObjects,
     GeoJson,
     GeoParquet,
     Ids,
@@ -18,6 +20,7 @@ from unettile.commands.objects_files import (
     Overlay,
     Percentiles,
     PolygonType,
+    Report,
     Rois,
     Simplify,
     Table,
@@ -55,6 +58,9 @@ def objects(
     object_type: PolygonType = ObjectType.DETECTION,
     simplify: Simplify = 0.0,
     overlay: Overlay = None,
+    gallery: Gallery = None,
+    gallery_objects: GalleryObjects = 8,
+    report: Report = None,
     confidence: Confidence = None,
     rois: Rois = None,
     coco: Coco = None,
@@ -95,6 +101,7 @@ def objects(
     from unettile.objects.measures import Measures
     from unettile.objects.products import Products, Sources
     from unettile.objects.rules import Foreground, Labelling, Splitting
+    from unettile.report.objects import write_page
 
     console = Console(quiet, json)
     products = Products(
@@ -109,6 +116,9 @@ def objects(
         geoparquet=geoparquet,
         anndata=anndata,
         simplify=simplify,
+        gallery=gallery,
+        gallery_objects=gallery_objects,
+        report=report,
     )
     size = None if pixel_size is None else (pixel_size, pixel_size)
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
@@ -122,6 +132,7 @@ def objects(
         overwrite=overwrite,
         stage=console.progress,
         measures=Measures.of(measure.value, _parse_percentiles(percentiles)),
+        page=write_page,
     )
     console.message(_summary(found, [path.name for path in products.paths]))
     if found.first_capped is not None:

@@ -103,3 +103,22 @@ Simplify = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Gallery = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A picture of the largest, smallest, least certain and some random objects in their surroundings: .png.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+GalleryObjects = Annotated[
+    int, typer.Option(metavar="N", help="With --gallery: objects of each kind, at most 40.", rich_help_panel=OUTPUT)
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A page with counts, sizes, intensities and a map of the density: .html.",
+        rich_help_panel=OUTPUT,
+    ),
+]

@@ -28,8 +28,13 @@ _BEGINNINGS = {
     ".png": b"\x89PNG",
     ".zip": b"PK",
     ".h5ad": b"\x89HDF",
+    ".html": b"<!DOCTYPE html>",
+    ".htm": b"<!DOCTYPE html>",
 }
 """How files begin that are written here, by their endings."""
+
+MOST_IN_GALLERY = 40
+"""Objects in a row of the gallery."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class Products:
         coco: annotations of COCO, .json.
         geoparquet: polygons, .parquet.
         anndata: the table as AnnData, .h5ad.
+        gallery: pictures of single objects, .png.
+        gallery_objects: how many there are of each kind.
+        report: a page, .html.
         simplify: how far outlines may move to have fewer points, px of the mask; 0 leaves them along pixel edges.
 
     Raises:
@@ -66,6 +74,9 @@ class Products:
     geoparquet: Path | None = None
     anndata: Path | None = None
     simplify: float = 0.0
+    gallery: Path | None = None
+    gallery_objects: int = 8
+    report: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -82,6 +93,8 @@ class Products:
             (self.coco, "--coco", (".json",)),
             (self.geoparquet, "--geoparquet", (".parquet",)),
             (self.anndata, "--anndata", (".h5ad",)),
+            (self.gallery, "--gallery", (".png",)),
+            (self.report, "--report", (".html", ".htm")),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
@@ -91,6 +104,8 @@ class Products:
             import_anndata()
         if self.object_type not in OBJECT_TYPES:
             raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
+        if not 1 <= self.gallery_objects <= MOST_IN_GALLERY:
+            raise UsageError(f"--gallery-objects is {self.gallery_objects}: need 1 to {MOST_IN_GALLERY}")
         if not 0 <= self.simplify <= LARGEST:
             raise UsageError(f"--simplify is {self.simplify:g}: need 0 to {LARGEST:g} px")
         if self.simplify and not any((self.geojson, self.rois, self.geoparquet)):
@@ -103,13 +118,18 @@ class Products:
     def paths(self) -> list[Path]:
         given = (
             *(self.labels, self.table, self.geojson, self.overlay),
-            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata),
+            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata, self.gallery, self.report),
         )
         return [path for path in given if path is not None]
 
     @property
     def measured(self) -> bool:
-        """Whether measurements are asked for."""
+        """Whether measurements are needed."""
+        return self.tabled or self.gallery is not None or self.report is not None
+
+    @property
+    def tabled(self) -> bool:
+        """Whether a table of them is asked for."""
         return self.table is not None or self.anndata is not None or self.columns
 
     @property
