@@ -45,7 +45,7 @@ IMAGES = Unit("images")
 
 
 class Pace:
-    """The rate of a run over its last minute: what an earlier run had done is soon forgotten.
+    """The rate of a run over its last minute, from its first figure on: what an earlier run had done does not count.
 
     Args:
         clock: seconds, monotonic; a parameter so that tests need not wait.
@@ -54,7 +54,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
-        self._seen = deque([(self._start, 0)])
+        self._seen: deque[tuple[float, int]] = deque()
         self.done = self.total = 0
 
     def update(self, done: int, total: int) -> None:
@@ -75,6 +75,8 @@ class Pace:
 
     @property
     def per_second(self) -> float:
+        if not self._seen:
+            return 0.0
         (then, before), (now, done) = self._seen[0], self._seen[-1]
         return (done - before) / max(now - then, 1e-9)
 

@@ -128,7 +128,7 @@ def train(
     from unettile.models import find_model
     from unettile.protection import protect
     from unettile.report.page import write_report
-    from unettile.training.finished import is_finished
+    from unettile.training.job import is_finished
     from unettile.training.loop import train as run_training
     from unettile.training.pairs import note_labels, note_pairs
     from unettile.training.request import TrainRequest

@@ -18,7 +18,7 @@ from unettile.face.model import Model
 from unettile.images.slide import ImageSource
 from unettile.models import find_model
 from unettile.report.page import write_report
-from unettile.training.finished import is_finished
+from unettile.training.job import is_finished
 from unettile.training.loop import train as run
 from unettile.training.pairs import note_labels, note_pairs
 from unettile.training.request import TrainRequest

@@ -11,13 +11,17 @@ from unettile.labels import BORDER
 
 @dataclass(frozen=True)
 class ImagePart:
-    """How images are scaled: percentiles become 0 and 1, or -1 and 1 if `signed`; `grey_to_rgb` repeats grey images."""
+    """How images are scaled: percentiles become 0 and 1, or -1 and 1 if `signed`; `grey_to_rgb` repeats grey images.
+
+    `pixel_size_um` is the edge of their pixels, µm, for the model's card; 0 is what all of them state, if they agree.
+    """
 
     low_percentile: float = 1.0
     high_percentile: float = 99.8
     per_channel: bool = False
     signed: bool = False
     grey_to_rgb: bool = False
+    pixel_size_um: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,7 @@ CHOICES = {
     "run.select": ("iou", "ap", "loss"),
 }
 AT_LEAST = {
+    "images.pixel_size_um": 0,
     "labels.gap": 0, "labels.border": 0, "labels.ignore": -1,
     "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
     "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.plain": 0, "augment.blur": 0,

@@ -222,6 +222,8 @@ def read_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
         values = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a TOML file: {error}") from error
+    if any(change.partition("=")[0].strip() == "sources" for change in changes):
+        values.pop("card", None)  # its words are about other images
     for change in changes:
         _apply(values, change)
     return recipe_from_dict(values)

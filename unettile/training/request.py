@@ -15,6 +15,7 @@ from unettile.training.job import Data, TrainJob, check_output, find_sources, sp
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe, read_recipe
 from unettile.training.state import TrainingFolder
+from unettile.training.survey import settle_diameter
 from unettile.training.views import choose_views
 
 
@@ -72,6 +73,7 @@ class TrainRequest:
         held_out = self._held_out(recipe)
         check_output(self.output, overwrite=self.overwrite, resume=self.resume)
         data = self._data(recipe, held_out)
+        recipe = settle_diameter(data.training, recipe)
         counts_epochs = any(key.startswith("run.epochs=") for key in changes)
         return TrainJob(
             data.training,
