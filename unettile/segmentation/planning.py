@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from unettile.errors import InputError, UsageError
+from unettile.images.orientation import describe_turn
 from unettile.images.provenance import check_is_image
 from unettile.images.slide import ImageSource, Slide, fingerprint, open_slide
 from unettile.images.zoomed import ZoomedSlide, zoomed_image
@@ -108,6 +109,8 @@ def prepare(
         InputError: the image or the model is refused, or the memory does not hold a window.
         UsageError: an illegal tile edge.
     """
+    if said := describe_turn(slide.orientation):
+        advise(f"{slide.path} is {said}")
     engine = predictor.engine
     free = options.output_edge is None
     before = None if begun is None else begun_plan(begun)
