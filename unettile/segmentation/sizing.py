@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from unettile.box import Box
@@ -31,6 +32,7 @@ from unettile.inference.whole import compute_box
 from unettile.objectsize import ObjectSize
 from unettile.segmentation.diameter import parse_diameter
 from unettile.segmentation.options import SegmentOptions
+from unettile.typed import Name, Positive
 
 SCALES = (1.0, 0.5, 0.25, 0.125)
 ENLARGED = 2.0
@@ -75,11 +77,11 @@ class Sizing:
             nothing was looked for or found.
     """
 
-    asked: str
-    scale: float = 1.0
-    diameter: float | None = None
-    frame: str = "image"
-    alike: float | None = None
+    asked: Name
+    scale: Annotated[float, Meta(ge=SMALLEST_ZOOM, le=LARGEST_ZOOM)] = 1.0
+    diameter: Positive | None = None
+    frame: Annotated[str, Meta(pattern="^(image|model)$")] = "image"
+    alike: Annotated[float, Meta(ge=0, le=1)] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
