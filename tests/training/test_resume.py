@@ -23,7 +23,7 @@ from tests.training.runs import RECIPE, make_job, run
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
-from unettile.training.job import check_output
+from unettile.training.job import make_room
 from unettile.training.parts import ImagePart, LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
 from unettile.training.result import TrainResult
@@ -225,7 +225,7 @@ def test_a_second_training_into_one_model_is_refused_while_the_first_goes_on(dat
                 run(replace(make_job(data), resume=True))
             refused.append(str(error.value))
             with pytest.raises(InputError, match="is in use"):
-                check_output(data / "model.safetensors", overwrite=True, resume=False)
+                make_room(data / "model.safetensors")
         return None
 
     result, _ = run(make_job(data), second)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unettile.duration import format_duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -151,17 +153,3 @@ class BarProgress:
         self._pace.update(done, total)
         rate = self._unit.rate(self._pace.per_second)
         self._progress.update(self._task, completed=done, total=total, rate=rate, note=note)
-
-
-def format_duration(seconds: float) -> str:
-    """Format a time as people read it.
-
-    >>> format_duration(5), format_duration(65), format_duration(3700)
-    ('5 s', '1 min 05 s', '1 h 01 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

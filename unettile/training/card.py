@@ -123,9 +123,8 @@ def make_checkpoint(
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe for others to read: of a file of parameters its name, not where it lay on this machine."""
     network = recipe["network"]
-    if "encoder_parameters" not in network:
-        return recipe
-    return recipe | {"network": network | {"encoder_parameters": Path(network["encoder_parameters"]).name}}
+    files = {key: Path(network[key]).name for key in ("encoder_parameters", "start") if key in network}
+    return recipe | {"network": network | files}
 
 
 def class_colours(job: TrainJob) -> tuple[Colour, ...]:

@@ -43,6 +43,8 @@ class TrainJob:
         resume: go on with what the training folder holds.
         test: images to score once, at the end.
         start: a model whose parameters the network begins with, instead of random ones.
+        reasons: what was chosen for the recipe, and why, a line each; nothing of a recipe that was given.
+        notes: what else to tell the user before the first step, a line each.
     """
 
     training: tuple[Pair, ...]
@@ -57,6 +59,8 @@ class TrainJob:
     clock_seconds: float | None = None
     resume: bool = False
     start: Checkpoint | None = None
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def plan(self) -> dict[str, Any]:
         """Return, as JSON, what a run that is resumed must share with the one that was stopped."""
@@ -83,14 +87,15 @@ def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: f
     """Return the pairs of each part.
 
     Args:
-        validation: pairs of their own, or the fraction of the pairs to hold out.
+        validation: pairs of their own, or the fraction of the pairs to hold out; 0 scores those that are trained on.
         test: the fraction to hold out besides.
 
     Raises:
         InputError: fractions that leave a part empty.
     """
     if isinstance(validation, float):
-        return Data(*hold_out(pairs, validation, test))
+        training, validating, testing = hold_out(pairs, validation, test)
+        return Data(training, validating or training, testing)
     if not test:
         return Data(pairs, validation)
     kept, tested, _ = hold_out(pairs, test)
@@ -136,7 +141,7 @@ def find_sources(
 
 
 def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a destination before any work; with `overwrite`, clear what an earlier run left, unless to resume it.
+    """Refuse a destination before any work.
 
     Raises:
         UsageError: an ending other than .safetensors.
@@ -150,8 +155,16 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
         raise InputError(
             f"{output} exists: choose another name, give --overwrite, or --resume where only its report is missing"
         )
+
+
+def make_room(output: Path) -> None:
+    """Clear what an earlier run left beside a model that is to be overwritten.
+
+    Raises:
+        InputError: it is not over: another process trains there.
+    """
     folder = TrainingFolder.beside(output)
-    if overwrite and not resume and folder.path.is_dir():
+    if folder.path.is_dir():
         with folder.held():
             folder.clear()
 

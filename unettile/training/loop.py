@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
+from unettile.training.auto import describe
 from unettile.training.card import Seen, make_checkpoint
 from unettile.training.finish import Ending, judge_of
 from unettile.training.job import TrainJob
@@ -261,7 +262,7 @@ class _Run:
         elif self.fabric.is_global_zero:
             held_out = {"validation": self.job.validation, "test": self.job.test}
             names = {part: [pair.full_name for pair in pairs] for part, pairs in held_out.items()}
-            self.folder.start(self.plan, self.recipe, names)
+            self.folder.start(self.plan, describe(self.job.reasons) + self.recipe.to_toml(), names)
         self.fabric.barrier()
 
     def _save(self) -> None:

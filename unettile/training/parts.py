@@ -29,6 +29,7 @@ class LabelPart:
     """What labels mean: `classes` (the value is the class) or objects, which are class 1, whatever their number.
 
     Objects are `instances`, each of an id > 0 of its own, or the connected `components` of all that is above 0.
+    `values` has the number that stands for each name in label images, 0 and 255 say; without it that is 0, 1, 2, …
     `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
     background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
     and makes a last class, "border", of all background up to so wide between two instances; half is taken from each, so
@@ -41,6 +42,7 @@ class LabelPart:
 
     kind: str = "instances"
     names: tuple[str, ...] = ("background", "object")
+    values: tuple[int, ...] = ()
     colors: tuple[Colour, ...] = ()
     gap: int = 2
     border: int = 0

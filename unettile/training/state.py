@@ -30,7 +30,6 @@ from torch import Tensor
 
 from unettile.atomic import atomic_path
 from unettile.errors import InputError
-from unettile.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,10 @@ class TrainingFolder:
         return self.path / "best.safetensors"
 
     @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
     def has_state(self) -> bool:
         return (self.path / "state.pt").exists()
 
@@ -105,12 +108,16 @@ class TrainingFolder:
                 file.flush()
             yield
 
-    def start(self, plan: dict[str, Any], recipe: Recipe, held_out: dict[str, list[str]]) -> None:
-        """Create the folder for a new run, or empty the log of one that is started afresh."""
+    def start(self, plan: dict[str, Any], recipe: str, held_out: dict[str, list[str]]) -> None:
+        """Create the folder for a new run, or empty the log of one that is started afresh.
+
+        Args:
+            recipe: as a TOML file.
+        """
         self.path.mkdir(exist_ok=True)
         self.clear()
         self._write_text("plan.json", json.dumps(plan, indent=1, sort_keys=True) + "\n")
-        self._write_text("recipe.toml", recipe.to_toml())
+        self._write_text("recipe.toml", recipe)
         for part, names in held_out.items():
             if names:
                 self._write_text(f"{part}.txt", "\n".join(names) + "\n")

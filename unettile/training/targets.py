@@ -126,7 +126,8 @@ def read_ids(pixels: NDArray[np.generic], part: LabelPart, name: str) -> NDArray
         InputError: a picture without `labels.colors`, a colour that is not among them, or numbers that are no ids.
     """
     if pixels.shape[2] == 1:
-        return check_labels(pixels, name)
+        ids: NDArray[np.integer] = check_labels(pixels, name)
+        return _by_value(ids, part, name) if part.values else ids
     if pixels.shape[2] not in (3, 4) or not part.colors or pixels.dtype != np.uint8:
         raise InputError(
             f"{name} has {pixels.shape[2]} channels: labels need one, with ids or classes; for a picture whose colours "
@@ -141,8 +142,26 @@ def read_ids(pixels: NDArray[np.generic], part: LabelPart, name: str) -> NDArray
         y, x = np.argwhere(strange)[0].tolist()
         colour: Colour = tuple(int(value) for value in pixels[y, x, :3])  # type: ignore[assignment]
         raise InputError(f"{name} has the colour {colour}, which is no class: add it to labels.colors, or repaint it")
-    ids: NDArray[np.integer] = index.astype(np.int32)
-    return ids
+    classes: NDArray[np.integer] = index.astype(np.int32)
+    return classes
+
+
+def _by_value(numbers: NDArray[np.integer], part: LabelPart, name: str) -> NDArray[np.integer]:
+    """Return the class (H, W) that each number stands for; what is to be ignored stays."""
+    known = np.array(part.values, np.int64)
+    order = np.argsort(known)
+    index = order[np.searchsorted(known[order], numbers).clip(max=len(known) - 1)]
+    strange = known[index] != numbers
+    if part.ignore >= 0:
+        strange &= numbers != part.ignore
+        index = np.where(numbers == part.ignore, part.ignore, index)
+    if strange.any():
+        raise InputError(
+            f"{name} has the number {int(numbers[strange][0])}, which stands for no class: labels.values has"
+            f" {', '.join(map(str, part.values))}; add it there and a name to labels.names"
+        )
+    classes: NDArray[np.integer] = index.astype(np.int32)
+    return classes
 
 
 def _codes(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
