@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from unettile.compiled import compiled
 from unettile.images.record import Record
 from unettile.objects.digits import put_integer, put_text
-from unettile.objects.gather import Grouped
-from unettile.objects.outline import Rings, rings_of
+from unettile.objects.outline import Rings
+from unettile.objects.polygons import Polygons
 
 OBJECT_TYPES = ("detection", "annotation")
 
@@ -23,7 +23,9 @@ HEAD = '{"type":"FeatureCollection","features":['
 """How the file begins."""
 
 
-def write_geojson(path: Path, corners: Grouped, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
+def write_geojson(
+    path: Path, polygons: Polygons, classes: NDArray[np.uint32], record: Record, object_type: str
+) -> None:
     """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
 
     Coordinates are (x, y) in px of the image's largest resolution, (0, 0) the upper left corner of its first pixel, as
@@ -31,7 +33,7 @@ def write_geojson(path: Path, corners: Grouped, classes: NDArray[np.uint32], rec
 
     Args:
         path: overwritten; a temporary one.
-        corners: of all objects.
+        polygons: of all objects.
         classes: (N,) class of each object.
         record: of the mask: names and colours of the classes, and its resolution.
         object_type: `detection` or `annotation`; QuPath handles millions of the first.
@@ -42,9 +44,8 @@ def write_geojson(path: Path, corners: Grouped, classes: NDArray[np.uint32], rec
     classified = np.unique(classes).size <= MOST_CLASSES
     with path.open("wb") as file:
         file.write(HEAD.encode())
-        for begin, starts, places in corners.batches():
-            own = classes[begin : begin + starts.size - 1]
-            text = _features(rings_of(starts, places), own, begin, record, object_type, classified)
+        for begin, end, rings in polygons.batches():
+            text = _features(rings, classes[begin:end], begin, record, object_type, classified)
             file.write(text[int(begin == 0) :].data)  # every feature begins with a comma but the first
         file.write(b"\n]}\n")
 
@@ -63,42 +64,54 @@ def _features(
     for number in present.tolist():
         values = {"name": record.name(number), "color": list(record.colour(number))}
         described = f'"classification":{json.dumps(values)},' if classified else ""
-        tails.append(f']}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
+        tails.append(f'}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
     ends = np.cumsum([0, *map(len, tails)])
-    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 32) * classes.size
+    parts = np.zeros(rings.owners.size, np.int64) if rings.parts is None else rings.parts
+    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 64) * classes.size
     out = np.empty(room, np.uint8)
     length = _write(
         rings.x,
         rings.y,
         rings.starts,
-        rings.owners,
+        (rings.owners, parts),
         begin,
         (index.reshape(-1), ends, np.frombuffer(b"".join(tails), np.uint8)),
-        np.frombuffer(_START, np.uint8),
+        (np.frombuffer(_START, np.uint8), np.frombuffer(_ONE, np.uint8), np.frombuffer(_SEVERAL, np.uint8)),
         (record.downsample == (1.0, 1.0), *record.downsample),
         out,
     )
     return out[:length]
 
 
-_START = b',\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":['
+_START = b',\n{"type":"Feature","geometry":{"type":"'
+_ONE, _SEVERAL = b'Polygon","coordinates":', b'MultiPolygon","coordinates":['
 _PER_CORNER = 40  # bytes: two numbers of up to 15, brackets and commas
 
 
 @compiled
-def _write(x, y, starts, owners, begin, tails, start, scale, out):  # type: ignore[no-untyped-def]
+def _write(x, y, starts, whose, begin, tails, starting, scale, out):  # type: ignore[no-untyped-def]
     """Write features into `out`; return their length."""
+    owners, parts = whose
     index, ends, texts = tails
+    start, one, several = starting
     whole, high, wide = scale
-    at = 0
+    at, many = 0, False
     for ring in range(owners.size):
-        outer = ring == 0 or owners[ring - 1] != owners[ring]
-        if outer:
-            at = put_text(out, at, start)
+        first_of_object = ring == 0 or owners[ring - 1] != owners[ring]
+        outer = first_of_object or parts[ring - 1] != parts[ring]
+        if first_of_object:
+            last_ring = ring
+            while last_ring + 1 < owners.size and owners[last_ring + 1] == owners[ring]:
+                last_ring += 1
+            many = parts[last_ring] > 0
+            at = put_text(out, put_text(out, at, start), several if many else one)
         else:
             out[at] = 44  # ,
             at += 1
-        out[at] = 91  # [
+        if outer:
+            out[at] = 91  # [
+            at += 1
+        out[at] = 91
         at += 1
         first, last = starts[ring], starts[ring + 1]
         for i in range(last - first + 1):
@@ -112,7 +125,14 @@ def _write(x, y, starts, owners, begin, tails, start, scale, out):  # type: igno
             out[at + 1] = 44
             at += 2
         out[at - 1] = 93
-        if ring + 1 == owners.size or owners[ring + 1] != owners[ring]:
+        last_of_object = ring + 1 == owners.size or owners[ring + 1] != owners[ring]
+        if last_of_object or parts[ring + 1] != parts[ring]:
+            out[at] = 93
+            at += 1
+        if last_of_object:
+            if many:
+                out[at] = 93
+                at += 1
             owner = owners[ring]
             at = put_text(out, at, texts[ends[index[owner]] : ends[index[owner] + 1]])
             at = put_integer(out, at, begin + owner + 1)
