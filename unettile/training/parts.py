@@ -205,39 +205,3 @@ class CardPart:
     data: str = ""
     licence: str = ""
     limits: str = ""
-
-
-CHOICES = {
-    "labels.kind": ("instances", "components", "classes"),
-    "samples.balance": ("none", "classes"),
-    "loss.class_weights": ("balanced", "none"),
-    "optimizer.name": ("adamw", "adam", "sgd"),
-    "optimizer.schedule": ("cosine", "constant", "plateau"),
-    "run.select": ("iou", "ap", "loss"),
-}
-AT_LEAST = {
-    "labels.gap": 0, "labels.border": 0, "labels.ignore": -1,
-    "split.validation": 0, "split.test": 0, "samples.area": 0, "samples.kinds": 0,
-    "augment.elastic_std": 0, "augment.elastic_grid": 2, "augment.noise": 0, "augment.plain": 0, "augment.blur": 0,
-    "augment.stain": 0, "augment.brown": 0, "augment.jpeg": 0,
-    "loss.cross_entropy": 0, "loss.dice": 0, "loss.focal": 0, "loss.focal_gamma": 0, "loss.side_outputs": 0,
-    "loss.depth": 0,
-    "loss.w0": 0,
-    "optimizer.weight_decay": 0, "optimizer.momentum": 0, "optimizer.warmup_steps": 0, "optimizer.clip_norm": 0,
-    "optimizer.patience": 1,
-    "run.epochs": 1, "run.steps_per_epoch": 0, "run.batch": 1, "run.accumulate": 1, "run.ema": 0, "run.patience": 0,
-    "run.seed": 0,
-}  # fmt: skip
-AT_MOST = {
-    "samples.area": 1,
-    "samples.kinds": 1,
-    "augment.invert": 1,
-    "augment.grey": 1,
-    "augment.dim": 1,
-    "augment.plain": 1,
-    "augment.stain": 1,
-    "augment.brown": 1,
-    "augment.jpeg": 1,
-}
-ABOVE = {"loss.sigma": 0, "optimizer.learning_rate": 0, "optimizer.factor": 0, "optimizer.encoder": 0}
-BELOW = {"optimizer.momentum": 1, "optimizer.factor": 1, "run.ema": 1, "split.validation": 1, "split.test": 1}

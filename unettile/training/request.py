@@ -13,7 +13,8 @@ from unettile.images.view import FIRST, View
 from unettile.protection import protect
 from unettile.training.job import Data, TrainJob, check_output, find_sources, split
 from unettile.training.pairs import Images, Pair, pair_up
-from unettile.training.recipe import Recipe, read_recipe
+from unettile.training.recipe import Recipe
+from unettile.training.recipefile import read_recipe
 from unettile.training.state import TrainingFolder
 from unettile.training.views import choose_views
 
