@@ -58,8 +58,8 @@ class Job:
         from unettile.segmentation.budget import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.finished import is_finished
         from unettile.segmentation.output import check_format, check_output
-        from unettile.segmentation.plan import advice
         from unettile.segmentation.planning import plan_image
+        from unettile.segmentation.suiting import advice
 
         plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
         if self.shard is None and not self.overwrite and is_finished(task.output, plan):
@@ -91,7 +91,7 @@ class Job:
             "device": plan.device,
             "precision": plan.precision,
             "classes": list(plan.class_names),
-            "model_sha256": plan.model["sha256"],
+            "model_sha256": plan.model.sha256,
         }
         message = (
             f"would write {task.output}: {_size(plan)}, {counted(len(plan.tiles), 'tile')} of {plan.output_edge} px,"

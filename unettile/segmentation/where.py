@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.normalize import Scaling
-from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
+from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.restriction import Declared, Restriction
 from unettile.segmentation.tissue import Background, Read, Tissue
 from unettile.wording import size_text
 
@@ -79,9 +79,10 @@ class MaskFile:
             self._slide.close()
             raise
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what tells this mask from another."""
-        return fingerprint(self._slide)
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What tells this mask from another."""
+        return Fingerprint.of(self._slide)
 
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of a box are inside, (h, w)."""
@@ -98,20 +99,20 @@ class MaskFile:
 
 def describe_within(
     mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling
-) -> dict[str, Any] | None:
+) -> Restriction | None:
     """Return what the plan says of where to work; None for everywhere.
 
     Raises:
         InputError: the mask cannot be read or does not fit, or the image cannot be read.
     """
-    declared = {} if slide.known(Box(0, 0, 1, 1)) is None else {"no_data": asdict(slide.no_data)}
+    declared = None if slide.known(Box(0, 0, 1, 1)) is None else Declared.of(slide.no_data)
     if skip_background:
-        return declared | {"background": Background.measure(slide, scaling).to_dict()}
+        return Restriction(declared, background=Background.measure(slide, scaling))
     if mask is None:
-        return declared or None
+        return None if declared is None else Restriction(declared)
     file = MaskFile(mask, slide.shape)
     try:
-        return declared | {"mask": file.to_dict()}
+        return Restriction(declared, mask=file.fingerprint)
     finally:
         file.close()
 
@@ -129,15 +130,14 @@ def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) 
     """
     if plan.within is None:
         yield None
-    elif "background" in plan.within:
-        background = Background.from_dict(plan.within["background"])
-        tissue = Tissue(background, plan.shape, plan.scaling, read, plan.geometry.margin)
+    elif plan.within.background is not None:
+        tissue = Tissue(plan.within.background, plan.shape, plan.scaling, read, plan.geometry.margin)
         yield Within(tissue.inside, known, tissue)
-    elif "mask" in plan.within:
+    elif plan.within.mask is not None:
         assert mask is not None
         file = MaskFile(mask, plan.shape)
         try:
-            if file.to_dict() != plan.within["mask"]:
+            if file.fingerprint != plan.within.mask:
                 raise InputError(f"--mask {mask} was changed while it was read: give the same command again")
             yield Within(file.inside, known)
         finally:
