@@ -22,6 +22,8 @@ from unettile.weighting.survey import LabelFile, survey
 from unettile.weightmap import Border, balanced_weights
 
 DTYPES = ("float32", "float16")
+LARGEST_REACH = 2**16
+"""px; so many rows and columns around a piece of a map are held in memory."""
 PREVIEWS = "previews"
 """Folder of the pictures of a folder of maps; beside them they would be taken for maps."""
 
@@ -52,6 +54,11 @@ class Weighting:
             raise UsageError(f"gap is {self.gap}: it is a width in px and must be 0 or more")
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype!r} is not known: need one of {', '.join(DTYPES)}")
+        if max(self.border.reach) > LARGEST_REACH:
+            raise UsageError(
+                f"sigma is {self.border.sigma:g}, which reaches {max(self.border.reach):.3g} px: need at most"
+                f" {LARGEST_REACH} px, a smaller sigma"
+            )
         self.check_holds((0.0, 0.0))
 
     def check_holds(self, class_weights: tuple[float, float]) -> None:

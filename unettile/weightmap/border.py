@@ -10,9 +10,6 @@ from unettile.errors import UsageError
 TOLERANCE = 1e-8
 """Share of w0 below which the second term is taken as 0."""
 
-LARGEST_REACH = 2**16
-"""px; so many rows and columns around a piece of a map are held in memory."""
-
 
 @dataclass(frozen=True)
 class Border:
@@ -41,11 +38,6 @@ class Border:
             raise UsageError(f"sigma is {self.sigma:g}: it is a distance and must be above 0")
         if len(self.pixel_size) != 2 or not all(math.isfinite(size) and size > 0 for size in self.pixel_size):
             raise UsageError(f"the pixel size is {self.pixel_size}: need a height and a width above 0")
-        if not self.cutoff / min(self.pixel_size) <= LARGEST_REACH:
-            raise UsageError(
-                f"sigma is {self.sigma:g}, which reaches {self.cutoff / min(self.pixel_size):.3g} px: need at most {LARGEST_REACH} px,"
-                " a smaller sigma"
-            )
 
     @property
     def cutoff(self) -> float:
