@@ -27,6 +27,7 @@ ORDER = (
     "weightmap",
     "atomic",
     "images",
+    "drawn",
     "protection",
     "metrics",
     "objectsize",

@@ -64,8 +64,19 @@ def objects(
     ] = None,
     geojson: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Polygons that QuPath opens: .geojson.", rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="FILE",
+            help="Polygons that QuPath opens: .geojson. In px; those of a map in its coordinate system.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    lonlat: Annotated[
+        bool,
+        typer.Option("--lonlat", help="With --geojson, of a map: in longitude and latitude.", rich_help_panel=OUTPUT),
+    ] = False,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="With --geojson, of a map: in px all the same.", rich_help_panel=OUTPUT)
+    ] = False,
     measure: Annotated[
         Measure,
         typer.Option(
@@ -275,6 +286,8 @@ def objects(
         coco=coco,
         geoparquet=geoparquet,
         anndata=anndata,
+        lonlat=lonlat,
+        pixels=pixels,
     )
     size = None if pixel_size is None else (pixel_size, pixel_size)
     found = find_objects(

@@ -85,10 +85,18 @@ def segment(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Segment only where this image, of any resolution, is not 0; elsewhere is background.",
+            help="Segment only where this image, of any resolution, is not 0, or inside of these GeoJSON polygons.",
             rich_help_panel=INPUT,
         ),
     ] = None,
+    nodata: Annotated[
+        str,
+        typer.Option(
+            metavar="outside|keep",
+            help="Pixels without data, as a map declares them, or NaN: outside of the image, or as any others.",
+            rich_help_panel=INPUT,
+        ),
+    ] = "outside",
     skip_background: Annotated[
         bool,
         typer.Option(
@@ -247,7 +255,9 @@ def segment(
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
-    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules, force, diameter, pixel_size, frame)
+    options = SegmentOptions(
+        kinds, tile, batch, view, mask, skip_background, rules, force, diameter, pixel_size, frame, nodata
+    )
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
 

@@ -76,6 +76,7 @@ class Model:
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -104,6 +105,7 @@ class Model:
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -132,6 +134,7 @@ class Model:
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -159,6 +162,7 @@ class Model:
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -181,7 +185,10 @@ class Model:
                 model knows. "auto" estimates it, "off" segments the image as it is.
             pixel_size: edge of the image's pixels, µm, where the image does not state it.
             frame: whose pixels the mask has where `diameter` segments the image at another size: image or model.
-            mask: an image of any resolution; only where it is not 0 is the image segmented.
+            nodata: what is made of pixels without data, as a map declares them, or NaN: "outside" of the image, or
+                "keep" their numbers.
+            mask: an image of any resolution, or GeoJSON polygons; only where it is not 0, or inside, is the image
+                segmented.
             skip_background: segment only what differs from the commonest intensity.
             force: segment a mask that unettile wrote, too.
             changes: how objects are made, for instances, such as {"min_size": 30}.
@@ -220,7 +227,7 @@ class Model:
         rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
         inside = None if mask is None else source_of(mask, "the mask")
         options = SegmentOptions(
-            kinds, tile, batch, view, inside, skip_background, rules, force, str(diameter), pixel_size, frame
+            kinds, tile, batch, view, inside, skip_background, rules, force, str(diameter), pixel_size, frame, nodata
         )
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)

@@ -39,6 +39,8 @@ def objects(
     *,
     table: File | None = None,
     geojson: File | None = None,
+    lonlat: bool = False,
+    pixels: bool = False,
     measure: str = "basic",
     percentiles: Sequence[float] = (5.0, 95.0),
     object_type: str = "detection",
@@ -78,6 +80,7 @@ def objects(
             of a file.
         output, table, geojson, overlay, confidence, rois, coco, geoparquet, anndata: files to write as well, as the
             options of `unettile objects`.
+        lonlat, pixels: polygons of a map are in longitude and latitude, or in px, instead of the map's coordinates.
         measure, percentiles: what is measured: basic, shape, intensity or all.
         object_type: what polygons become in QuPath: detection or annotation.
         image, stains, probabilities: of the same size as the mask: add intensities, optical densities of he or hdab,
@@ -134,7 +137,7 @@ def objects(
             Labelling(
                 splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
             ),
-            Products(*files, object_type, _path(confidence), True, *others),
+            Products(*files, object_type, _path(confidence), True, *others, lonlat, pixels),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),
             measures=Measures.of(measure, tuple(percentiles)),

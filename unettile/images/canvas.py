@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.colours import Colour
+from unettile.images.georeference import Georeference
 from unettile.images.pixelsize import PixelSize
 
 TILE_EDGE = 512
@@ -74,6 +75,8 @@ class Canvas:
         pixel_size_um: height and width of a pixel, micrometres, if known.
         offset_um: where the first pixel lies (y, x), micrometres, if known.
         metadata: JSON, written into the file.
+        georeference: where on earth the pixels lie, if known; TIFFs have tags for it, and everything's metadata say it.
+        no_data: the number of pixels that hold nothing, for readers of maps; None if there is none.
     """
 
     shape: tuple[int, int]
@@ -82,6 +85,8 @@ class Canvas:
     pixel_size_um: PixelSize | None = None
     offset_um: tuple[float, float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    georeference: Georeference | None = None
+    no_data: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -113,7 +118,9 @@ class Canvas:
 
         The blank before each colon keeps tifffile from taking a key called "shape" for a description of its own.
         """
-        return json.dumps(self.metadata, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(", ", " : "))
+        placed = {} if self.georeference is None else {"georeference": self.georeference.to_dict()}
+        values = self.metadata | placed
+        return json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(", ", " : "))
 
     def dtype_of(self, layer: Layer) -> np.dtype[Any]:
         """Return the type in which a layer is written."""

@@ -19,6 +19,7 @@ import tifffile
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.colours import Colour, distinct_colours
+from unettile.images.georeference import Georeference
 from unettile.images.idclasses import IdClasses
 from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
@@ -47,6 +48,7 @@ class Record:
         downsample: how many pixels of the image's largest resolution a pixel of the mask is, (y, x).
         kind: classes, probabilities, depth or instances; "" if it does not say.
         ids: of an image of instances, the classes of its objects; None if it does not say.
+        georeference: where on earth its pixels lie; None if it does not say.
     """
 
     names: dict[int, str] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Record:
     downsample: tuple[float, float] = (1.0, 1.0)
     kind: str = ""
     ids: IdClasses | None = None
+    georeference: Georeference | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -113,7 +116,8 @@ def read_record(path: Path | ArrayImage, series: int | None = None) -> Record:
     if not found:
         found = _zarr_colours(root) if root.is_dir() else _ome_colours(root) or _palette(root)
     colours = {k: colour for k, colour in found.items() if 0 < k < len(names)}
-    return Record(names, colours, _view(path, described), _downsample(path, described), kind, ids)
+    view, downsample = _view(path, described), _downsample(path, described)
+    return Record(names, colours, view, downsample, kind, ids, _georeference(path, described))
 
 
 def _root_of(path: Path) -> tuple[Path, str]:
@@ -244,6 +248,14 @@ def _downsample(path: Path, described: Mapping[str, Any]) -> tuple[float, float]
     ):
         raise _refusal(path, "downsample", given, "two numbers above 0")
     return float(given[0]), float(given[1])
+
+
+def _georeference(path: Path, described: Mapping[str, Any]) -> Georeference | None:
+    given = described.get("georeference")
+    try:
+        return None if given is None else Georeference.from_dict(given)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _refusal(path, "georeference", given, "a place on earth") from error
 
 
 def _view(path: Path, described: Mapping[str, Any]) -> View:

@@ -46,6 +46,9 @@ def write_ometiff(path: Path, canvas: Canvas, read: Reader) -> None:
             )
             first.levels = levels
             pages.append(first)
+        pages[-layer.channels].georeference = canvas.georeference
+        pages[-layer.channels].no_data = canvas.no_data
     pages[0].description = write_omexml(canvas)
     slots = [[((page, *page.levels)[level], 0) for page in pages] for level in range(len(shapes))]
-    write_tiles(path, canvas, read, slots, pages)
+    with path.open("wb") as file:
+        write_tiles(file, canvas, read, slots).finish(pages)

@@ -1,11 +1,15 @@
-"""Writing TIFF: the tiles of every level in one pass, compressed on the job's threads, always in the same order."""
+"""Writing TIFF: the tiles of every level in one pass, compressed on the job's threads, always in the same order.
+
+A plain TIFF is then put in the order of a cloud-optimised one, from a nameless file beside it.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -42,7 +46,8 @@ def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
 
     A palette makes it a palette image: viewers show colours, readers of numbers get the numbers. Several channels are
     separate planes. Levels of a pyramid are pages of their own, marked as reduced resolutions: OpenSlide and GDAL find
-    them, and whoever reads the first page gets the pixels.
+    them, and whoever reads the first page gets the pixels. The file is cloud-optimised as GDAL understands it: its
+    tables come first, then the levels, smallest first.
 
     Args:
         path: the file, overwritten; a temporary one, so that its final name never shows half of it.
@@ -65,21 +70,23 @@ def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
             description="" if level else canvas.description,
             pixel_size_um=level_pixel_size(canvas, level),
             offset_um=None if level else canvas.offset_um,
+            georeference=None if level else canvas.georeference,
+            no_data=canvas.no_data,
         )
         for level, shape in enumerate(Pyramid(canvas).shapes)
     ]
     slots = [[(page, plane * page.tiles) for plane in range(canvas.channels)] for page in pages]
-    write_tiles(path, canvas, read, slots, pages)
+    with path.open("wb") as file, tempfile.TemporaryFile(dir=path.parent) as spool:
+        tiff = write_tiles(spool, canvas, read, slots)
+        tiff.put_in_order(pages, file)
 
 
-def write_tiles(
-    path: Path, canvas: Canvas, read: Reader, slots: Sequence[Sequence[Slot]], pages: Sequence[Page]
-) -> None:
-    """Write the tiles of every level, then the pages.
+def write_tiles(file: BinaryIO, canvas: Canvas, read: Reader, slots: Sequence[Sequence[Slot]]) -> TiffFile:
+    """Write the tiles of every level; return the TIFF, which lacks its directories yet.
 
     Args:
+        file: open for writing, empty.
         slots: of each level, of each plane of the canvas.
-        pages: in the order of the file; those of the slots, or those whose levels they are.
 
     Raises:
         OSError: the file cannot be written.
@@ -87,12 +94,11 @@ def write_tiles(
     pyramid = Pyramid(canvas)
     tiles = sum(-(-h // TILE_EDGE) * -(-w // TILE_EDGE) for h, w in pyramid.shapes) * canvas.channels
     tile_bytes = TILE_EDGE**2 * canvas.dtype.itemsize
-    with path.open("wb") as file:
-        tiff = TiffFile(file, big=tiles * tile_bytes > _CLASSIC_LIMIT)
-        work = _tiles(pyramid, read, slots)
-        for page, index, data in map_ahead(_compressed, work, ahead=max(2, PIECE_BYTES // tile_bytes)):
-            tiff.add_tile(page, index, data)
-        tiff.finish(pages)
+    tiff = TiffFile(file, big=tiles * tile_bytes > _CLASSIC_LIMIT)
+    work = _tiles(pyramid, read, slots)
+    for page, index, data in map_ahead(_compressed, work, ahead=max(2, PIECE_BYTES // tile_bytes)):
+        tiff.add_tile(page, index, data)
+    return tiff
 
 
 def level_pixel_size(canvas: Canvas, level: int) -> tuple[float, float] | None:

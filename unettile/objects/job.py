@@ -69,6 +69,8 @@ def find_objects(
             foreground = replace(foreground, classes=object_classes(record.class_names))
         if record.ids is not None and labelling.merged:
             raise UsageError(f"{mask.path} holds ids, each an object of its own: leave --merge-classes out")
+        georeference = record.georeference or mask.georeference
+        products.places(georeference)  # refused before any work
         beneath = _open_beneath(sources, mask, record, foreground, stack)
         image = beneath.image
         for given, option in ((labelling.min_confidence, "--min-confidence"), (products.confidence, "--confidence")):
@@ -112,6 +114,7 @@ def find_objects(
             measures,
             known,
             (mask if image is None else image).path.name,
+            georeference,
         )
         with (
             atomic_group(products.paths, overwrite=overwrite) as temporaries,

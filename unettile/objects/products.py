@@ -10,6 +10,7 @@ from typing import Any
 
 from unettile.errors import InputError, UsageError
 from unettile.images.formats import format_of
+from unettile.images.georeference import Georeference
 from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
@@ -17,6 +18,7 @@ from unettile.images.slide import ImageSource
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
 from unettile.objects.h5ad import import_anndata
+from unettile.objects.places import Places
 from unettile.objects.table import check_table, import_parquet
 from unettile.protection import protect
 
@@ -46,9 +48,11 @@ class Products:
         coco: annotations of COCO, .json.
         geoparquet: polygons, .parquet.
         anndata: the table as AnnData, .h5ad.
+        lonlat: the GeoJSON of a map is in longitude and latitude, rather than in the map's coordinates.
+        pixels: the GeoJSON of a map is in px, as that of other images.
 
     Raises:
-        UsageError: nothing, or an ending that is not written.
+        UsageError: nothing, or an ending that is not written, or two kinds of coordinates.
         InputError: Parquet without its library.
     """
 
@@ -63,6 +67,8 @@ class Products:
     coco: Path | None = None
     geoparquet: Path | None = None
     anndata: Path | None = None
+    lonlat: bool = False
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -82,6 +88,8 @@ class Products:
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
+        if ((self.lonlat or self.pixels) and self.geojson is None) or (self.lonlat and self.pixels):
+            raise UsageError("--lonlat and --pixels are of --geojson: give one of them, with it")
         if self.geoparquet is not None:
             import_parquet()
         if self.anndata is not None:
@@ -91,6 +99,18 @@ class Products:
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
         if twice:
             raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")
+
+    def places(self, georeference: Georeference | None) -> Places | None:
+        """Return where the corners of the GeoJSON lie on a map; None where it is in px.
+
+        Raises:
+            InputError: the mask has no place on earth, or one that GeoJSON cannot tell.
+        """
+        if self.geojson is None or self.pixels or (georeference is None and not self.lonlat):
+            return None
+        if georeference is None:
+            raise InputError("--lonlat: the mask does not say where on earth it lies; leave it out, or segment the map")
+        return Places(georeference, self.lonlat)
 
     @property
     def paths(self) -> list[Path]:

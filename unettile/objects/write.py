@@ -17,6 +17,7 @@ from unettile.atomic import naming
 from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
+from unettile.images.georeference import Georeference
 from unettile.images.record import Record
 from unettile.images.slide import Slide
 from unettile.objects.certainty import Chance, Rims
@@ -74,6 +75,7 @@ class Context:
         measures: what the table holds.
         known: of the objects, for the table.
         image_name: of the image that the objects are in.
+        georeference: where on earth the mask's pixels lie, or None.
     """
 
     grid: BlockGrid
@@ -84,6 +86,7 @@ class Context:
     measures: Measures
     known: Known
     image_name: str = ""
+    georeference: Georeference | None = None
 
 
 class Writer:
@@ -98,6 +101,7 @@ class Writer:
 
     def __init__(self, products: Products, objects: Numbered, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
+        self._places = products.places(context.georeference)
         measures, directory, count = context.measures, context.directory, objects.count
         measured = products.measured
         self.columns: Columns | None = None
@@ -195,7 +199,8 @@ class Writer:
             return
         if (path := products.geojson) is not None:
             with naming(path):
-                write_geojson(temporaries[path], corners, classes, record, products.object_type)
+                places = self._places
+                write_geojson(temporaries[path], corners, classes, record, products.object_type, places)
         if (path := products.rois) is not None:
             with naming(path):
                 write_rois(temporaries[path], corners, record.downsample)
@@ -262,8 +267,10 @@ class Writer:
         _write_image(path, temporary, canvas, read)
 
     def _canvas(self, layer: Layer, dtype: np.dtype[Any], metadata: dict[str, Any]) -> Canvas:
-        size = self._context.frames.pixel_size_um
-        return Canvas(self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata)
+        size, georeference = self._context.frames.pixel_size_um, self._context.georeference
+        return Canvas(
+            self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata, georeference=georeference
+        )
 
 
 def _write_image(path: Path, temporary: Path, canvas: Canvas, read: Reader) -> None:

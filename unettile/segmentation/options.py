@@ -11,6 +11,8 @@ from unettile.inference.kinds import NAMES, in_order
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.diameter import FRAMES, parse_diameter
 
+NODATA = ("outside", "keep")
+
 
 @dataclass(frozen=True)
 class SegmentOptions:
@@ -27,6 +29,8 @@ class SegmentOptions:
         diameter: of the objects: `auto` estimates it, `off` leaves the image as it is; else px, or µm as in `90um`.
         pixel_size_um: edge of the image's pixels, where the image does not state it or is wrong; None for what it says.
         frame: whose pixels the mask has where the network sees the image at another size: `image` or `model`.
+        nodata: what is made of pixels that hold no data, as the image declares: `outside`, they are no part of it, or
+            `keep`, they are intensities as any others.
         force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
@@ -44,6 +48,7 @@ class SegmentOptions:
     diameter: str = "auto"
     pixel_size_um: float | None = None
     frame: str = "image"
+    nodata: str = "outside"
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.write if kind not in NAMES]
@@ -59,5 +64,12 @@ class SegmentOptions:
         parse_diameter(self.diameter)
         if self.frame not in FRAMES:
             raise UsageError(f"--frame {self.frame!r} is not known: need {' or '.join(FRAMES)}")
+        if self.nodata not in NODATA:
+            raise UsageError(f"--nodata {self.nodata!r} is not known: need {' or '.join(NODATA)}")
         if self.pixel_size_um is not None and not 0 < self.pixel_size_um < 1e6:
             raise UsageError(f"--pixel-size {self.pixel_size_um:g} cannot be: need µm, above 0")
+
+    @property
+    def fills(self) -> bool:
+        """Whether pixels that hold no data are outside."""
+        return self.nodata == "outside"

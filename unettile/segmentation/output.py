@@ -76,7 +76,16 @@ def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
         pixel_size_um=plan.pixel_size_um,
         offset_um=plan.origin_um,
         metadata=plan.metadata() | ({"objects": objects} if has_ids else {}),
+        georeference=plan.georeference,
+        no_data=_no_data(plan),
     )
+
+
+def _no_data(plan: Plan) -> int | None:
+    """Return the number that a map's outside has, where the image of it has an outside; of amounts none can be it."""
+    of_things = all(kind_of(name).reduction == "majority" for name in plan.write)
+    outside = plan.within is not None and "no_data" in plan.within
+    return 0 if plan.georeference is not None and outside and of_things else None
 
 
 @dataclass(frozen=True)

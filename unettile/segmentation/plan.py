@@ -13,6 +13,7 @@ from unettile import __version__
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.geometry import Geometry
+from unettile.images.georeference import Georeference
 from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
 from unettile.inference.engine import Task
@@ -32,7 +33,8 @@ MEANINGS = {
     "output_edge": "--tile",
     "precision": "--precision",
     "device": "--device",
-    "within": "--mask or --skip-background",
+    "within": "--mask, --skip-background or --nodata",
+    "georeference": "the map's place on earth",
     "sizing": "--diameter, or --frame",
     "shards": "the number of shards",
     "unettile": "unettile's version",
@@ -67,6 +69,7 @@ class Plan:
         within: what is known of the mask, or of the background, if the work is restricted; None for everywhere.
         sizing: at which size the network sees the image, if that was asked; None for as it is.
         image_shape: of the image, px, where the network sees it at another size; None where it does not.
+        georeference: where on earth the output's pixels lie; None where the image does not say.
         unettile: version.
     """
 
@@ -92,6 +95,7 @@ class Plan:
     objects: ObjectRules | None = None
     sizing: Sizing | None = None
     image_shape: tuple[int, int] | None = None
+    georeference: Georeference | None = None
     unettile: str = __version__
 
     @property
@@ -163,6 +167,8 @@ class Plan:
             values["sizing"] = Sizing(**values["sizing"])
         if values["image_shape"] is not None:
             values["image_shape"] = tuple(values["image_shape"])
+        if values["georeference"] is not None:
+            values["georeference"] = Georeference.from_dict(values["georeference"])
         values["downsample"] = tuple(values["downsample"])
         for name in ("pixel_size_um", "origin_um"):
             if values[name] is not None:

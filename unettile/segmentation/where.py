@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.drawn.geojson import read_geojson
+from unettile.drawn.ground import Ground
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
 from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.tissue import Background, Read, Tissue
 from unettile.wording import size_text
+
+POLYGONS = (".geojson", ".json")
+"""Endings of files of polygons."""
 
 Inside = Callable[[Box], NDArray[np.bool_]]
 """Tells which pixels (h, w) of a box are to be segmented."""
@@ -96,10 +102,53 @@ class MaskFile:
         self._slide.close()
 
 
+class PolygonMask:
+    """Polygons over an image: a pixel is inside where its centre is.
+
+    Args:
+        path: a GeoJSON file.
+        ground: the pixels that are segmented.
+
+    Raises:
+        InputError: it cannot be read, holds no polygon, or none that lies on the image.
+    """
+
+    def __init__(self, path: Path, ground: Ground) -> None:
+        self._shapes = ground.place(read_geojson(path), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what tells these polygons from others."""
+        return {"polygons": len(self._shapes), "sha256": self._shapes.sha256}
+
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels of a box are inside, (h, w)."""
+        return self._shapes.numbers(box) > 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_mask(mask: ImageSource, ground: Ground) -> MaskFile | PolygonMask:
+    """Open what says where to work: polygons, by their ending, or an image; errors as theirs."""
+    if isinstance(mask, Path) and mask.name.lower().endswith(POLYGONS):
+        return PolygonMask(mask, ground)
+    return MaskFile(mask, ground.shape)
+
+
+def ground_of(plan: Plan) -> Ground:
+    """Return the pixels that a plan's network sees."""
+    scale = plan.scale if plan.is_brought_back else 1.0
+    return Ground(plan.shape, plan.downsample, plan.georeference, scale)
+
+
 def describe_within(
-    mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling
+    mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling, ground: Ground
 ) -> dict[str, Any] | None:
     """Return what the plan says of where to work; None for everywhere.
+
+    Args:
+        slide: as the network sees it.
+        ground: its pixels.
 
     Raises:
         InputError: the mask cannot be read or does not fit, or the image cannot be read.
@@ -109,7 +158,7 @@ def describe_within(
         return declared | {"background": Background.measure(slide, scaling).to_dict()}
     if mask is None:
         return declared or None
-    file = MaskFile(mask, slide.shape)
+    file = open_mask(mask, ground)
     try:
         return declared | {"mask": file.to_dict()}
     finally:
@@ -135,7 +184,7 @@ def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) 
         yield Within(tissue.inside, known, tissue)
     elif "mask" in plan.within:
         assert mask is not None
-        file = MaskFile(mask, plan.shape)
+        file = open_mask(mask, ground_of(plan))
         try:
             if file.to_dict() != plan.within["mask"]:
                 raise InputError(f"--mask {mask} was changed while it was read: give the same command again")

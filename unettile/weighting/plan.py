@@ -112,6 +112,7 @@ class WeightPlan:
             dtype=np.dtype(self.weighting.dtype),
             pixel_size_um=file.pixel_size_um,
             metadata=metadata,
+            georeference=file.georeference,
         )
 
     @property

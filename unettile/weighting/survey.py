@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.georeference import Georeference
 from unettile.images.idparts import IdParts, count_parts
 from unettile.images.slide import fingerprint, open_labels
 from unettile.labels import carve_gaps
@@ -30,6 +31,7 @@ class LabelFile:
         output: where its weight map goes.
         shape: (H, W).
         pixel_size_um: height and width of a pixel, if the file says.
+        georeference: where on earth the pixels lie, if the file says.
         cells: distinct ids above 0, or separate parts.
         id_parts: what speaks for or against ids that are cells.
         foreground: pixels of cells, after gaps were carved.
@@ -44,6 +46,7 @@ class LabelFile:
     id_parts: IdParts
     foreground: int
     fingerprint: dict[str, Any]
+    georeference: Georeference | None = None
 
     @property
     def pixels(self) -> int:
@@ -74,8 +77,17 @@ def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
                 inner = box.relative_to(near).slices
                 ids.add(read[inner])
                 foreground += int(np.count_nonzero(carve_gaps(read, gap)[inner]))
-        size = slide.pixel_size_um
-        return LabelFile(slide.path, output, slide.shape, size, ids.count(), id_parts, foreground, fingerprint(slide))
+        return LabelFile(
+            slide.path,
+            output,
+            slide.shape,
+            slide.pixel_size_um,
+            ids.count(),
+            id_parts,
+            foreground,
+            fingerprint(slide),
+            slide.georeference,
+        )
 
 
 class _Ids:
