@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ _REDUCTIONS = ("majority", "mean", "none")
 
 Reader = Callable[[Box], NDArray[Any]]
 """Gives the pixels of a box, (C, h, w), layer after layer; of a canvas with one channel (h, w) will do."""
+
+Readers = Reader | Sequence[Reader]
+"""What gives the pixels of a canvas, or of a stack one for each plane: all depths of the first time, then the next."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Canvas:
         metadata: JSON, written into the file.
         georeference: where on earth the pixels lie, if known; TIFFs have tags for it, and everything's metadata say it.
         no_data: the number of pixels that hold nothing, for readers of maps; None if there is none.
+        stack: how many points in time and planes in depth there are; (1, 1) for a single image.
     """
 
     shape: tuple[int, int]
@@ -87,6 +91,7 @@ class Canvas:
     metadata: dict[str, Any] = field(default_factory=dict)
     georeference: Georeference | None = None
     no_data: int | None = None
+    stack: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -107,6 +112,17 @@ class Canvas:
     def channels(self) -> int:
         """How many planes the layers have together."""
         return sum(layer.channels for layer in self.layers)
+
+    @property
+    def images(self) -> int:
+        """How many images of `shape` a stack has."""
+        return self.stack[0] * self.stack[1]
+
+    def readers(self, read: Readers) -> Sequence[Reader]:
+        """Return what gives the pixels of each image of the stack."""
+        found = [read] if callable(read) else read
+        assert len(found) == self.images, f"{len(found)} readers for {self.images} images"
+        return found
 
     @property
     def has_pyramid(self) -> bool:

@@ -25,6 +25,7 @@ from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
 from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
+from unettile.images.write_imagej import DESCRIBED
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY
 
@@ -151,6 +152,8 @@ def _of_text(text: str) -> Any:
         root = safe_xml(text)
         notes = [] if root is None else [note for note in root.iter() if note.get("Namespace") == METADATA_NAMESPACE]
         text = "".join(notes[0].itertext()) if notes else ""
+    elif text.startswith("ImageJ="):
+        text = next((line[len(DESCRIBED) :] for line in text.splitlines() if line.startswith(DESCRIBED)), "")
     return _json(text)
 
 

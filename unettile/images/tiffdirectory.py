@@ -47,6 +47,7 @@ class Page:
         levels: pages that only this one points to (SubIFDs), largest first.
         georeference: where on earth the pixels lie; None if it is not known.
         no_data: the number of pixels that hold nothing; None if there is none.
+        strip: it is one strip of plain numbers, as ImageJ wants the planes of a stack, instead of deflated tiles.
     """
 
     shape: tuple[int, int]
@@ -60,6 +61,7 @@ class Page:
     levels: list[Page] = field(default_factory=list)
     georeference: Georeference | None = None
     no_data: int | None = None
+    strip: bool = False
 
     def __post_init__(self) -> None:
         self.offsets, self.sizes = np.zeros((2, self.samples * self.tiles), np.uint64)
@@ -70,7 +72,9 @@ class Page:
 
     @property
     def tiles(self) -> int:
-        """How many tiles a plane has."""
+        """How many tiles, or strips, a plane has."""
+        if self.strip:
+            return 1
         return -(-self.shape[0] // TILE_EDGE) * self.columns
 
 
@@ -92,13 +96,24 @@ class TiffFile:
         page.offsets[index], page.sizes[index] = self._end, len(data)
         self._end += self._file.write(data)
 
+    def reserve(self, page: Page) -> None:
+        """Keep room for the strip of a page, after all that there is."""
+        page.offsets[0], page.sizes[0] = self._end, page.shape[0] * page.shape[1] * page.dtype.itemsize
+        self._end += int(page.sizes[0])
+
+    def write_rows(self, page: Page, row: int, data: bytes) -> None:
+        """Write rows into the strip of a page."""
+        self._file.seek(int(page.offsets[0]) + row * page.shape[1] * page.dtype.itemsize)
+        self._file.write(data)
+
     def finish(self, pages: Sequence[Page]) -> None:
         """Write the directories; each page follows the one before, its levels hang from it."""
         self._check_whole(pages)
         start = self._end + -self._end % struct.calcsize(self._word)
+        self._file.seek(self._end)
         self._file.write(bytes(start - self._end) + self._directories(pages, start))
         self._file.seek(0)
-        self._file.write(self._header(start))
+        self._file.write(self._header(start + self._levels_length(pages[0])))
 
     def put_in_order(self, pages: Sequence[Page], file: BinaryIO) -> None:
         """Write another TIFF of the same tiles, its directories first, then the tiles, those of the last page first.
@@ -115,7 +130,7 @@ class TiffFile:
         for page in reversed(pages):
             page.offsets[:] = end + np.cumsum(page.sizes) - page.sizes
             end += int(page.sizes.sum())
-        file.write(self._header(start) + self._directories(pages, start))
+        file.write(self._header(start + self._levels_length(pages[0])) + self._directories(pages, start))
         for page, offsets in zip(reversed(pages), reversed(before), strict=True):
             for offset, size in zip(offsets.tolist(), page.sizes.tolist(), strict=True):
                 file.write(os.pread(self._file.fileno(), size, offset))
@@ -176,16 +191,18 @@ class TiffFile:
             (256, *_longs([page.shape[1]])),
             (257, *_longs([page.shape[0]])),
             (258, *_shorts([8 * page.dtype.itemsize] * samples)),
-            (259, *_shorts([_DEFLATE])),
+            (259, *_shorts([1 if page.strip else _DEFLATE])),
             (262, *_shorts([_PALETTE if page.palette else _GREY])),
             (277, *_shorts([samples])),
             (305, *_text(f"unettile {__version__}")),
-            (322, *_longs([TILE_EDGE])),
-            (323, *_longs([TILE_EDGE])),
-            (324, offset, len(page.offsets), page.offsets.astype(self._word).tobytes()),
-            (325, _LONG, len(page.sizes), page.sizes.astype("<u4").tobytes()),
+            (273 if page.strip else 324, offset, len(page.offsets), page.offsets.astype(self._word).tobytes()),
+            (279 if page.strip else 325, _LONG, len(page.sizes), page.sizes.astype("<u4").tobytes()),
             (339, *_shorts([3 if page.dtype.kind == "f" else 1] * samples)),
         ]
+        if page.strip:
+            entries.append((278, *_longs([page.shape[0]])))
+        else:
+            entries += [(322, *_longs([TILE_EDGE])), (323, *_longs([TILE_EDGE]))]
         if page.description:
             entries.append((270, *_text(page.description)))
         if samples > 1:

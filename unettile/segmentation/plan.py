@@ -27,6 +27,7 @@ FORMAT = 3
 MEANINGS = {
     "image": "the image",
     "scaling": "the image's intensity scaling",
+    "scaling_of": "--scaling",
     "model": "--model",
     "write": "--write",
     "objects": "how objects are made (--set)",
@@ -70,6 +71,7 @@ class Plan:
         sizing: at which size the network sees the image, if that was asked; None for as it is.
         image_shape: of the image, px, where the network sees it at another size; None where it does not.
         georeference: where on earth the output's pixels lie; None where the image does not say.
+        scaling_of: from what the scaling was measured, the plane or the stack.
         unettile: version.
     """
 
@@ -96,6 +98,7 @@ class Plan:
     sizing: Sizing | None = None
     image_shape: tuple[int, int] | None = None
     georeference: Georeference | None = None
+    scaling_of: str = "plane"
     unettile: str = __version__
 
     @property
@@ -192,6 +195,8 @@ class Plan:
             "write": list(self.write),
             "classes": list(self.class_names),
         }
+        if self.scaling_of != "plane":
+            found["scaling_of"] = self.scaling_of
         if self.sizing is not None:
             found["sizing"] = self.sizing.to_dict()
         return found if self.objects is None else found | {"instances": self.objects.to_dict()}

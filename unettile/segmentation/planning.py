@@ -49,9 +49,12 @@ def make_plan(
     if not options.force:
         check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
-    scaling = checkpoint.normalization.measure(slide)
-    if begun is not None and begun.sizing is not None and begun.sizing.asked == options.diameter:
-        sizing: Sizing | None = replace(begun.sizing, frame=options.frame)
+    facts, sizing = options.stack, cast(Sizing | None, None)
+    scaling = checkpoint.normalization.measure(slide) if facts is None else facts.scaling
+    if facts is not None:
+        sizing = facts.sizing
+    elif begun is not None and begun.sizing is not None and begun.sizing.asked == options.diameter:
+        sizing = replace(begun.sizing, frame=options.frame)
     else:
         sizing = size_up(slide, predictor, scaling, options)
     seen = slide if sizing is None or sizing.scale == 1 else zoomed_image(slide, sizing.scale)
@@ -87,6 +90,7 @@ def make_plan(
         sizing=sizing,
         image_shape=None if seen is slide else slide.shape,
         georeference=shown.georeference,
+        scaling_of="plane" if facts is None else "stack",
     )
 
 
