@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import finish, machine, make_parser, ratios, rounds_of, run_child
 from unettile.geometry import Geometry
+from unettile.identity import ModelIdentity
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.normalize import Scaling
 from unettile.limits import count_threads
 from unettile.segmentation.output import write_output
@@ -41,9 +43,9 @@ def make_run(path: Path, edge: int) -> RunDirectory:
     """Write a run directory of three classes in smooth shapes of about 50 px, the same in every block."""
     block = min(edge, BLOCK_EDGE)
     plan = Plan(
-        image={},
+        image=Fingerprint(0, "0" * 64, "0" * 64, "array", (edge, edge), "uint8", 1),
         shape=(edge, edge),
-        model={"network": "none", "sha256": "0" * 64},
+        model=ModelIdentity("none", "0" * 64),
         geometry=Geometry(92, 16, 4),
         output_edge=388,
         block_edge=BLOCK_EDGE,

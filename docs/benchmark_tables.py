@@ -126,7 +126,7 @@ def memory(result: Result) -> str:
     ratio = spread(result["without_over_with_recall"])
     return said(
         where(result),
-        table("slide|resident memory at its peak, shipped model, CPU", rows),
+        table("slide|resident memory at its peak, nuclei-valid, CPU", rows),
         f"The blocks of the first slide took {ratio} times as long when equal windows were not remembered.",
     )
 
@@ -145,7 +145,7 @@ def tiling(result: Result) -> str:
 
 def rows(result: Result) -> str:
     """Rows over tiles, a row of the table for each network and precision."""
-    names = {"shipped": "the shipped model", "paper": "the U-Net paper's, 64 channels, random parameters"}
+    names = {"nuclei-valid": "nuclei-valid", "paper": "the U-Net paper's, 64 channels, random parameters"}
     lines = [
         (
             f"{names[one['network']]}, {one['edge']:,}² px",

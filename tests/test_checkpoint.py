@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -53,14 +54,31 @@ def _rewrite(good: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, need 1"),
+        ({"format": 2}, "format = 2, need 1"),
         ({"network": "vnet"}, "'vnet' is not known"),
         ({"config": CONFIG | {"widths": [2, 4]}}, "has shape"),
         ({"config": CONFIG | {"widths": [2, 3, 4]}}, "missing or unknown"),
         ({"config": CONFIG | {"batch_norm": True}}, "missing or unknown"),
         ({"geometry": {"margin": 0, "stride": 2, "base": 0, "exact": True}}, "declares"),
         ({"geometry": {}}, "damaged metadata"),
-        ({"classes": []}, "0 classes"),
+        ({"classes": []}, r"classes = \[\], need a list"),
+        ({"classes": [{"name": "a", "color": [0, 0, 0]}] * 3}, "names 3 classes for a network of 2"),
+        (
+            {"classes": [{"name": "a", "color": [0, 0, 300]}] * 2},
+            r"color\[2\] = 300, need .* at most 255",
+        ),
+        ({"geometry": {"margin": "8", "stride": 2, "base": 0, "exact": True}}, r'geometry\.margin = "8", need a whole'),
+        ({"grey_to_rgb": 1}, "grey_to_rgb = 1, need true or false"),
+        ({"pixel_size_um": -0.5}, r"pixel_size_um = -0\.5, need a number above 0"),
+        ({"pixel_size_um": float("nan")}, "no JSON"),
+        ({"card": {"scores": {"iou": float("nan")}}}, "no JSON"),
+        ({"card": {"licence": 5}}, r"card\.licence = 5, need a text"),
+        ({"network": "\ud800"}, "no JSON"),
+        ({"objects": {"split": "yes"}}, "split = 'yes' has the wrong type"),
+        ({"objects": {"spilt": True}}, "objects have no 'spilt'"),
+        ({"difference": 2}, "difference = 2, need a number of at most 1"),
+        ({"config": CONFIG | {"widths": [2, 10**9]}}, r"widths = 1000000000 is out of range: need 1 to 4096"),
+        ({"config": CONFIG | {"widths": [1] * 1000}}, "2 to 7 widths"),
         ({"objects_px": {"median": 9.0, "low": 12.0, "high": 40.0}}, "damaged metadata"),
         ({"objects_px": {"median": 9.0}}, "damaged metadata"),
         ({"normalization": {"low_percentile": 5, "high_percentile": 1, "per_channel": False}}, "damaged metadata"),
@@ -70,6 +88,32 @@ def test_a_header_that_does_not_fit_is_refused(good: Path, changes: dict[str, An
     with pytest.raises(InputError, match=message) as error:
         load_checkpoint(_rewrite(good, **changes))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[" * 100_000, '{"format": ' + "9" * 5000 + "}", '{"format": 1, "network": "²', "[1]", "null"]
+)
+def test_metadata_that_are_no_header_are_refused_in_a_line(good: Path, text: str) -> None:
+    save_file(load_checkpoint(good).parameters, good, metadata={"unettile": text})
+    with pytest.raises(InputError, match="damaged metadata") as error:
+        load_checkpoint(good)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+def test_types_are_those_of_the_network_and_variances_not_negative(good: Path) -> None:
+    network = UNet(UNetConfig(1, 2, (2, 3), batch_norm=True))
+    normed = replace(load_checkpoint(good), config=CONFIG | {"batch_norm": True}, parameters=dict(network.state_dict()))
+    [name, *_] = [name for name in normed.parameters if name.endswith("running_var")]
+    for change, message in ((lambda t: t.double(), "is of type F64, need torch.float32"), (lambda t: -t, "below 0 in")):
+        changed = normed.parameters | {name: change(normed.parameters[name])}
+        save_checkpoint(replace(normed, parameters=changed), good)
+        with pytest.raises(InputError, match=message):
+            load_checkpoint(good)
+
+
+def test_scores_that_were_not_computed_are_kept_as_null(good: Path) -> None:
+    save_checkpoint(replace(load_checkpoint(good), card={"scores": {"ap": math.nan, "iou": 0.5}}), good)
+    assert load_checkpoint(good).card == {"scores": {"ap": None, "iou": 0.5}}
 
 
 def test_the_size_of_objects_is_kept_and_none_in_older_files(good: Path) -> None:

@@ -115,8 +115,8 @@ def test_what_stands_beside_it_is_used_and_decides_its_hash(small: Path, tmp_pat
         ({"mean": [0.5]}, "as many std as mean"),
         ({"mean": [0.5, 0.5], "std": [1, 1]}, "2 mean values, the program takes 3"),
         ({"intensities": [1]}, "need two"),
-        ({"mean": ["a"], "std": [1]}, "need numbers"),
-        ({"classes": "leaf"}, "need a list of names"),
+        ({"mean": ["a"], "std": [1]}, r'mean\[0\] = "a", need a number'),
+        ({"classes": "leaf"}, 'classes = "leaf", need a list'),
         ({"high_percentile": "99"}, r"see docs/networks\.md"),
         (["classes"], r"see docs/networks\.md"),
     ],
@@ -135,7 +135,7 @@ def test_a_network_that_looks_at_all_of_its_window_is_not_called_exact(tmp_path:
     model = load_model(export(network, tmp_path / "norm.pt2", 1), trust=True)
     assert not model.geometry.exact and model.geometry.margin >= 256
     assert model.difference is not None and 0 < model.difference < 1
-    assert model.identity["largest_difference"] == model.difference
+    assert model.identity.largest_difference == model.difference
 
 
 def test_a_program_of_one_size_or_of_no_image_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def parse_change(change: str, example: str) -> tuple[str, Any]:
         raise UsageError(f"--set {change!r} is not understood: need {example}")
     try:
         return key, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, numbers of thousands of digits, brackets in brackets
         try:
             return key, float(text)
         except ValueError:

@@ -7,19 +7,21 @@ name and config, geometry, normalisation, classes, recipe and card. Loading one 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import UNSET
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from unettile.atomic import atomic_path
-from unettile.errors import InputError, UsageError
+from unettile.errors import InputError
 from unettile.geometry import Geometry
+from unettile.header import ClassInfo, Header
+from unettile.identity import ModelIdentity
 from unettile.images.normalize import Normalization
 from unettile.networks import build_network, config_values, find_network, parse_config
 from unettile.networks.difference import measure_difference
@@ -27,16 +29,12 @@ from unettile.networks.folding import fold_batch_norm
 from unettile.networks.margin import graph_of
 from unettile.objects.rules import ObjectRules
 from unettile.objectsize import ObjectSize
+from unettile.regular import open_regular
+from unettile.typed import Unfit
 
-FORMAT = 1
+__all__ = ["Checkpoint", "ClassInfo", "load_checkpoint", "save_checkpoint"]
 
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A class of the model: its name and its colour in a mask, (r, g, b) in 0 … 255."""
-
-    name: str
-    color: tuple[int, int, int]
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,9 @@ class Checkpoint:
         return graph_of(find_network(self.network).build, config).receptive_field(config.stride)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> ModelIdentity:
         """What a mask says of the model that made it."""
-        identity: dict[str, Any] = {"network": self.network, "sha256": self.sha256}
-        return identity if self.geometry.exact else identity | {"largest_difference": self.difference}
+        return ModelIdentity(self.network, self.sha256, UNSET if self.geometry.exact else self.difference)
 
     def build(self) -> nn.Module:
         """Return the network for inference: parameters loaded, eval mode, batch norm folded."""
@@ -151,24 +148,23 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     if not checkpoint.geometry.exact and checkpoint.difference is None:
         difference = measure_difference(checkpoint.build(), checkpoint.geometry, checkpoint.in_channels)
         checkpoint = replace(checkpoint, difference=difference)
-    header = {
-        "format": FORMAT,
-        "network": checkpoint.network,
-        "config": checkpoint.config,
-        "geometry": checkpoint.geometry.to_dict(),
-        "normalization": checkpoint.normalization.to_dict(),
-        "classes": [{"name": info.name, "color": list(info.color)} for info in checkpoint.classes],
-        "depth": checkpoint.depth,
-        "grey_to_rgb": checkpoint.grey_to_rgb,
-        "pixel_size_um": checkpoint.pixel_size_um,
-        "recipe": checkpoint.recipe,
-        "card": checkpoint.card,
-        "objects": checkpoint.objects.to_dict(),
-        "objects_px": checkpoint.objects_px.to_dict() if checkpoint.objects_px else None,
-        "difference": checkpoint.difference,
-    }
+    header = Header(
+        network=checkpoint.network,
+        config=checkpoint.config,
+        geometry=checkpoint.geometry,
+        normalization=checkpoint.normalization,
+        classes=checkpoint.classes,
+        depth=checkpoint.depth,
+        grey_to_rgb=checkpoint.grey_to_rgb,
+        pixel_size_um=checkpoint.pixel_size_um,
+        recipe=checkpoint.recipe,
+        card=checkpoint.card,
+        objects=checkpoint.objects.to_dict(),
+        objects_px=checkpoint.objects_px,
+        difference=checkpoint.difference,
+    )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.parameters.items()}
-    data = to_safetensors(tensors, metadata={"unettile": json.dumps(header, sort_keys=True)})
+    data = to_safetensors(tensors, metadata={"unettile": header.to_json()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return replace(checkpoint, sha256=hashlib.sha256(data).hexdigest())
@@ -186,72 +182,81 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            parameters = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if "unettile" not in metadata:
+                raise InputError(
+                    f"{path} is a safetensors file that unettile did not write: its metadata has no 'unettile'"
+                )
+            header = _header(metadata["unettile"], path)
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            _check_shapes(header, {name: (tuple(p.get_shape()), p.get_dtype()) for name, p in parts.items()}, path)
+            parameters = {name: file.get_tensor(name) for name in parts}
+        with open_regular(path) as data:
+            sha256 = hashlib.file_digest(data, "sha256").hexdigest()
     except (SafetensorError, OSError, ValueError) as error:
         what = "it looks like a pickle, which may run code when read" if _is_pickle(path) else f"{error}"
         raise InputError(f"{path} is not a safetensors checkpoint ({what}): need one that unettile wrote") from error
-    if "unettile" not in metadata:
-        raise InputError(f"{path} is a safetensors file that unettile did not write: its metadata has no 'unettile'")
-    checkpoint = _parse(metadata["unettile"], parameters, path)
-    _check_fit(checkpoint, path)
-    with path.open("rb") as data:
-        return replace(checkpoint, sha256=hashlib.file_digest(data, "sha256").hexdigest())
+    _check_values(parameters, path)
+    return Checkpoint(
+        network=header.network,
+        config=header.config,
+        geometry=header.geometry,
+        normalization=header.normalization,
+        classes=header.classes,
+        parameters=parameters,
+        depth=header.depth,
+        grey_to_rgb=header.grey_to_rgb,
+        pixel_size_um=header.pixel_size_um,
+        recipe=header.recipe,
+        card=header.card,
+        objects=header.rules,
+        objects_px=header.objects_px,
+        difference=header.difference,
+        sha256=sha256,
+    )
 
 
-def _parse(text: str, parameters: dict[str, Tensor], path: Path) -> Checkpoint:
+def _header(text: str, path: Path) -> Header:
     try:
-        header = json.loads(text)
-        if header["format"] != FORMAT:
-            raise InputError(f"{path} has format {header['format']}, need {FORMAT}: a newer unettile may read it")
-        return Checkpoint(
-            network=str(header["network"]),
-            config=dict(header["config"]),
-            geometry=Geometry.from_dict(header["geometry"]),
-            normalization=Normalization.from_dict(header["normalization"]),
-            classes=tuple(_class_info(values) for values in header["classes"]),
-            parameters=parameters,
-            depth=bool(header.get("depth", False)),
-            grey_to_rgb=bool(header["grey_to_rgb"]),
-            pixel_size_um=header["pixel_size_um"],
-            recipe=dict(header["recipe"]),
-            card=dict(header["card"]),
-            objects=ObjectRules.from_dict(header.get("objects", {})),
-            objects_px=ObjectSize.from_dict(header["objects_px"]) if header.get("objects_px") else None,
-            difference=header.get("difference"),
-        )
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise InputError(f"{path} has damaged metadata ({type(error).__name__}: {error}): take a fresh copy") from error
+        return Header.from_json(text)
+    except Unfit as error:
+        raise InputError(f"{path} has damaged metadata ({error}): take a fresh copy") from error
 
 
-def _class_info(values: dict[str, Any]) -> ClassInfo:
-    red, green, blue = (int(value) for value in values["color"])
-    return ClassInfo(str(values["name"]), (red, green, blue))
+def _check_shapes(header: Header, found: dict[str, tuple[tuple[int, ...], str]], path: Path) -> None:
+    """Refuse parameters, classes or a geometry that the named network would not have; nothing is read for it.
 
-
-def _check_fit(checkpoint: Checkpoint, path: Path) -> None:
-    """Refuse parameters, classes or a geometry that the named network would not have."""
-    config = parse_config(checkpoint.network, checkpoint.config)
+    Args:
+        found: shapes and types of the parameters in the file, by name.
+    """
+    config = parse_config(header.network, header.config)
     with torch.device("meta"):  # shapes alone: no memory, no random numbers
-        expected = build_network(checkpoint.network, checkpoint.config).state_dict()
-    names = sorted(expected.keys() ^ checkpoint.parameters.keys())
+        expected = build_network(header.network, header.config).state_dict()
+    names = sorted(expected.keys() ^ found.keys())
     if names:
-        raise InputError(f"{path} does not fit its network {checkpoint.network!r}: {names[0]} is missing or unknown")
-    for name, tensor in checkpoint.parameters.items():
-        if tensor.shape != expected[name].shape:
-            got, need = tuple(tensor.shape), tuple(expected[name].shape)
-            raise InputError(f"{path} does not fit its network: {name} has shape {got}, need {need}")
+        raise InputError(f"{path} does not fit its network {header.network!r}: {names[0][:80]!r} is missing or unknown")
+    for name, (shape, dtype) in found.items():
+        need = expected[name]
+        if shape != tuple(need.shape):
+            raise InputError(f"{path} does not fit its network: {name} has shape {shape}, need {tuple(need.shape)}")
+        if _DTYPES.get(dtype) != need.dtype:
+            raise InputError(f"{path} does not fit its network: {name} is of type {dtype}, need {need.dtype}")
+    if len(header.classes) + header.depth != config.classes:
+        raise InputError(f"{path} names {len(header.classes)} classes for a network of {config.classes - header.depth}")
+    if header.geometry != config.geometry:
+        raise InputError(f"{path} declares {header.geometry}, but its network has {config.geometry}")
+
+
+def _check_values(parameters: dict[str, Tensor], path: Path) -> None:
+    """Refuse parameters that no training gives."""
+    for name, tensor in parameters.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"{path} holds values that are not finite in {name}: train again, or take a fresh copy")
-    if len(checkpoint.classes) + checkpoint.depth != config.classes:
-        raise InputError(
-            f"{path} names {len(checkpoint.classes)} classes for a network of {config.classes - checkpoint.depth}"
-        )
-    if checkpoint.geometry != config.geometry:
-        raise InputError(f"{path} declares {checkpoint.geometry}, but its network has {config.geometry}")
+        if name.endswith(".running_var") and (tensor < 0).any():
+            raise InputError(f"{path} holds variances below 0 in {name}: train again, or take a fresh copy")
 
 
 def _is_pickle(path: Path) -> bool:
     """Whether the file starts like a pickle, or like the zip archive that torch.save writes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(4)
     return start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start == b"PK\x03\x04"

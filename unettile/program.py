@@ -11,15 +11,15 @@ is read before `trust` says that it may.
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 import zipfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -32,10 +32,16 @@ from unettile.networks.blocks import class_logits
 from unettile.networks.config import did_you_mean
 from unettile.networks.difference import measure_difference
 from unettile.probing import Measurement, measure_geometry
+from unettile.regular import read_regular
+from unettile.typed import Finite, Name, Positive, Unfit, from_plain, plain_json
 
 NETWORK = "torch.export"
 OUTPUTS = ("logits", "probabilities")
+_ENTRIES = (".pt2", "archive_format", "serialized_exported_program.json", "models/model.json")
 _ROUNDING = 1e-4  # of a probability: what kernels chosen by size may differ by
+_SIDECAR_BYTES = 2**20
+_MOST_ENTRIES = 2**16  # of an archive
+_MOST_RATIO = 64  # of what an archive unpacks to, to its own size; torch packs nothing
 _CONTEXT = 256  # px: the margin of a program that looks at all of its window
 _EXPORT = (
     "torch.export.export(net.eval(), (x,), dynamic_shapes=({0: AUTO, 2: AUTO, 3: AUTO},)), AUTO = torch.export.Dim.AUTO"
@@ -60,28 +66,23 @@ class Sidecar:
         ValueError: a value out of its range.
     """
 
-    classes: tuple[str, ...] = ()
-    output: str = "logits"
+    classes: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(max_length=256)] = ()
+    output: Name = "logits"
     low_percentile: float = 1.0
     high_percentile: float = 99.8
     per_channel: bool = False
-    intensities: tuple[float, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    intensities: tuple[Finite, ...] = ()
+    mean: Annotated[tuple[Finite, ...], Meta(max_length=1024)] = ()
+    std: Annotated[tuple[Positive, ...], Meta(max_length=1024)] = ()
     grey_to_rgb: bool = False
-    pixel_size_um: float | None = None
+    pixel_size_um: Positive | None = None
     card: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        numbers = (*self.intensities, *self.mean, *self.std)
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError(f"need numbers, got {numbers}")
-        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
-            raise ValueError(f"need a list of names as classes, got {self.classes!r}")
         if self.output not in OUTPUTS:
             raise ValueError(f"output = {self.output!r} is not known: need one of {', '.join(OUTPUTS)}")
-        if len(self.mean) != len(self.std) or any(not value > 0 for value in self.std):
-            raise ValueError("need as many std as mean, each above 0")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"need as many std as mean, got {len(self.std)} and {len(self.mean)}")
         _ = self.normalization  # refuses what it cannot mean
 
     @classmethod
@@ -94,14 +95,13 @@ class Sidecar:
         if not path.is_file():
             return cls()
         try:
-            values = json.loads(path.read_text("utf-8"))
+            values = plain_json(read_regular(path, _SIDECAR_BYTES))
             known = [entry.name for entry in fields(cls)]
-            for key in values.keys():  # noqa: SIM118 (no object has none)
+            for key in values if isinstance(values, dict) else ():
                 if key not in known:
-                    raise InputError(f"{path}: unknown key {key!r}{did_you_mean(key, known)}")
-            own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            return cls(**own)
-        except (ValueError, TypeError, AttributeError) as error:
+                    raise InputError(f"{path}: unknown key {key[:80]!r}{did_you_mean(key[:80], known)}")
+            return from_plain(values, cls)
+        except (Unfit, OSError) as error:
             raise InputError(f"{path} does not say what a program needs ({error}): see docs/networks.md") from error
 
     @property
@@ -242,12 +242,24 @@ def _measure(network: nn.Module, channels: int, path: Path) -> tuple[Measurement
 
 
 def _is_program(path: Path) -> bool:
-    """Whether the file is an archive with the entries of torch.export, of this or an earlier version."""
+    """Whether the file is an archive with the entries of torch.export, of this or an earlier version.
+
+    Raises:
+        InputError: it is, and would unpack to far more than it holds.
+    """
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return any(
-        name.endswith((".pt2", "archive_format", "serialized_exported_program.json", "models/model.json"))
-        for name in names
-    )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # damaged: who reads checkpoints says so
+        return False
+    if not any(entry.filename.endswith(_ENTRIES) for entry in entries):
+        return False
+    size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
+    if len(entries) > _MOST_ENTRIES or unpacked > _MOST_RATIO * size:
+        raise InputError(
+            f"{path} is an archive of {len(entries)} entries that unpack from {size} bytes to {unpacked}: no program"
+            " that torch.export.save wrote does; export it again"
+        )
+    return True

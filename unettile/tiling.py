@@ -24,6 +24,7 @@ from unettile.errors import UsageError
 from unettile.geometry import Geometry
 
 BLOCK_EDGE = 3072  # px; 8 x 8 tiles of 384: 1,156 files for 100,000 x 100,000 px
+MOST_SHARDS = 2**20
 BLOCK_BYTES = 2**27  # of a block's pixels, in and out; images of many channels get smaller blocks
 
 
@@ -158,15 +159,19 @@ class Shard:
     count: int
 
     def __post_init__(self) -> None:
+        if self.count > MOST_SHARDS:
+            raise UsageError(
+                f"shard {self.index}/{self.count} is one of too many: need I/N with N at most {MOST_SHARDS}"
+            )
         if self.count < 1 or not 0 <= self.index < self.count:
             raise UsageError(f"shard {self.index}/{self.count} does not exist: need I/N with 0 <= I < N, I from 0")
 
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Read `I/N`, I counted from 0."""
-        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        found = re.fullmatch(r"([0-9]{1,18})/([0-9]{1,18})", text.strip())
         if not found:
-            raise UsageError(f"shard {text!r} is not understood: need I/N, such as 0/8 for the first of eight")
+            raise UsageError(f"shard {text[:60]!r} is not understood: need I/N, such as 0/8 for the first of eight")
         return cls(int(found[1]), int(found[2]))
 
     def blocks(self, grid: BlockGrid) -> range:

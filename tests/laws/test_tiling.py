@@ -251,7 +251,9 @@ class TestShards:
         index = data.draw(st.integers(0, count - 1))
         assert Shard.parse(f"{index}/{count}") == Shard(index, count)
 
-    @pytest.mark.parametrize("text", ["", "3", "1/", "/4", "-1/4", "4/4", "5/4", "0/0", "1/2/3", "a/b", "1.0/2"])
+    @pytest.mark.parametrize(
+        "text", ["", "3", "1/", "/4", "-1/4", "4/4", "5/4", "0/0", "1/2/3", "a/b", "1.0/2", "0/1000000000", "²/4"]
+    )
     def test_what_is_no_shard_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="I/N"):
             Shard.parse(text)

@@ -133,6 +133,16 @@ def test_what_is_no_mosaic_is_refused(tmp_path: Path, folder: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["s [x=²,y=0,w=1,h=1]", "s [x=1,y=0,w=1,h=99999999999]", "s_y1_x99999999999", "s_y1_x" + "9" * 200, "s_y²_x0"],
+)
+def test_absurd_names_are_refused_in_a_line(name: str) -> None:
+    with pytest.raises(InputError, match=r"offset in its name|not understood") as refused:
+        CropName.parse(Path(f"{name}.tif"))
+    assert "\n" not in str(refused.value)
+
+
 def test_names() -> None:
     assert CropName.parse(Path("a/my_slide_y00384_x00768.tif")) == CropName("my_slide", 384, 768)
     assert CropName.parse(Path("y1_x2.png")) == CropName("", 1, 2)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,22 @@ def _swap(run: Path) -> None:
     shutil.copy(run / "mask.zarr" / "c" / "0" / "0" / "0", run / "mask.zarr" / "c" / "0" / "0" / "1")
 
 
+def _swap_with_markers(run: Path) -> None:
+    """Both fit each other and the plan; only the place is wrong."""
+    for folder, one, other in (("mask.zarr/c/0", "0/0", "0/1"), ("done", "000000.json", "000001.json")):
+        (run / folder / one).rename(run / folder / "kept")
+        (run / folder / other).rename(run / folder / one)
+        (run / folder / "kept").rename(run / folder / other)
+
+
+def _unknown_codec(run: Path) -> None:
+    place = run / "mask.zarr" / "zarr.json"
+    described = json.loads(place.read_text())
+    described["codecs"] = [{"name": "stranger", "configuration": {}}]
+    place.write_text(json.dumps(described))
+    (run / "done" / "000001.json").unlink()
+
+
 def _remove_chunk(run: Path) -> None:
     (run / "mask.zarr" / "c" / "0" / "0" / "1").unlink()
 
@@ -98,7 +115,9 @@ def _empty_marker(run: Path) -> None:
     (run / "done" / "000001.json").write_text("")
 
 
-@pytest.mark.parametrize("damage", [_truncate, _flip, _swap, _remove_chunk, _foreign_marker, _empty_marker])
+@pytest.mark.parametrize(
+    "damage", [_truncate, _flip, _swap, _remove_chunk, _foreign_marker, _empty_marker, _unknown_codec]
+)
 def test_a_damaged_block_is_named_and_recomputed(
     tmp_path: Path, image: Path, predictor: Predictor, whole: bytes, damage: Callable[[Path], None]
 ) -> None:
@@ -114,6 +133,48 @@ def test_a_damaged_block_is_named_and_recomputed(
     stitch_run(run, tmp_path / "joined.tif")
     assert (tmp_path / "joined.tif").read_bytes() == whole
     assert run.exists()
+
+
+def test_swapped_blocks_are_noticed_with_their_markers(
+    tmp_path: Path, image: Path, predictor: Predictor, whole: bytes
+) -> None:
+    run = tmp_path / "run"
+    segment_shard(image, run, Shard(0, 1), predictor, OPTIONS)
+    _swap_with_markers(run)
+    with pytest.raises(Incomplete, match="lacks 2 of 20 blocks"):
+        stitch_run(run, tmp_path / "joined.tif")
+    assert segment_shard(image, run, Shard(0, 1), predictor, OPTIONS).tally.computed == 2
+    stitch_run(run, tmp_path / "joined.tif")
+    assert (tmp_path / "joined.tif").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("shape", [0, 307], r"shape\[0\] = 0, need a whole number of at least 1"),
+        ("shape", [211.5, 307], r"shape\[0\] = 211\.5, need a whole number"),
+        ("shape", [2**31 - 1, 2**31 - 1], r"blocks, need at most"),
+        ("block_edge", 63, "do not fit its geometry"),
+        ("shards", 10**9, "shards = 1000000000, need a whole number of at most"),
+        ("image", {}, r"image\.bytes is missing"),
+        ("write", ["masks"], "need some of probabilities"),
+        ("palette", [], "palette has 0 colours"),
+        ("precision", "fp8", 'precision = "fp8", need a text like'),
+        ("view", {"series": -1}, "--series -1 cannot be meant"),
+        ("nonsense", 1, "does not know"),
+        ("model", {"network": "unet", "sha256": "x"}, r"model\.sha256 = \"x\""),
+    ],
+)
+def test_a_plan_with_absurd_figures_is_refused(
+    tmp_path: Path, image: Path, predictor: Predictor, key: str, value: Any, message: str
+) -> None:
+    run = tmp_path / "run"
+    RunDirectory.join(run, plan_image(image, predictor, OPTIONS))
+    plan = run / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=message) as refused:
+        stitch_run(run, tmp_path / "joined.tif")
+    assert str(plan) in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_missing_shards_can_be_pasted(tmp_path: Path, image: Path, predictor: Predictor) -> None:

@@ -20,6 +20,7 @@ from unettile.images.view import View
 from unettile.inference.predict import Predictor
 from unettile.models import find_model
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import plan_image
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import segment_image, segment_shard
@@ -27,6 +28,7 @@ from unettile.segmentation.stitch import stitch_run
 from unettile.segmentation.tissue import CELL, Background, Tissue
 from unettile.segmentation.where import MaskFile, open_within
 from unettile.tiling import Shard
+from unettile.typed import from_plain
 
 SHAPE = (211, 307)
 
@@ -135,7 +137,7 @@ def where(path: Path, predictor: Predictor, margin: int = 92) -> Tissue:
     with open_slide(path) as slide:
         scaling = predictor.checkpoint.normalization.measure(slide)
         pixels = slide.read(Box.of_shape(slide.shape))
-        found = Background.from_dict(Background.measure(slide, scaling).to_dict())
+        found = from_plain(Background.measure(slide, scaling).to_dict(), Background)
         return Tissue(found, slide.shape, scaling, lambda box: pixels[box.slices], margin)
 
 
@@ -279,4 +281,13 @@ def test_what_holds_no_data_is_background(tmp_path: Path, predictor: Predictor, 
     segment_image(tmp_path / "data.tif", tmp_path / "all.tif", predictor, SegmentOptions(("classes",), 68))
     assert tifffile.imread(tmp_path / "all.tif")[empty].any()
     plan = plan_image(tmp_path / "frame.tif", predictor, SegmentOptions(mask=mask))
-    assert plan.within is not None and plan.within["no_data"] == {"value": -9999, "opacity": None}
+    assert plan.metadata()["within"]["no_data"] == {"value": -9999, "opacity": None}
+
+
+def test_no_data_that_is_not_a_number_is_part_of_the_plan(tmp_path: Path, predictor: Predictor) -> None:
+    pixels = make_pixels(90, 100).astype(np.float32)
+    pixels[:20] = np.nan
+    tifffile.imwrite(tmp_path / "image.tif", pixels, extratags=[(42113, 2, 4, "nan", True)])
+    plan = plan_image(tmp_path / "image.tif", predictor, SegmentOptions(output_edge=68))
+    assert plan.metadata()["within"]["no_data"] == {"value": "nan", "opacity": None}
+    assert Plan.from_json(plan.to_json()) == plan

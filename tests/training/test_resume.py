@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,18 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+import torch
 
 from tests.networks.cases import CASES, Case
 from tests.training.runs import RECIPE, make_job, run
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
+from unettile.training.job import make_room
 from unettile.training.parts import ImagePart, LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
 from unettile.training.result import TrainResult
-from unettile.training.state import TrainingFolder
+from unettile.training.state import TrainingFolder, _digest
 
 # everything that a run carries from step to step: dropout, two moments, an average, a rate that follows from the log
 RICH = replace(
@@ -154,6 +158,79 @@ def test_resuming_with_another_recipe_or_a_damaged_state_is_refused(data: Path) 
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InputError, match="is damaged"):
         run(replace(make_job(data), resume=True))
+
+
+@pytest.fixture
+def stopped(data: Path) -> Path:
+    """A run that was stopped after its first step."""
+    with pytest.raises(Incomplete):
+        run(replace(make_job(data), max_seconds=0))
+    return data
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_changed_files_of_the_same_names_are_noticed(stopped: Path, part: str) -> None:
+    pixels = imagecodecs.imread(stopped / part / "0.png")
+    pixels[0, 0] ^= 1
+    (stopped / part / "0.png").write_bytes(imagecodecs.png_encode(pixels))
+    with pytest.raises(InputError, match="the image 0 or its labels have changed since it began"):
+        run(replace(make_job(stopped), resume=True))
+
+
+def test_a_flipped_bit_in_the_state_is_noticed(stopped: Path) -> None:
+    file = stopped / "model.training" / "state.pt"
+    whole = bytearray(file.read_bytes())
+    rng = np.random.default_rng(0)
+    wrong = None
+    for place in rng.integers(0, len(whole), 60).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(flipped)
+        folder = TrainingFolder.beside(stopped / "model.safetensors")
+        try:
+            loaded = folder.load(json.loads((folder.path / "plan.json").read_text()))
+        except InputError as error:
+            wrong = str(error)
+        else:  # between the records of the archive lie bytes that mean nothing
+            state = torch.load(io.BytesIO(whole), weights_only=True)
+            assert _digest(loaded) == state["content"]
+    assert wrong is not None and "is damaged; start afresh with --overwrite" in wrong and "\n" not in wrong
+
+
+def test_parts_of_two_trainings_are_told_apart(stopped: Path) -> None:
+    other = make_job(stopped, replace(RECIPE, run=replace(RECIPE.run, seed=7)), "other")
+    with pytest.raises(Incomplete):
+        run(replace(other, max_seconds=0))
+    mine, theirs = stopped / "model.training", stopped / "other.training"
+    (mine / "plan.json").write_bytes((theirs / "plan.json").read_bytes())
+    with pytest.raises(InputError, match=r"state\.pt is of another training than plan\.json beside it"):
+        run(replace(make_job(stopped, other.recipe), resume=True))
+
+
+def test_the_best_epoch_of_another_training_is_no_result(data: Path) -> None:
+    run(make_job(data))
+    run(make_job(data, replace(RECIPE, run=replace(RECIPE.run, seed=7)), "other"))
+    (data / "model.training" / "best.safetensors").write_bytes((data / "other.training/best.safetensors").read_bytes())
+    (data / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"best\.safetensors is of another training than its folder"):
+        run(replace(make_job(data), resume=True))
+
+
+def test_a_second_training_into_one_model_is_refused_while_the_first_goes_on(data: Path) -> None:
+    refused: list[str] = []
+
+    def second(step: int) -> int | None:
+        if step == 2:
+            with pytest.raises(InputError, match="is in use by another training") as error:
+                run(replace(make_job(data), resume=True))
+            refused.append(str(error.value))
+            with pytest.raises(InputError, match="is in use"):
+                make_room(data / "model.safetensors")
+        return None
+
+    result, _ = run(make_job(data), second)
+    assert f"process {os.getpid()} on" in refused[0] and "\n" not in refused[0]
+    assert result.checkpoint.card["scores"]["loss"] == result.best.validation_loss
 
 
 def test_two_processes_follow_the_curve_of_one(data: Path) -> None:

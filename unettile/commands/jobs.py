@@ -58,9 +58,9 @@ class Job:
         from unettile.segmentation.budget import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.finished import is_finished
         from unettile.segmentation.output import check_format, check_output
-        from unettile.segmentation.plan import advice
         from unettile.segmentation.planes import choose_planes
         from unettile.segmentation.planning import plan_image
+        from unettile.segmentation.suiting import advice
 
         options, planes = choose_planes(task.image, self.predictor, self.options)
         plan = plan_image(task.image, self.predictor, options, self.shard.count if self.shard else 1)
@@ -94,7 +94,7 @@ class Job:
             "device": plan.device,
             "precision": plan.precision,
             "classes": list(plan.class_names),
-            "model_sha256": plan.model["sha256"],
+            "model_sha256": plan.model.sha256,
         }
         many = "" if planes is None else f"{counted(len(planes), 'plane')} of "
         message = (

@@ -208,7 +208,7 @@ def offer_scripts(array: JobArray, forecast: Forecast, cpus: int, console: Conso
         InputError, UsageError: the destination would be refused, or the run directory holds another run.
     """
     from unettile.segmentation.output import check_format, check_output
-    from unettile.segmentation.run.directory import check_agrees
+    from unettile.segmentation.run.planfile import check_agrees
 
     check_format(array.destination.output, forecast.plan)
     check_output(array.destination.output, overwrite=array.overwrite)

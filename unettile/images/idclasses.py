@@ -75,7 +75,7 @@ def _packed(numbers: NDArray[np.uint32]) -> Any:
 
 def _unpacked(packed: Any, count: int) -> NDArray[np.uint32]:
     if type(packed) is int and 0 <= packed <= np.iinfo(np.uint32).max:
-        return np.full(count, packed, np.uint32)
+        return np.broadcast_to(np.uint32(packed), count)  # takes no memory, however many a stranger's file may claim
     if not isinstance(packed, dict) or packed.get("type") not in _TYPES or not isinstance(packed.get("zlib"), str):
         raise ValueError("neither a class nor a packed list of classes")
     kind = np.dtype(packed["type"]).newbyteorder("<")

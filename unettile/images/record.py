@@ -8,15 +8,15 @@ OME-Zarr    the attribute `unettile` of the root is; a label image below the roo
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tifffile
+from msgspec import Meta
 
-from unettile.errors import InputError, UsageError
+from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.georeference import Georeference
@@ -28,15 +28,43 @@ from unettile.images.view import FIRST, View
 from unettile.images.write_imagej import DESCRIBED
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY
+from unettile.regular import read_regular
+from unettile.typed import Positive, Unfit, from_plain, said
 
 MOST_NAMES = 2**16
 """Classes that a mask may name."""
 
 LARGEST_DOWNSAMPLE = 2.0**20
 
+_ATTRIBUTE_BYTES = 2**26  # of a Zarr group; images of ids describe each
+_DO = "take a fresh copy of the mask"
 _MARK = "unettile"  # every file of ours states the version under this key
 _TIFF_SIGNATURES = (b"II", b"MM")
-_VIEW_NUMBERS = ("series", "level", "z", "t")
+
+_Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Downsample = Annotated[float, Meta(ge=1 / LARGEST_DOWNSAMPLE, le=LARGEST_DOWNSAMPLE)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The view of the image that a mask was made of; of its channels nothing."""
+
+    series: _Index | None = None
+    level: _Index | None = None
+    mpp: Positive | None = None
+    z: _Index | None = None
+    t: _Index | None = None
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """Keys of the metadata of a mask, as far as they are read here; a mask that leaves one out has the default."""
+
+    classes: Annotated[tuple[str, ...], Meta(max_length=MOST_NAMES)] = ()
+    write: Annotated[tuple[str, ...], Meta(max_length=MOST_NAMES)] = ()
+    downsample: tuple[_Downsample, _Downsample] = (1.0, 1.0)
+    view: _Seen = _Seen()
+    georeference: Georeference | None = None
 
 
 @dataclass(frozen=True)
@@ -105,20 +133,21 @@ def read_record(path: Path | ArrayImage, series: int | None = None) -> Record:
     described = read_metadata(root)
     if not described:
         return Record()
-    kinds = _texts(path, described, "write") or (str(described.get("content", "")),)
+    stated = _stated(path, described)
+    kinds = stated.write or (str(described.get("content", "")),)
     number = kinds.index(place) if place in kinds else series or 0
     kind = kinds[number] if number < len(kinds) else ""
     try:
         ids = IdClasses.from_metadata(described) if kind == "instances" else None
     except ValueError as error:
-        raise InputError(f"{path}: its metadata say {error}: take a fresh copy of the mask") from error
-    names = dict(enumerate(_texts(path, described, "classes"))) if kind != "instances" or ids else {}
+        raise InputError(f"{path}: its metadata say {error}: {_DO}") from error
+    names = dict(enumerate(stated.classes)) if kind != "instances" or ids else {}
     found = _stated_colours(described)
     if not found:
         found = _zarr_colours(root) if root.is_dir() else _ome_colours(root) or _palette(root)
     colours = {k: colour for k, colour in found.items() if 0 < k < len(names)}
-    view, downsample = _view(path, described), _downsample(path, described)
-    return Record(names, colours, view, downsample, kind, ids, _georeference(path, described))
+    view = View(**vars(stated.view))
+    return Record(names, colours, view, stated.downsample, kind, ids, stated.georeference)
 
 
 def _root_of(path: Path) -> tuple[Path, str]:
@@ -161,7 +190,7 @@ def _of_zarr(path: Path) -> dict[str, Any]:
     """Return the attributes of a Zarr group; empty if it has none."""
     for name in ("zarr.json", ".zattrs"):
         try:
-            values = _json((path / name).read_text("utf-8", "replace"))
+            values = _json(read_regular(path / name, _ATTRIBUTE_BYTES).decode("utf-8", "replace"))
         except OSError:
             continue
         attributes = values.get("attributes") if name == "zarr.json" and isinstance(values, dict) else values
@@ -228,54 +257,17 @@ def _colour(red: int, green: int, blue: int) -> Colour:
     return values
 
 
-def _texts(path: Path, described: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """Return a list of texts of the metadata; empty where the key is missing."""
-    values = described.get(key, [])
-    if not isinstance(values, list) or len(values) > MOST_NAMES or not all(_is_text(value) for value in values):
-        raise _refusal(path, key, values, f"a list of up to {MOST_NAMES} texts")
-    return tuple(values)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any(0xD800 <= ord(letter) < 0xE000 for letter in value)
-
-
-def _downsample(path: Path, described: Mapping[str, Any]) -> tuple[float, float]:
-    """Return how far a mask is reduced; one that says nothing of it is of the largest resolution."""
-    given = described.get("downsample", [1.0, 1.0])
-    if (
-        not isinstance(given, list)
-        or len(given) != 2
-        or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
-        or not all(math.isfinite(one) and 1 / LARGEST_DOWNSAMPLE <= one <= LARGEST_DOWNSAMPLE for one in given)
-    ):
-        raise _refusal(path, "downsample", given, "two numbers above 0")
-    return float(given[0]), float(given[1])
-
-
-def _georeference(path: Path, described: Mapping[str, Any]) -> Georeference | None:
-    given = described.get("georeference")
+def _stated(path: Path, described: Mapping[str, Any]) -> _Stated:
+    """Return what the metadata state, in bounds; what they leave out has its default."""
+    for key in ("classes", "write"):
+        values = described.get(key, [])
+        if isinstance(values, list) and any(isinstance(value, str) and not _is_text(value) for value in values):
+            raise InputError(f"{path}: its metadata say {key} = {said(values)}, need texts: {_DO}")
     try:
-        return None if given is None else Georeference.from_dict(given)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _refusal(path, "georeference", given, "a place on earth") from error
+        return from_plain(described, _Stated)
+    except Unfit as error:
+        raise InputError(f"{path}: its metadata say {error}: {_DO}") from error
 
 
-def _view(path: Path, described: Mapping[str, Any]) -> View:
-    """Return the view that a mask was made of, without its channels."""
-    given = described.get("view", {})
-    try:
-        numbers = {name: given.get(name) for name in _VIEW_NUMBERS}
-        mpp = given.get("mpp")
-        if any(type(value) is not int for value in numbers.values() if value is not None):
-            raise TypeError
-        if mpp is not None and type(mpp) not in (int, float):
-            raise TypeError
-        return View(**numbers, mpp=None if mpp is None else float(mpp))
-    except (AttributeError, TypeError, OverflowError, UsageError) as error:
-        raise _refusal(path, "view", given, "numbers of series, level, mpp, z and t") from error
-
-
-def _refusal(path: Path, key: str, got: Any, need: str) -> InputError:
-    shown = json.dumps(got)[:80]
-    return InputError(f"{path}: its metadata say {key} = {shown}, need {need}: take a fresh copy of the mask")
+def _is_text(value: str) -> bool:
+    return not any(0xD800 <= ord(letter) < 0xE000 for letter in value)

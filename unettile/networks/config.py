@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol
 
 from unettile.geometry import Geometry
+from unettile.networks.ranges import check_range
+from unettile.typed import said
 
 
 class Config(Protocol):
@@ -66,6 +68,8 @@ def with_values(config: Config, values: dict[str, Any]) -> Config:
             raise ValueError(f"unknown key {key!r}{did_you_mean(key, known)}")
         converted[key] = _convert(key, value, getattr(config, key))
     changed: Config = replace(config, **converted)
+    for key in converted:
+        check_range(key, converted[key])
     return changed
 
 
@@ -97,8 +101,8 @@ def _convert(key: str, value: Any, like: Any) -> Any:
     """Return `value` as the type of `like`; whole numbers serve for fractions, nothing else does."""
     if isinstance(like, tuple) and isinstance(value, list | tuple):
         return tuple(_convert(key, item, like[0]) for item in value)
-    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         return float(value)
     if type(value) is not type(like):
-        raise ValueError(f"{key} = {value!r} has the wrong type: need one like {like!r}")
+        raise ValueError(f"{key} = {said(value)} has the wrong type: need one like {like!r}")
     return value

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from unettile.compiled import compiled
 from unettile.images.record import Record
 from unettile.objects.digits import put_integer, put_text
-from unettile.objects.gather import Grouped
-from unettile.objects.outline import Rings, rings_of
+from unettile.objects.outline import Rings
 from unettile.objects.places import Places
+from unettile.objects.polygons import Polygons
 
 OBJECT_TYPES = ("detection", "annotation")
 
@@ -27,7 +27,7 @@ HEAD = '{"type":"FeatureCollection","features":['
 
 def write_geojson(
     path: Path,
-    corners: Grouped,
+    polygons: Polygons,
     classes: NDArray[np.uint32],
     record: Record,
     object_type: str,
@@ -40,7 +40,7 @@ def write_geojson(
 
     Args:
         path: overwritten; a temporary one.
-        corners: of all objects.
+        polygons: of all objects.
         classes: (N,) class of each object.
         record: of the mask: names and colours of the classes, and its resolution.
         object_type: `detection` or `annotation`; QuPath handles millions of the first.
@@ -53,9 +53,8 @@ def write_geojson(
     classified = np.unique(classes).size <= MOST_CLASSES
     with path.open("wb") as file:
         file.write(HEAD.encode())
-        for begin, starts, points in corners.batches():
-            own = classes[begin : begin + starts.size - 1]
-            text = _features(rings_of(starts, points), own, begin, record, object_type, classified, places)
+        for begin, end, rings in polygons.batches():
+            text = _features(rings, classes[begin:end], begin, record, object_type, classified, places)
             file.write(text[int(begin == 0) :].data)  # every feature begins with a comma but the first
         named = None if places is None else places.crs
         file.write(("\n]}\n" if named is None else f'\n],"crs":{json.dumps(named)}}}\n').encode())
@@ -76,19 +75,20 @@ def _features(
     for number in present.tolist():
         values = {"name": record.name(number), "color": list(record.colour(number))}
         described = f'"classification":{json.dumps(values)},' if classified else ""
-        tails.append(f']}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
+        tails.append(f'}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
     ends = np.cumsum([0, *map(len, tails)])
     x, y, decimals = _coordinates(rings, record, places)
-    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 32) * classes.size
+    parts = np.zeros(rings.owners.size, np.int64) if rings.parts is None else rings.parts
+    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 64) * classes.size
     out = np.empty(room, np.uint8)
     length = _write(
         x,
         y,
         rings.starts,
-        rings.owners,
+        (rings.owners, parts),
         begin,
         (index.reshape(-1), ends, np.frombuffer(b"".join(tails), np.uint8)),
-        np.frombuffer(_START, np.uint8),
+        (np.frombuffer(_START, np.uint8), np.frombuffer(_ONE, np.uint8), np.frombuffer(_SEVERAL, np.uint8)),
         (decimals, places is not None and places.turns),
         out,
     )
@@ -105,25 +105,36 @@ def _coordinates(rings: Rings, record: Record, places: Places | None) -> tuple[N
     return rings.x * wide, rings.y * high, 3
 
 
-_START = b',\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":['
+_START = b',\n{"type":"Feature","geometry":{"type":"'
+_ONE, _SEVERAL = b'Polygon","coordinates":', b'MultiPolygon","coordinates":['
 _PER_CORNER = 52  # bytes: two numbers of up to 21, brackets and commas
 
 
 @compiled
-def _write(x, y, starts, owners, begin, tails, start, form, out):  # type: ignore[no-untyped-def]
+def _write(x, y, starts, whose, begin, tails, starting, form, out):  # type: ignore[no-untyped-def]
     """Write features into `out`; return their length."""
+    owners, parts = whose
     index, ends, texts = tails
+    start, one, several = starting
     decimals, turns = form
     unit = 10**decimals
-    at = 0
+    at, many = 0, False
     for ring in range(owners.size):
-        outer = ring == 0 or owners[ring - 1] != owners[ring]
-        if outer:
-            at = put_text(out, at, start)
+        first_of_object = ring == 0 or owners[ring - 1] != owners[ring]
+        outer = first_of_object or parts[ring - 1] != parts[ring]
+        if first_of_object:
+            last_ring = ring
+            while last_ring + 1 < owners.size and owners[last_ring + 1] == owners[ring]:
+                last_ring += 1
+            many = parts[last_ring] > 0
+            at = put_text(out, put_text(out, at, start), several if many else one)
         else:
             out[at] = 44  # ,
             at += 1
-        out[at] = 91  # [
+        if outer:
+            out[at] = 91  # [
+            at += 1
+        out[at] = 91
         at += 1
         first, last = starts[ring], starts[ring + 1]
         for i in range(last - first + 1):
@@ -137,7 +148,14 @@ def _write(x, y, starts, owners, begin, tails, start, form, out):  # type: ignor
             out[at + 1] = 44
             at += 2
         out[at - 1] = 93
-        if ring + 1 == owners.size or owners[ring + 1] != owners[ring]:
+        last_of_object = ring + 1 == owners.size or owners[ring + 1] != owners[ring]
+        if last_of_object or parts[ring + 1] != parts[ring]:
+            out[at] = 93
+            at += 1
+        if last_of_object:
+            if many:
+                out[at] = 93
+                at += 1
             owner = owners[ring]
             at = put_text(out, at, texts[ends[index[owner]] : ends[index[owner] + 1]])
             at = put_integer(out, at, begin + owner + 1)

@@ -25,12 +25,13 @@ from unettile.objects.geojson import MOST_CLASSES
 from unettile.objects.given import GivenObjects
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
 from unettile.objects.measures import BASIC, Measures
+from unettile.objects.measuring import Beneath
 from unettile.objects.numbering import Numbered, Numbers
 from unettile.objects.products import Products, Sources, check_outputs
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.stains import Unmixed
-from unettile.objects.write import Beneath, Context, Stage, Writer
+from unettile.objects.write import Context, Page, Stage, Writer
 from unettile.tiling import BlockGrid
 
 
@@ -45,6 +46,7 @@ def find_objects(
     measures: Measures = BASIC,
     block_edge: int = BLOCK_EDGE,
     scratch: Path | None = None,
+    page: Page | None = None,
 ) -> Found:
     """Find the objects of a mask and write what is asked for, each file under its name only when it is whole.
 
@@ -52,6 +54,7 @@ def find_objects(
         measures: what the table holds.
         block_edge: px; changes memory and time, and no byte of any file.
         scratch: directory of temporary files; None for that of the first product.
+        page: writes the page of a report, if one is asked for.
 
     Raises:
         UsageError: inputs or options that do not go together.
@@ -115,6 +118,7 @@ def find_objects(
             known,
             (mask if image is None else image).path.name,
             georeference,
+            page,
         )
         with (
             atomic_group(products.paths, overwrite=overwrite) as temporaries,

@@ -23,10 +23,12 @@ from unettile.images.provenance import CROPS
 from unettile.images.slide import fingerprint, list_images, open_labels
 from unettile.wording import counted, size_text
 
-_PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>\d+)_x(?P<x>\d+)")
+_PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>[0-9]+)_x(?P<x>[0-9]+)")
+_WHOLE = re.compile(r"[0-9]{1,10}")  # px
 _QUPATH = re.compile(
     r"(?P<name>.*?) ?\[(?P<fields>[a-z]+=[^\],]+(?:,[a-z]+=[^\],]+)*)\](?P<role>(?:[ _-][A-Za-z][\w -]*)?)"
 )
+_FARTHEST = 2**31  # px
 _DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 
@@ -61,7 +63,7 @@ class CropName:
         """
         plain = _PLAIN.fullmatch(path.stem)
         if plain:
-            return cls(plain["name"], int(plain["y"]), int(plain["x"]))
+            return cls(plain["name"], *_near(path, int(plain["y"]), int(plain["x"])))
         qupath = _QUPATH.fullmatch(path.stem)
         fields = dict(part.split("=", 1) for part in qupath["fields"].split(",")) if qupath else {}
         if qupath is None or not {"x", "y", "w", "h"} <= fields.keys():
@@ -72,13 +74,13 @@ class CropName:
         downsample = number(fields.pop("d", "1"))
         # Of a stack with one plane QuPath names that, too.
         others = {key: value for key, value in fields.items() if key not in "xywh" and value not in ("0", "1")}
-        if others or not all(fields[key].isdigit() for key in "xywh") or not 1 <= downsample < math.inf:
+        if others or not all(_WHOLE.fullmatch(fields[key]) for key in "xywh") or not 1 <= downsample < math.inf:
             raise InputError(
                 f"{path} is not understood: [{qupath['fields']}] needs whole numbers x, y, w and h, and may have a"
                 " downsampling d of 1 or more; export it again as tiles of one plane"
             )
         y, x, height, width = (round(int(fields[key]) / downsample) for key in "yxhw")
-        return cls(qupath["name"] + qupath["role"], y, x, (height, width), downsample)
+        return cls(qupath["name"] + qupath["role"], *_near(path, y, x), (height, width), downsample)
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,15 @@ def _common(places: Sequence[Georeference | None]) -> Georeference | None:
     first = places[0]
     agree = first is not None and all(other is not None and first.is_near(other, 0.1) for other in places)
     return first if agree else None
+
+
+def _near(path: Path, y: int, x: int) -> tuple[int, int]:
+    """Return an offset that an image can have; refuse others."""
+    if max(y, x) >= _FARTHEST:
+        raise InputError(
+            f"{path} has an offset in its name that no image has: need below than {_FARTHEST} px; rename it"
+        )
+    return y, x
 
 
 def _kind(channels: int, dtype: str) -> str:

@@ -84,7 +84,7 @@ def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
 def _no_data(plan: Plan) -> int | None:
     """Return the number that a map's outside has, where the image of it has an outside; of amounts none can be it."""
     of_things = all(kind_of(name).reduction == "majority" for name in plan.write)
-    outside = plan.within is not None and "no_data" in plan.within
+    outside = plan.within is not None and plan.within.no_data is not None
     return 0 if plan.georeference is not None and outside and of_things else None
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from unettile import __version__
-from unettile.checkpoint import Checkpoint
-from unettile.errors import InputError
 from unettile.geometry import Geometry
+from unettile.identity import ModelIdentity
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.georeference import Georeference
 from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
 from unettile.inference.engine import Task
-from unettile.inference.kinds import count_planes, planes_with
+from unettile.inference.kinds import NAMES, count_planes, planes_with
 from unettile.objects.rules import ObjectRules
-from unettile.segmentation.sizing import Sizing, sizing_advice
-from unettile.tiling import BlockGrid, TileGrid
-from unettile.wording import counted
+from unettile.segmentation.restriction import Restriction
+from unettile.segmentation.sizing import Sizing
+from unettile.tiling import MOST_SHARDS, BlockGrid, TileGrid
+from unettile.typed import Byte, Finite, Name, Positive, Shape, Unfit, from_plain, plain_json
 
 FORMAT = 3
 MEANINGS = {
@@ -41,8 +43,8 @@ MEANINGS = {
     "unettile": "unettile's version",
 }
 
-UNLIKE = 1.5
-"""Pixels larger or smaller than the model's by this factor are worth a word."""
+MOST_BLOCKS = 2**22
+"""Of an image: a million pixels a side have 106,000 of the usual size."""
 
 
 @dataclass(frozen=True)
@@ -75,31 +77,31 @@ class Plan:
         unettile: version.
     """
 
-    image: dict[str, Any]
-    shape: tuple[int, int]
-    model: dict[str, Any]
+    image: Fingerprint
+    shape: Shape
+    model: ModelIdentity
     geometry: Geometry
-    output_edge: int
-    block_edge: int
-    precision: str
-    device: str
+    output_edge: Annotated[int, Meta(ge=1, le=2**15)]
+    block_edge: Annotated[int, Meta(ge=1, le=2**16)]
+    precision: Annotated[str, Meta(pattern="^(fp32|tf32|bf16|fp16)$")]
+    device: Annotated[str, Meta(pattern="^(cpu|cuda)$")]
     scaling: Scaling
-    write: tuple[str, ...]
-    stored: tuple[str, ...]
-    class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    shards: int = 1
-    pixel_size_um: tuple[float, float] | None = None
+    write: tuple[Name, ...]
+    stored: tuple[Name, ...]
+    class_names: Annotated[tuple[Name, ...], Meta(min_length=2, max_length=256)]
+    palette: tuple[tuple[Byte, Byte, Byte], ...]
+    shards: Annotated[int, Meta(ge=1, le=MOST_SHARDS)] = 1
+    pixel_size_um: tuple[Positive, Positive] | None = None
     view: View = FIRST
-    downsample: tuple[float, float] = (1.0, 1.0)
-    origin_um: tuple[float, float] | None = None
-    within: dict[str, Any] | None = None
+    downsample: tuple[Positive, Positive] = (1.0, 1.0)
+    origin_um: tuple[Finite, Finite] | None = None
+    within: Restriction | None = None
     objects: ObjectRules | None = None
     sizing: Sizing | None = None
-    image_shape: tuple[int, int] | None = None
+    image_shape: Shape | None = None
     georeference: Georeference | None = None
-    scaling_of: str = "plane"
-    unettile: str = __version__
+    scaling_of: Annotated[str, Meta(pattern="^(plane|stack)$")] = "plane"
+    unettile: Name = __version__
 
     @property
     def tiles(self) -> TileGrid:
@@ -127,7 +129,7 @@ class Plan:
     @property
     def task(self) -> Task:
         """What an engine is to compute."""
-        return Task(self.tiles, self.blocks, self.stored, self.scaling, np.dtype(self.image["dtype"]))
+        return Task(self.tiles, self.blocks, self.stored, self.scaling, np.dtype(self.image.dtype))
 
     @property
     def planes(self) -> int:
@@ -144,54 +146,64 @@ class Plan:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return json.dumps(self._to_dict(), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    def _to_dict(self) -> dict[str, Any]:
+        own: dict[str, Any] = {
+            "image": self.image.to_dict(),
+            "model": self.model.to_dict(),
+            "within": None if self.within is None else self.within.to_dict(),
+        }
+        return {"format": FORMAT, **asdict(self), **own}
 
     @classmethod
-    def from_json(cls, text: str) -> Plan:
+    def from_json(cls, text: str | bytes) -> Plan:
         """Read a plan.
 
         Raises:
-            ValueError, KeyError, TypeError: damaged, or of another format.
+            Unfit: damaged, of another format, or with values that no plan has.
         """
-        values = dict(json.loads(text))
-        if values.pop("format") != FORMAT:
-            raise ValueError("its format is that of another version of unettile")
-        values["shape"] = tuple(values["shape"])
-        values["geometry"] = Geometry.from_dict(values["geometry"])
-        values["scaling"] = Scaling.from_dict(values["scaling"])
-        values["write"] = tuple(values["write"])
-        values["stored"] = tuple(values["stored"])
-        if values["objects"] is not None:
-            values["objects"] = ObjectRules.from_dict(values["objects"])
-        values["class_names"] = tuple(values["class_names"])
-        values["palette"] = tuple(tuple(color) for color in values["palette"])
-        values["view"] = View.from_dict(values["view"])
-        if values["sizing"] is not None:
-            values["sizing"] = Sizing(**values["sizing"])
-        if values["image_shape"] is not None:
-            values["image_shape"] = tuple(values["image_shape"])
-        if values["georeference"] is not None:
-            values["georeference"] = Georeference.from_dict(values["georeference"])
-        values["downsample"] = tuple(values["downsample"])
-        for name in ("pixel_size_um", "origin_um"):
-            if values[name] is not None:
-                values[name] = tuple(values[name])
-        return cls(**values)
+        values = plain_json(text)
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise Unfit("its format is that of another version of unettile")
+        plan = from_plain(values, cls)
+        plan._check()
+        if json.loads(plan.to_json()) != values:  # a key that is not known, or a rule that this version does not have
+            raise Unfit("it holds what this version of unettile does not know")
+        return plan
+
+    def _check(self) -> None:
+        """Refuse figures that do not go together.
+
+        Raises:
+            Unfit: says which.
+        """
+        if not self.geometry.is_legal(self.output_edge) or self.block_edge % self.tiles.write_edge:
+            raise Unfit(f"output_edge = {self.output_edge} and block_edge = {self.block_edge} do not fit its geometry")
+        if len(self.blocks) > MOST_BLOCKS:
+            raise Unfit(f"shape has {len(self.blocks)} blocks, need at most {MOST_BLOCKS}")
+        for key, kinds in (("write", self.write), ("stored", self.stored)):
+            if not kinds or len(set(kinds)) < len(kinds) or not set(kinds) <= set(NAMES):
+                raise Unfit(f"{key} = {list(kinds)}, need some of {', '.join(NAMES)}")
+        if len(self.palette) != len(self.class_names):
+            raise Unfit(f"palette has {len(self.palette)} colours for {len(self.class_names)} classes")
+        if self.sizing is None and self.image_shape is not None:
+            raise Unfit("image_shape needs a sizing")
 
     def metadata(self) -> dict[str, Any]:
         """Return what the output says of itself: all that decides a pixel, and nothing that does not."""
         found = {
             "unettile": self.unettile,
-            "image": self.image,
+            "image": self.image.to_dict(),
             "view": self.view.to_dict(),
             "downsample": list(self.downsample),
-            "model": self.model,
+            "model": self.model.to_dict(),
             "geometry": self.geometry.to_dict(),
             "tile": self.output_edge,
             "precision": self.precision,
             "device": self.device,
             "scaling": self.scaling.to_dict(),
-            "within": self.within,
+            "within": None if self.within is None else self.within.to_dict(),
             "write": list(self.write),
             "classes": list(self.class_names),
         }
@@ -214,52 +226,3 @@ class Plan:
                 shown = isinstance(now, str | int) and isinstance(before, str | int)
                 found.append(f"{MEANINGS[entry.name]} ({before} before, {now} now)" if shown else MEANINGS[entry.name])
         return found or (["its plan"] if self != other else [])
-
-
-def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: bool = False) -> None:
-    """Refuse an image whose number of channels the model does not take.
-
-    Args:
-        chosen: the user chose these channels.
-
-    Raises:
-        InputError: names the option that resolves it.
-    """
-    need = checkpoint.in_channels
-    if channels == need or (channels == 1 and need == 3 and checkpoint.grey_to_rgb):
-        return
-    takes = f"{need}, or 1 that it repeats" if checkpoint.grey_to_rgb and need == 3 else str(need)
-    if channels > need or chosen:
-        do = f"choose with --channel {','.join(str(number) for number in range(need))}"
-    elif channels == 1:
-        do = f"repeat it with --channel {','.join('0' * need)}, or use another --model"
-    elif checkpoint.grey_to_rgb and need == 3:
-        do = "choose one of them with --channel 0, which the model repeats, or use another --model"
-    else:
-        given = ",".join(str(min(number, channels - 1)) for number in range(need))
-        do = f"say what it sees with --channel, one of them twice if need be, such as {given}, or use another --model"
-    got = counted(channels, "channel")
-    raise InputError(f"{name} has {got}{' chosen' if chosen else ''}, the model takes {takes}: {do}")
-
-
-def advice(checkpoint: Checkpoint, plan: Plan, name: str) -> list[str]:
-    """Return what to tell the user before the first block: of pixels that do not suit the model, and of the scale."""
-    lines = [pixel_size_advice(checkpoint, plan, name), sizing_advice(plan.sizing, checkpoint.objects_px)]
-    return [line for line in lines if line is not None]
-
-
-def pixel_size_advice(checkpoint: Checkpoint, plan: Plan, name: str) -> str | None:
-    """Return what to tell the user where pixels are much larger or smaller than those that the model was trained on.
-
-    None if they are not, or if either size is not known. Nothing is resampled unless the user says so.
-    """
-    need, got = checkpoint.pixel_size_um, plan.pixel_size_um
-    if plan.sizing is not None and plan.sizing.scale != 1:
-        return None
-    if need is None or got is None or all(1 / UNLIKE < size / need < UNLIKE for size in got):
-        return None
-    size = f"{got[0]:.3g}" if got[0] == got[1] else f"{got[0]:.3g} × {got[1]:.3g}"
-    return (
-        f"{name} has pixels of {size} µm, the model was trained at {need:.3g} µm:"
-        f" it may see its objects too {'small' if max(got) > need else 'large'}; --mpp {need:g} brings them to its size"
-    )

@@ -15,8 +15,8 @@ from unettile.images.slide import ImageSource, Slide, open_slide
 from unettile.images.view import OPTIONS, View
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions, StackFacts
-from unettile.segmentation.plan import check_channels
 from unettile.segmentation.sizing import size_up
+from unettile.segmentation.suiting import check_channels
 
 MEASURED = 16
 """Planes from which the scaling of a stack is measured."""

@@ -9,8 +9,10 @@ from typing import cast
 
 from unettile.drawn.ground import Ground
 from unettile.errors import InputError, UsageError
+from unettile.images.fingerprint import Fingerprint
+from unettile.images.orientation import describe_turn
 from unettile.images.provenance import check_is_image
-from unettile.images.slide import ImageSource, Slide, fingerprint, open_slide
+from unettile.images.slide import ImageSource, Slide, open_slide
 from unettile.images.zoomed import ZoomedSlide, zoomed_image
 from unettile.inference.engine import Advise
 from unettile.inference.kinds import count_planes, in_order, kind_of
@@ -18,9 +20,10 @@ from unettile.inference.predict import Predictor
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.budget import fit_batch
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.plan import Plan, check_channels
-from unettile.segmentation.run.directory import begun_plan
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.run.planfile import begun_plan
 from unettile.segmentation.sizing import Sizing, size_up
+from unettile.segmentation.suiting import check_channels
 from unettile.segmentation.where import describe_within
 from unettile.tiling import BlockGrid, TileGrid
 
@@ -67,7 +70,7 @@ def make_plan(
     written = count_planes(stored, len(checkpoint.classes))
     tiles = TileGrid(seen.shape, checkpoint.geometry, edge)
     return Plan(
-        image=fingerprint(slide),
+        image=Fingerprint.of(slide),
         shape=seen.shape,
         model=checkpoint.identity,
         geometry=checkpoint.geometry,
@@ -116,6 +119,8 @@ def prepare(
         InputError: the image or the model is refused, or the memory does not hold a window.
         UsageError: an illegal tile edge.
     """
+    if said := describe_turn(slide.orientation):
+        advise(f"{slide.path} is {said}")
     engine = predictor.engine
     free = options.output_edge is None
     before = None if begun is None else begun_plan(begun)

@@ -18,11 +18,13 @@ from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import Written, check_format, check_output, write_output
-from unettile.segmentation.plan import Plan, advice
+from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, open_image, open_seen, prepare
-from unettile.segmentation.run.directory import RunDirectory, check_agrees, is_run_directory, remove_run
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.planfile import check_agrees, is_run_directory, remove_run
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Tally, Watch
+from unettile.segmentation.suiting import advice
 from unettile.segmentation.verify import SAMPLE, Verification, WrittenPlanes, sample_tiles, verify_written
 from unettile.segmentation.where import open_within
 from unettile.tiling import Shard
@@ -73,7 +75,7 @@ class SegmentResult:
             "classes": list(plan.class_names),
             **self.written.to_dict(),
             **({} if self.left_out is None else {"left_out": round(self.left_out, 6)}),
-            "model_sha256": plan.model["sha256"],
+            "model_sha256": plan.model.sha256,
             "tile": plan.output_edge,
             "precision": plan.precision,
             "device": plan.device,

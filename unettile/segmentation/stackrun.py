@@ -22,7 +22,8 @@ from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planes import Planes, of_plane
-from unettile.segmentation.run.directory import RunDirectory, lacks_plan
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.planfile import lacks_plan
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import segment_shard
 from unettile.segmentation.stitch import shard_list

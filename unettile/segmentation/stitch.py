@@ -15,7 +15,8 @@ from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.output import Written, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.run.directory import RunDirectory, is_run_directory, lacks_plan
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.planfile import is_run_directory, lacks_plan
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Watch
 from unettile.tiling import Shard

@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -55,7 +56,7 @@ class Background:
         levels: its intensity by channel, in STEPS of the range that the scaling calls 0 … 1.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[Annotated[int, Meta(ge=-STEPS, le=4 * STEPS)], ...]
 
     @classmethod
     def measure(cls, slide: Slide, scaling: Scaling) -> Background:
@@ -94,10 +95,6 @@ class Background:
         squares = {str(edge): unseen for edge, unseen in SQUARES.items()}
         rule = {"steps": STEPS, "noise": NOISE, "squares": squares, "level": LEVEL, "cell": CELL}
         return {"levels": list(self.levels), **rule}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Background:
-        return cls(tuple(int(level) for level in values["levels"]))
 
 
 class Tissue:

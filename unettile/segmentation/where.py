@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,11 @@ from unettile.box import Box
 from unettile.drawn.geojson import read_geojson
 from unettile.drawn.ground import Ground
 from unettile.errors import InputError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.normalize import Scaling
-from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels
+from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.restriction import Declared, Drawn, Restriction
 from unettile.segmentation.tissue import Background, Read, Tissue
 from unettile.wording import size_text
 
@@ -85,9 +86,10 @@ class MaskFile:
             self._slide.close()
             raise
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what tells this mask from another."""
-        return fingerprint(self._slide)
+    @property
+    def restriction(self) -> Restriction:
+        """What tells this mask from another."""
+        return Restriction(mask=Fingerprint.of(self._slide))
 
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of a box are inside, (h, w)."""
@@ -116,9 +118,10 @@ class PolygonMask:
     def __init__(self, path: Path, ground: Ground) -> None:
         self._shapes = ground.place(read_geojson(path), path)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what tells these polygons from others."""
-        return {"polygons": len(self._shapes), "sha256": self._shapes.sha256}
+    @property
+    def restriction(self) -> Restriction:
+        """What tells these polygons from others."""
+        return Restriction(polygons=Drawn(len(self._shapes), self._shapes.sha256))
 
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of a box are inside, (h, w)."""
@@ -143,7 +146,7 @@ def ground_of(plan: Plan) -> Ground:
 
 def describe_within(
     mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling, ground: Ground
-) -> dict[str, Any] | None:
+) -> Restriction | None:
     """Return what the plan says of where to work; None for everywhere.
 
     Args:
@@ -153,14 +156,14 @@ def describe_within(
     Raises:
         InputError: the mask cannot be read or does not fit, or the image cannot be read.
     """
-    declared = {} if slide.known(Box(0, 0, 1, 1)) is None else {"no_data": asdict(slide.no_data)}
+    declared = None if slide.known(Box(0, 0, 1, 1)) is None else Declared.of(slide.no_data)
     if skip_background:
-        return declared | {"background": Background.measure(slide, scaling).to_dict()}
+        return Restriction(declared, background=Background.measure(slide, scaling))
     if mask is None:
-        return declared or None
+        return None if declared is None else Restriction(declared)
     file = open_mask(mask, ground)
     try:
-        return declared | {"mask": file.to_dict()}
+        return replace(file.restriction, no_data=declared)
     finally:
         file.close()
 
@@ -178,15 +181,14 @@ def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) 
     """
     if plan.within is None:
         yield None
-    elif "background" in plan.within:
-        background = Background.from_dict(plan.within["background"])
-        tissue = Tissue(background, plan.shape, plan.scaling, read, plan.geometry.margin)
+    elif plan.within.background is not None:
+        tissue = Tissue(plan.within.background, plan.shape, plan.scaling, read, plan.geometry.margin)
         yield Within(tissue.inside, known, tissue)
-    elif "mask" in plan.within:
+    elif plan.within.mask is not None or plan.within.polygons is not None:
         assert mask is not None
         file = open_mask(mask, ground_of(plan))
         try:
-            if file.to_dict() != plan.within["mask"]:
+            if replace(file.restriction, no_data=plan.within.no_data) != plan.within:
                 raise InputError(f"--mask {mask} was changed while it was read: give the same command again")
             yield Within(file.inside, known)
         finally:

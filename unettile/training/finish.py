@@ -18,14 +18,12 @@ from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from unettile.geometry import Geometry
 from unettile.networks import build_network
 from unettile.networks.background import shift_background
-from unettile.objectsize import ObjectSize
-from unettile.training.card import make_checkpoint, make_model
-from unettile.training.cost import Cost
-from unettile.training.job import TrainJob
-from unettile.training.result import TrainResult
+from unettile.training.card import Seen, make_checkpoint, make_model
+from unettile.training.job import TrainJob, check_best
+from unettile.training.processes import score_together
+from unettile.training.result import Cost, TrainResult
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.survey import Source
-from unettile.training.together import score_together
 from unettile.training.validate import Judge
 
 SHIFTS = tuple(step / 4 for step in range(-8, 9))
@@ -58,7 +56,7 @@ class Ending:
     Args:
         figure: of a row of the log, what chooses the best epoch; larger is better.
         validation, test: images to score; there may be none to test on.
-        seen: how large the objects are that were trained on.
+        seen: of the images that were trained on.
     """
 
     job: TrainJob
@@ -67,12 +65,13 @@ class Ending:
     figure: Callable[[LogRow], float]
     validation: tuple[Source, ...]
     test: tuple[Source, ...]
-    seen: ObjectSize | None
+    seen: Seen
 
     def finish(self, rows: Sequence[LogRow], folder: TrainingFolder, cost: Cost) -> TrainResult:
         """Write the model of the best epoch, and return how the run went."""
         best = max(rows, key=self.figure)
         checkpoint = load_checkpoint(folder.best)
+        check_best(self.job, checkpoint)
         network = build_network(checkpoint.network, checkpoint.config)
         network.load_state_dict(checkpoint.parameters)
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,25 +16,19 @@ from torch import Tensor, nn
 
 from unettile.checkpoint import save_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
-from unettile.geometry import Geometry
-from unettile.networks import build_network
-from unettile.networks.encoders import load_encoder
-from unettile.training.average import Average
-from unettile.training.card import make_checkpoint
-from unettile.training.clock import Clock
-from unettile.training.cost import Meter
+from unettile.training.auto import describe
+from unettile.training.card import Seen, make_checkpoint
 from unettile.training.finish import Ending, judge_of
 from unettile.training.job import TrainJob
-from unettile.training.loader import Share, load_batches
+from unettile.training.loader import Share, load_batches, placed
 from unettile.training.losses import training_loss
-from unettile.training.result import TrainProgress, TrainResult
-from unettile.training.samples import Arrays, Samples
-from unettile.training.schedule import learning_rate, make_optimizer, out_of_patience, set_rate
-from unettile.training.seen import objects_seen
-from unettile.training.setup import check_window, make_fabric, start_from
+from unettile.training.network import Average, make_network
+from unettile.training.processes import make_fabric, mean_and_signal, on_any, score_together, shared_number
+from unettile.training.result import Meter, TrainProgress, TrainResult
+from unettile.training.samples import Samples
+from unettile.training.schedule import Clock, learning_rate, make_optimizer, out_of_patience, set_rate
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.survey import class_weights, settle_diameter, survey
-from unettile.training.together import mean_and_signal, on_any, score_together, shared_number
 
 LOG_EVERY = 10  # steps between two reports of progress
 SAVE_EVERY_S = 600.0  # a process that is killed loses no more than this
@@ -64,7 +57,8 @@ def train(
         )
     if not run.steps_per_epoch:
         run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
-    return _Run(replace(job, recipe=replace(job.recipe, run=run)), fabric).go(on_progress, should_stop)
+    with TrainingFolder.beside(job.output).held() if fabric.is_global_zero else nullcontext():
+        return _Run(replace(job, recipe=replace(job.recipe, run=run)), fabric).go(on_progress, should_stop)
 
 
 class _Run:
@@ -78,18 +72,14 @@ class _Run:
         self.meter = Meter()
         self.training, self.validation = survey(job.training, recipe), survey(job.validation, recipe)
         self.test = survey(job.test, recipe)
+        looked_at = (*self.training, *self.validation, *self.test)
+        self.plan = job.plan() | {"content": {source.pair.full_name: source.content for source in looked_at}}
         self._begin_folder()
-        self.seen = objects_seen(self.training, recipe)
+        self.seen = Seen.of(self.training, recipe)
         self.class_weights = class_weights(self.training, recipe)
         torch.manual_seed(recipe.run.seed)
-        network = build_network(recipe.network.name, recipe.network_config())
-        if job.start is not None:
-            start_from(network, job.start, recipe)
-        elif recipe.network.encoder_parameters and not (job.resume and self.folder.has_state):
-            load_encoder(network, Path(recipe.network.encoder_parameters))
-        assert isinstance(network.geometry, Geometry) and isinstance(network.lost, int)
-        self.geometry, self.lost = network.geometry, network.lost
-        check_window(self.geometry, self.lost, recipe.run.output_edge)
+        fresh = not (job.resume and self.folder.has_state)
+        network, self.geometry, self.lost = make_network(recipe, job.start, fresh=fresh)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # on CPUs torch has none: one set a process
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network = fabric.setup_module(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
@@ -146,21 +136,13 @@ class _Run:
         try:
             with closing(load_batches(samples, self.recipe, share, self.job.workers, endless=endless)) as batches:
                 for batch in batches:
-                    yield batch if isinstance(batch, InputError) else self._placed(batch)
+                    yield batch if isinstance(batch, InputError) else placed(batch, self.fabric.device)
         except Incomplete:
             if self.fabric.is_global_zero:
                 self._save()
             raise
         finally:
             samples.close()
-
-    def _placed(self, batch: Arrays) -> tuple[Tensor, ...]:
-        """Return a batch on the device that trains."""
-        device = self.fabric.device
-        tensors = [torch.from_numpy(part) for part in batch]
-        if device.type == "cuda":  # from pinned memory a GPU fetches beside its work
-            tensors = [tensor.pin_memory() for tensor in tensors]
-        return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
     def _train_step(self, windows: Tensor, classes: Tensor, weights: Tensor, depths: Tensor) -> float:
         """Take one step of the optimiser; return the loss of this process's share of the batch."""
@@ -236,7 +218,7 @@ class _Run:
                 save_checkpoint(
                     make_checkpoint(self.job, network, self.geometry, scores, row, self.seen), self.folder.best
                 )
-            self.folder.write_log(self.rows)
+            self.folder.write_log(self.rows, self.plan)
             self._save()
         self.fabric.barrier()
         if self.clock is not None:
@@ -273,15 +255,14 @@ class _Run:
 
     def _begin_folder(self) -> None:
         """Start a new training folder, or check that the one to resume is of the same run."""
-        plan = self.job.plan()
         if self.folder.has_state and not self.job.resume:
             raise InputError(f"{self.folder.path} holds an unfinished run: go on with --resume, or --overwrite it")
         if self.job.resume and self.folder.has_state:
-            self.folder.check_plan(plan)
+            self.folder.check_plan(self.plan)
         elif self.fabric.is_global_zero:
             held_out = {"validation": self.job.validation, "test": self.job.test}
             names = {part: [pair.full_name for pair in pairs] for part, pairs in held_out.items()}
-            self.folder.start(plan, self.recipe, names)
+            self.folder.start(self.plan, describe(self.job.reasons) + self.recipe.to_toml(), names)
         self.fabric.barrier()
 
     def _save(self) -> None:
@@ -295,12 +276,13 @@ class _Run:
                 "loss": [self.loss_sum, float(self.loss_count)],
                 "rows": [[getattr(row, entry.name) for entry in fields(LogRow)] for row in self.rows],
                 "meter": self.meter.to_list(),
-            }
+            },
+            self.plan,
         )
         self.meter.saved()
 
     def _restore(self) -> None:
-        state = self.folder.load()
+        state = self.folder.load(self.plan)
         self.network.module.load_state_dict(state["network"])
         if self.average is not None:
             self.average.network.load_state_dict(state["average"])

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.mirror import read_mirrored, reflect_indices, shown_box
 from unettile.images.normalize import check_finite
-from unettile.images.slide import Slide, fingerprint
+from unettile.images.slide import Slide
 from unettile.images.zoomed import base_of
 from unettile.segmentation.plan import Plan
 
@@ -96,7 +97,7 @@ class PixelReader:
         seen = status.st_ino, status.st_size, status.st_mtime_ns
         if seen == self._seen:
             return
-        if fingerprint(base_of(self._slide)) != self._plan.image:
+        if Fingerprint.of(base_of(self._slide)) != self._plan.image:
             raise InputError(
                 f"{path} was changed while it was read: put it back as it was and give the same command again, or give"
                 " --overwrite to start afresh"

@@ -2,7 +2,7 @@
 
 plan.json         frozen; whoever comes first writes it, everyone else must agree
 mask.zarr/        Zarr v3, one chunk a block: no two writers share a file
-done/000012.json  marker of a finished block: plan id and SHA-256 of its pixels; written after the block
+done/000012.json  marker of a finished block: its plan, index and the SHA-256 of its pixels; written after the block
 parts/000013      the finished tiles of a block in work: a line of JSON, then its pixels
 
 Nothing in it is believed: what does not fit its checksum is computed again.
@@ -10,24 +10,40 @@ Nothing in it is believed: what does not fit its checksum is computed again.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import os
-import shutil
-import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
+from zarr.storage import LocalStore, MemoryStore
 
-from unettile.atomic import REFUSALS, atomic_path
+from unettile.atomic import atomic_path
 from unettile.box import Box
 from unettile.errors import Incomplete, InputError
+from unettile.regular import read_regular
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.run.markers import Marker, PartHeader, digest
+from unettile.segmentation.run.planfile import (
+    NAME,
+    check_agrees,
+    is_run_directory,
+    is_unborn,
+    lacks_plan,
+    read_plan,
+    reason,
+    remove_run,
+    write_first,
+)
 from unettile.tiling import Block
+from unettile.typed import Unfit, from_json
+
+T = TypeVar("T")
+
+_HEADER_BYTES = 2**12
 
 
 class RunDirectory:
@@ -36,6 +52,7 @@ class RunDirectory:
     def __init__(self, path: Path, plan: Plan) -> None:
         self.path = path
         self.plan = plan
+        self._id = plan.id
         self._array = self._open_array()
 
     @classmethod
@@ -49,14 +66,14 @@ class RunDirectory:
             InputError: it has another plan, is something else, or cannot be written.
         """
         try:
-            if path.exists() and not is_run_directory(path) and not _is_unborn(path):
+            if path.exists() and not is_run_directory(path) and not is_unborn(path):
                 raise InputError(f"{path} exists and is no run directory: choose another output, or remove it")
             path.mkdir(exist_ok=True)
             for name in ("done", "parts"):
                 (path / name).mkdir(exist_ok=True)
-            _write_first(path / "plan.json", plan.to_json())
+            write_first(path / NAME, plan.to_json())
         except OSError as error:
-            raise InputError(f"cannot write {path}: {_reason(error)}; choose another output") from error
+            raise InputError(f"cannot write {path}: {reason(error)}; choose another output") from error
         try:
             check_agrees(path, plan)
         except InputError:
@@ -78,7 +95,7 @@ class RunDirectory:
             raise Incomplete(f"{path} has no plan.json: give the command of any of its shards, which writes it")
         if not is_run_directory(path):
             raise InputError(f"{path} is no run directory: it has no plan.json; give the OUT of `segment --shard`")
-        return cls(path, _read_plan(path))
+        return cls(path, read_plan(path))
 
     def write_block(self, block: Block, pixels: NDArray[np.uint8]) -> None:
         """Store a block, (P, h, w), and then its marker, each safe on disk before the next step.
@@ -91,11 +108,10 @@ class RunDirectory:
             self._sync_chunk(block)
         except OSError as error:
             raise InputError(
-                f"cannot write block {block.index} in {self.path}: {_reason(error)}; what is finished is kept"
+                f"cannot write block {block.index} in {self.path}: {reason(error)}; what is finished is kept"
             ) from error
-        marker = {"plan": self.plan.id, "sha256": _digest(pixels)}
         with atomic_path(self._marker(block)) as temporary:
-            temporary.write_text(json.dumps(marker), "utf-8")
+            temporary.write_text(Marker.of(self._id, block.index, pixels).to_json(), "utf-8")
         self._part(block).unlink(missing_ok=True)
 
     def write_part(self, block: Block, pixels: NDArray[np.uint8], tiles: int) -> None:
@@ -104,20 +120,24 @@ class RunDirectory:
         Raises:
             InputError: the disk is full, or no longer writable.
         """
-        header = {"plan": self.plan.id, "sha256": _digest(pixels), "tiles": tiles}
+        header = PartHeader(Marker.of(self._id, block.index, pixels), tiles)
         with atomic_path(self._part(block)) as temporary:
-            temporary.write_bytes(json.dumps(header).encode() + b"\n" + pixels.tobytes())
+            temporary.write_bytes(header.to_json().encode() + b"\n" + pixels.tobytes())
 
     def read_part(self, block: Block) -> tuple[NDArray[np.uint8], int] | None:
         """Return what `write_part` stored of a block, the pixels and the number of tiles; None if there is nothing."""
+        shape = self.plan.planes, *block.box.shape
         try:
-            header, _, content = self._part(block).read_bytes().partition(b"\n")
-            values = json.loads(header)
-            pixels = np.frombuffer(content, np.uint8).reshape(self.plan.planes, *block.box.shape).copy()
-            whole = values["plan"] == self.plan.id and values["sha256"] == _digest(pixels)
-            return (pixels, int(values["tiles"])) if whole else None
-        except (OSError, ValueError, KeyError, TypeError):
+            content = read_regular(self._part(block), _HEADER_BYTES + math.prod(shape))
+        except OSError:
             return None
+        text, _, pixel_bytes = content.partition(b"\n")
+        header = _read(text, PartHeader)
+        if header is None or not header.marker.is_of(self._id, block.index) or len(pixel_bytes) != math.prod(shape):
+            return None
+        pixels = np.frombuffer(pixel_bytes, np.uint8).reshape(shape).copy()
+        whole = header.tiles <= sum(1 for _ in self.plan.tiles.tiles_in(block.box))
+        return (pixels, header.tiles) if whole and header.marker.sha256 == digest(pixels) else None
 
     def is_done(self, block: Block) -> bool:
         """Whether the block is there, of this plan, and as it was written."""
@@ -140,7 +160,7 @@ class RunDirectory:
             pixels = np.asarray(self._array[self._region(block.box)], np.uint8)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # a damaged chunk fails to decode
             return None
-        return pixels if _digest(pixels) == expected else None
+        return pixels if digest(pixels) == expected else None
 
     def remove(self) -> None:
         remove_run(self.path)
@@ -153,10 +173,10 @@ class RunDirectory:
     def _digest_of(self, block: Block) -> str | None:
         """Return what the marker of a block says of its pixels."""
         try:
-            marker = json.loads(self._marker(block).read_text("utf-8"))
-            return str(marker["sha256"]) if marker["plan"] == self.plan.id else None
-        except (OSError, ValueError, KeyError, TypeError):
+            marker = _read(read_regular(self._marker(block), _HEADER_BYTES), Marker)
+        except OSError:
             return None
+        return marker.sha256 if marker is not None and marker.is_of(self._id, block.index) else None
 
     def _sync_chunk(self, block: Block) -> None:
         row, column = divmod(block.index, self.plan.blocks.columns)
@@ -178,23 +198,27 @@ class RunDirectory:
         return slice(None), *box.slices
 
     def _open_array(self) -> zarr.Array[Any]:
-        """Open the array, or create it; damaged metadata are written anew: checksums tell which chunks fit."""
+        """Open the array, or create it; other metadata are written anew: checksums tell which chunks fit."""
         store = self.path / "mask.zarr"
         try:
             try:
-                return self._create_array(store)
+                return self._create_array(LocalStore(store))
             except ContainsArrayError:
+                pass
+            try:
                 array = zarr.open_array(store, mode="r+")
-                if array.shape == (self.plan.planes, *self.plan.shape) and array.chunks == self._chunks:
+                if array.metadata == self._create_array(MemoryStore()).metadata:
                     return array.with_config({"write_empty_chunks": True})
-            except (ValueError, KeyError, TypeError, AttributeError):  # whatever zarr makes of foreign JSON
+            except OSError:
+                raise
+            except Exception:  # whatever zarr makes of foreign JSON
                 pass
             (store / "zarr.json").unlink(missing_ok=True)
-            return self._create_array(store)
+            return self._create_array(LocalStore(store))
         except OSError as error:
-            raise InputError(f"cannot write {store}: {_reason(error)}") from error
+            raise InputError(f"cannot write {store}: {reason(error)}") from error
 
-    def _create_array(self, store: Path) -> zarr.Array[Any]:
+    def _create_array(self, store: LocalStore | MemoryStore) -> zarr.Array[Any]:
         return zarr.create_array(
             store,
             shape=(self.plan.planes, *self.plan.shape),
@@ -209,88 +233,9 @@ class RunDirectory:
         return self.plan.planes, min(edge, self.plan.shape[0]), min(edge, self.plan.shape[1])
 
 
-def check_agrees(path: Path, plan: Plan) -> None:
-    """Refuse a run directory, if there is one, that was begun with another plan.
-
-    Raises:
-        InputError: says what differs.
-    """
-    differences = plan.differences(_read_plan(path)) if is_run_directory(path) else []
-    if differences:
-        raise InputError(
-            f"{path} holds an unfinished run that differs in {', '.join(differences)}: give the same options "
-            "to go on, or remove that directory to start afresh"
-        )
-
-
-def begun_plan(path: Path) -> Plan | None:
-    """Return the plan of a run that was begun there; None if there is none, or none that can be read."""
+def _read(text: bytes, kind: type[T]) -> T | None:
+    """Return a marker; None if it is damaged."""
     try:
-        return _read_plan(path) if is_run_directory(path) else None
-    except InputError:
+        return from_json(text, kind)
+    except Unfit:
         return None
-
-
-def is_run_directory(path: Path) -> bool:
-    """Whether there is a plan in it."""
-    return (path / "plan.json").is_file()
-
-
-def lacks_plan(path: Path) -> bool:
-    """Whether it is a run directory but for its plan."""
-    return path.is_dir() and not is_run_directory(path) and any(path.iterdir()) and _is_unborn(path)
-
-
-def _digest(pixels: NDArray[np.uint8]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
-
-
-def remove_run(path: Path) -> None:
-    """Remove a run directory, its plan last: what a kill leaves of it is a run directory still."""
-    for entry in path.glob("*"):
-        if entry.name != "plan.json":
-            shutil.rmtree(entry, ignore_errors=True)
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_unborn(path: Path) -> bool:
-    """Whether a directory holds no more than a run leaves that died before its plan was written, or that lost it."""
-    return path.is_dir() and all(
-        entry.name in ("done", "parts", "mask.zarr") or ".plan.json." in entry.name for entry in path.iterdir()
-    )
-
-
-def _write_first(path: Path, text: str) -> None:
-    """Write a file unless it exists, whole at its first appearance; of several writers, the first wins.
-
-    A hard link to a finished file is atomic and fails if the name is taken, on network file systems too.
-    """
-    if path.exists():
-        return
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, "utf-8")
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        except OSError:  # a file system without hard links; of writers at the same moment the last wins there
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _read_plan(path: Path) -> Plan:
-    try:
-        return Plan.from_json((path / "plan.json").read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path / 'plan.json'}: {_reason(error)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path / 'plan.json'} is damaged or of another version: remove it and give the command again to keep"
-            f" the blocks that fit, or remove {path} to start afresh"
-        ) from error
-
-
-def _reason(error: OSError) -> str:
-    return REFUSALS.get(error.errno or 0, (error.strerror or str(error)).lower())
