@@ -42,7 +42,8 @@ from unettile.commands.objects_rules import (
     Split,
 )
 from unettile.commands.objects_sources import Classes, Image, Mask, PixelSize, Probabilities, StainsOption, Threshold
-from unettile.commands.options import Json, Overwrite, Quiet, Series
+from unettile.commands.options import Depth as Plane
+from unettile.commands.options import Json, Overwrite, Quiet, Series, Time
 from unettile.errors import UsageError
 from unettile.wording import counted, size_text
 
@@ -77,6 +78,8 @@ def objects(
     classes: Classes = None,
     merge_classes: MergeClasses = False,
     series: Series = None,
+    z: Plane = None,
+    time: Time = None,
     pixel_size: PixelSize = None,
     fill_holes: FillHoles = 0,
     split: Split = False,
@@ -129,7 +132,7 @@ def objects(
     size = None if pixel_size is None else (pixel_size, pixel_size)
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
     found = find_objects(
-        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value),
+        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value, z=z, t=time),
         Foreground(threshold, chosen, fill_holes),
         Labelling(
             splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence

@@ -63,6 +63,8 @@ def objects(
     classes: int | Sequence[int] | None = None,
     merge_classes: bool = False,
     series: int | None = None,
+    z: int | None = None,
+    time: int | None = None,
     pixel_size: float | None = None,
     fill_holes: int = 0,
     split: bool = False,
@@ -97,6 +99,7 @@ def objects(
         threshold: the mask holds probabilities: foreground is where those of the classes add up to so much.
         classes: those that are objects; None for all but 0.
         series: the image of a mask's file that holds several.
+        z, time: the plane of a mask that is a stack, and of its depth, probabilities and image.
         pixel_size: edge of a pixel, µm; None for what the mask or the image says.
         merge_classes, fill_holes, split, depth, depth_channel, neck, rise, max_object, min_size, min_confidence,
             close_gaps, grow: how objects are found, as the options of `unettile objects`; not with `instances`.
@@ -130,6 +133,8 @@ def objects(
         _source(probabilities, "the probabilities"),
         stains,
         instances,
+        z,
+        time,
     )
     files = (_path(output), _path(table), _path(geojson), _path(overlay))
     others = (_path(rois), _path(coco), _path(geoparquet), _path(anndata))

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 
 from unettile.errors import InputError, UsageError
-from unettile.images.slide import ImageSource, open_slide
-from unettile.images.view import OPTIONS, ManyPlanes, View
+from unettile.images.slide import ImageSource, open_labels, open_slide
+from unettile.images.view import FIRST, OPTIONS, ManyPlanes, View
 
 _RANGE = re.compile(r"(\d*):(\d*)")
 
@@ -78,3 +78,35 @@ def stack_lengths(image: ImageSource, view: View) -> tuple[int, int]:
                 raise
             lengths[error.__cause__.axis] = error.__cause__.length
             asked = replace(asked, t=0) if error.__cause__.axis == "t" else replace(asked, z=0)
+
+
+def plane_views(labels: ImageSource) -> list[View]:
+    """Return a view for every plane of label images: all depths of the first time, then of the next; of one, the whole.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    found = [FIRST]
+    while True:
+        try:
+            open_labels(labels, found[0]).close()
+            return found
+        except InputError as error:
+            stack = error.__cause__
+            if not isinstance(stack, ManyPlanes):
+                raise
+            numbers = range(stack.length)
+            found = [
+                replace(one, z=number) if stack.axis == "z" else replace(one, t=number)
+                for one in found
+                for number in numbers
+            ]
+
+
+def plane_name(view: View) -> str:
+    """Return what a plane adds to the name of its file; nothing of what is no stack.
+
+    >>> plane_name(View(t=1, z=3)), plane_name(FIRST)
+    (' t1 z3', '')
+    """
+    return "".join(f" {axis}{number}" for axis, number in (("t", view.t), ("z", view.z)) if number is not None)

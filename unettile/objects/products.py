@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource
+from unettile.images.view import View
 from unettile.objects.anchors import LARGEST
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
@@ -172,6 +173,7 @@ class Sources:
         probabilities: of the classes, of the same size; None for those of the mask, if it holds some.
         stains: of the image, to be unmixed; see `stains.STAINS`.
         instances: the numbers of the mask are objects, to be taken as they are.
+        z, t: the plane of a stack: of the mask's, the depth's and the probabilities' file.
 
     Raises:
         UsageError: stains without an image, or a pixel without a size.
@@ -186,12 +188,24 @@ class Sources:
     probabilities: ImageSource | None = None
     stains: str | None = None
     instances: bool = False
+    z: int | None = None
+    t: int | None = None
 
     def __post_init__(self) -> None:
         if self.stains is not None and self.image is None:
             raise UsageError("--stains unmixes the colours of an image: give --image with it")
         if self.pixel_size_um is not None and not all(0 < edge < 1e6 for edge in self.pixel_size_um):
             raise UsageError(f"--pixel-size is {self.pixel_size_um[0]:g}: need µm, above 0")
+
+    @property
+    def plane(self) -> View:
+        """The plane of a stack, of a file that holds it as the mask's does."""
+        return View(z=self.z, t=self.t)
+
+    @property
+    def view(self) -> View:
+        """Which image of the mask's file."""
+        return replace(self.plane, series=self.series)
 
     @property
     def paths(self) -> list[Path]:
