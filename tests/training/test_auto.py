@@ -20,7 +20,7 @@ from unettile.training.meaning import Meaning, find_meaning
 from unettile.training.network import make_network
 from unettile.training.pairs import Pair, find_pairs, hold_out
 from unettile.training.parts import LabelPart
-from unettile.training.recipe import read_recipe, recipe_from_dict
+from unettile.training.recipefile import read_recipe, recipe_from_dict
 from unettile.training.request import TrainRequest
 
 CPU = Means("cpu", 2, 600.0)

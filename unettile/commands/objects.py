@@ -14,11 +14,13 @@ from unettile.commands.objects_files import (
     GeoJson,
     GeoParquet,
     Ids,
+    LonLat,
     Measure,
     MeasureOption,
     ObjectType,
     Overlay,
     Percentiles,
+    Pixels,
     PolygonType,
     Report,
     Rois,
@@ -40,7 +42,8 @@ from unettile.commands.objects_rules import (
     Split,
 )
 from unettile.commands.objects_sources import Classes, Image, Mask, PixelSize, Probabilities, StainsOption, Threshold
-from unettile.commands.options import Json, Overwrite, Quiet, Series
+from unettile.commands.options import Depth as Plane
+from unettile.commands.options import Json, Overwrite, Quiet, Series, Time
 from unettile.errors import UsageError
 from unettile.wording import counted, size_text
 
@@ -53,6 +56,8 @@ def objects(
     output: Ids = None,
     table: Table = None,
     geojson: GeoJson = None,
+    lonlat: LonLat = False,
+    pixels: Pixels = False,
     measure: MeasureOption = Measure.BASIC,
     percentiles: Percentiles = "5,95",
     object_type: PolygonType = ObjectType.DETECTION,
@@ -73,6 +78,8 @@ def objects(
     classes: Classes = None,
     merge_classes: MergeClasses = False,
     series: Series = None,
+    z: Plane = None,
+    time: Time = None,
     pixel_size: PixelSize = None,
     fill_holes: FillHoles = 0,
     split: Split = False,
@@ -115,6 +122,8 @@ def objects(
         coco=coco,
         geoparquet=geoparquet,
         anndata=anndata,
+        lonlat=lonlat,
+        pixels=pixels,
         simplify=simplify,
         gallery=gallery,
         gallery_objects=gallery_objects,
@@ -123,7 +132,7 @@ def objects(
     size = None if pixel_size is None else (pixel_size, pixel_size)
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
     found = find_objects(
-        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value),
+        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value, z=z, t=time),
         Foreground(threshold, chosen, fill_holes),
         Labelling(
             splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence

@@ -43,7 +43,18 @@ Table = Annotated[
 ]
 GeoJson = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Polygons that QuPath opens: .geojson.", rich_help_panel=OUTPUT),
+    typer.Option(
+        metavar="FILE",
+        help="Polygons that QuPath opens: .geojson. In px; those of a map in its coordinate system.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+LonLat = Annotated[
+    bool,
+    typer.Option("--lonlat", help="With --geojson, of a map: in longitude and latitude.", rich_help_panel=OUTPUT),
+]
+Pixels = Annotated[
+    bool, typer.Option("--pixels", help="With --geojson, of a map: in px all the same.", rich_help_panel=OUTPUT)
 ]
 PolygonType = Annotated[
     ObjectType,

@@ -40,6 +40,8 @@ def objects(
     *,
     table: File | None = None,
     geojson: File | None = None,
+    lonlat: bool = False,
+    pixels: bool = False,
     measure: str = "basic",
     percentiles: Sequence[float] = (5.0, 95.0),
     object_type: str = "detection",
@@ -61,6 +63,8 @@ def objects(
     classes: int | Sequence[int] | None = None,
     merge_classes: bool = False,
     series: int | None = None,
+    z: int | None = None,
+    time: int | None = None,
     pixel_size: float | None = None,
     fill_holes: int = 0,
     split: bool = False,
@@ -84,6 +88,7 @@ def objects(
         output, table, geojson, overlay, gallery, report, confidence, rois, coco, geoparquet, anndata: files to write as
             well, as the options of `unettile objects`.
         gallery_objects: how many objects of each kind the gallery shows.
+        lonlat, pixels: polygons of a map are in longitude and latitude, or in px, instead of the map's coordinates.
         measure, percentiles: what is measured: basic, shape, intensity or all.
         object_type: what polygons become in QuPath: detection or annotation.
         simplify: how far outlines may move to have fewer points, px of the mask.
@@ -94,6 +99,7 @@ def objects(
         threshold: the mask holds probabilities: foreground is where those of the classes add up to so much.
         classes: those that are objects; None for all but 0.
         series: the image of a mask's file that holds several.
+        z, time: the plane of a mask that is a stack, and of its depth, probabilities and image.
         pixel_size: edge of a pixel, µm; None for what the mask or the image says.
         merge_classes, fill_holes, split, depth, depth_channel, neck, rise, max_object, min_size, min_confidence,
             close_gaps, grow: how objects are found, as the options of `unettile objects`; not with `instances`.
@@ -127,6 +133,8 @@ def objects(
         _source(probabilities, "the probabilities"),
         stains,
         instances,
+        z,
+        time,
     )
     files = (_path(output), _path(table), _path(geojson), _path(overlay))
     others = (_path(rois), _path(coco), _path(geoparquet), _path(anndata))
@@ -138,7 +146,7 @@ def objects(
             Labelling(
                 splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
             ),
-            Products(*files, object_type, _path(confidence), True, *others, simplify, *pictures),
+            Products(*files, object_type, _path(confidence), True, *others, simplify, *pictures, lonlat, pixels),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),
             measures=Measures.of(measure, tuple(percentiles)),

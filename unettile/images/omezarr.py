@@ -17,10 +17,11 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
-from unettile.images.nodata import ALL_DATA
+from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
+from unettile.images.zarrstore import ConfinedStore
 from unettile.wording import size_text
 
 PIECE_EDGE = 512
@@ -54,7 +55,7 @@ class ZarrSlide:
 
     reader = "zarr"
     orientation = UPRIGHT
-    no_data = ALL_DATA
+    georeference = None
     lossy = False
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
@@ -70,7 +71,7 @@ class ZarrSlide:
             raise InputError(f"cannot read {path}: not a readable Zarr directory ({text})") from error
 
     def _open(self, view: View, as_stored: bool) -> None:
-        store = zarr.storage.LocalStore(self.path, read_only=True)
+        store = ConfinedStore(self.path, read_only=True)
         images = find_multiscales(zarr.open(store, mode="r"))
         names = [
             size_text((image.length("y"), image.length("x"))) + (f" {image.name[:40]!r}" if image.name else "")
@@ -90,6 +91,7 @@ class ZarrSlide:
             raise Damaged(
                 f"one of its chunks takes more than {SEGMENT_LIMIT / 2**30:.0f} GiB; rewrite it in smaller ones"
             )
+        store.bound(self._array)
         plane = {axis: view.pick_plane(axis, image.length(axis, level)) for axis in "tz"}
         selected = view.pick_channels(image.length("c", level), image.channel_names)
         self._plane = plane
@@ -102,6 +104,7 @@ class ZarrSlide:
         self.channels = len(selected)
         self.channel_names = tuple((*image.channel_names, *[""] * (n + 1))[n] for n in selected)
         self.dtype = np.dtype(np.uint8) if stored == np.bool_ else stored.newbyteorder("=")
+        self.no_data = NoData.of(None, None, self.dtype)
         self.view = view.resolved(series, (level, mpp), (plane["t"], plane["z"]), selected)
         self._rows, self._columns = (edge * max(1, PIECE_EDGE // edge) for edge in (self._edge("y"), self._edge("x")))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage, ArraySlide
+from unettile.images.georeference import Georeference
 from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
@@ -28,6 +30,8 @@ from unettile.images.tiff import TiffSlide
 from unettile.images.tiffimages import Unstitched
 from unettile.images.viaopenslide import INSTALL, OpenSlideSlide, knows, load_openslide
 from unettile.images.view import FIRST, NoSuchImage, View
+from unettile.tiling import MOST_PIXELS
+from unettile.wording import size_text
 
 IMAGE_ENDINGS = (
     ".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".bif", ".svslide", ".mrxs",
@@ -102,6 +106,11 @@ class Slide(Protocol):
         ...
 
     @property
+    def georeference(self) -> Georeference | None:
+        """Where on earth the pixels of a map lie; None if the file does not say."""
+        ...
+
+    @property
     def orientation(self) -> int:
         """By which the stored pixels are turned (Exif's and TIFF's 1 to 8); 1 where they are not."""
         ...
@@ -142,7 +151,8 @@ def open_slide(path: ImageSource, view: View = FIRST, *, filled: bool = False) -
     Args:
         path: the file, the Zarr directory, or the array.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
-        filled: where the file declares that pixels hold no data, give them the middle intensity, and know of them.
+        filled: where the file declares that pixels hold no data, or they are NaN, give them the middle intensity, and
+            know of them.
 
     Raises:
         InputError: it does not exist, cannot be read, is damaged or truncated, or does not hold what the view asks for.
@@ -314,7 +324,7 @@ def _fill(slide: Slide) -> Slide:
     declared = slide.no_data
     chosen = slide.view.channels or ()
     hidden = declared.opacity if declared.opacity not in chosen else None
-    if declared.value is None and hidden is None:
+    if declared.value is None and hidden is None and not declared.nan:
         return slide
     opacity = None if hidden is None else _open(slide.path, replace(slide.view, channels=(hidden,)), as_stored=False)
     return FilledSlide(slide, opacity)
@@ -330,6 +340,17 @@ def _has_ending(path: Path) -> bool:
 
 
 def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
+    slide = _open_any(path, view, as_stored)
+    if math.prod(slide.shape) > MOST_PIXELS:
+        slide.close()
+        raise InputError(
+            f"cannot read {path}: it states {size_text(slide.shape)}, which no command would finish; need at most"
+            f" {MOST_PIXELS / 1e9:.0f} Gpx, a part of it say"
+        )
+    return slide
+
+
+def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
     if isinstance(path, ArrayImage):
         return ArraySlide(path, view, as_stored)
     try:

@@ -17,6 +17,7 @@ from unettile.atomic import naming
 from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
+from unettile.images.georeference import Georeference
 from unettile.images.record import Record
 from unettile.objects.anchors import AnchorFinder, margin_of
 from unettile.objects.coco import write_coco
@@ -61,6 +62,7 @@ class Context:
         measures: what the table holds.
         known: of the objects, for the table.
         image_name: of the image that the objects are in.
+        georeference: where on earth the mask's pixels lie, or None.
         page: writes the page of a report.
     """
 
@@ -72,6 +74,7 @@ class Context:
     measures: Measures
     known: Known
     image_name: str = ""
+    georeference: Georeference | None = None
     page: Page | None = None
 
 
@@ -87,6 +90,7 @@ class Writer:
 
     def __init__(self, products: Products, objects: Numbered, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
+        self._places = products.places(context.georeference)
         measures, directory, count = context.measures, context.directory, objects.count
         self.columns: Columns | None = None
         self._measuring = Measuring(directory, objects, beneath, measures) if products.measured else None
@@ -186,7 +190,7 @@ class Writer:
         polygons = Polygons(corners, parted=self._parted, anchors=anchors, tolerance=products.simplify)
         if (path := products.geojson) is not None:
             with naming(path):
-                write_geojson(temporaries[path], polygons, classes, record, products.object_type)
+                write_geojson(temporaries[path], polygons, classes, record, products.object_type, self._places)
         if (path := products.rois) is not None:
             with naming(path):
                 write_rois(temporaries[path], polygons, record.downsample)
@@ -231,8 +235,10 @@ class Writer:
         _write_image(path, temporary, canvas, read)
 
     def _canvas(self, layer: Layer, dtype: np.dtype[Any], metadata: dict[str, Any]) -> Canvas:
-        size = self._context.frames.pixel_size_um
-        return Canvas(self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata)
+        size, georeference = self._context.frames.pixel_size_um, self._context.georeference
+        return Canvas(
+            self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata, georeference=georeference
+        )
 
 
 def _write_image(path: Path, temporary: Path, canvas: Canvas, read: Reader) -> None:

@@ -14,18 +14,19 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
+from unettile.images.planes import plane_views
 from unettile.images.provenance import read_provenance
-from unettile.images.slide import image_stem, is_folder, list_images, open_labels
+from unettile.images.slide import image_stem, is_folder, list_images
 from unettile.protection import protect
 from unettile.weighting import OnProgress
 from unettile.weighting.survey import LabelFile, survey
 from unettile.weightmap import Border, balanced_weights
 
 DTYPES = ("float32", "float16")
+LARGEST_REACH = 2**16
+"""px; so many rows and columns around a piece of a map are held in memory."""
 PREVIEWS = "previews"
 """Folder of the pictures of a folder of maps; beside them they would be taken for maps."""
-
-_HALF_LIMIT = 60_000  # a 16-bit float ends at 65504, and the class weight comes on top
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,30 @@ class Weighting:
             raise UsageError(f"gap is {self.gap}: it is a width in px and must be 0 or more")
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype!r} is not known: need one of {', '.join(DTYPES)}")
-        if self.dtype == "float16" and self.w0 > _HALF_LIMIT:
-            raise UsageError(f"w0 {self.w0:g} is too much for float16, {_HALF_LIMIT} is the most: use float32")
+        if max(self.border.reach) > LARGEST_REACH:
+            raise UsageError(
+                f"sigma is {self.border.sigma:g}, which reaches {max(self.border.reach):.3g} px: need at most"
+                f" {LARGEST_REACH} px, a smaller sigma"
+            )
+        self.check_holds((0.0, 0.0))
+
+    def check_holds(self, class_weights: tuple[float, float]) -> None:
+        """Refuse weights that the type of the maps cannot hold: they would become infinite.
+
+        Args:
+            class_weights: w_c of background and cells.
+
+        Raises:
+            UsageError: names the largest weight and the most that the type holds.
+        """
+        largest = max(class_weights[0] + self.w0, class_weights[1])
+        most = float(np.finfo(self.dtype).max)
+        if not largest <= most:
+            use = "--dtype float32" if self.dtype == "float16" else "a smaller --w0"
+            raise UsageError(
+                f"weights reach {largest:.6g} (w0 {self.w0:g}, w_c {class_weights[0]:.4g} and {class_weights[1]:.4g}),"
+                f" {self.dtype} holds up to {most:.6g}: use {use}, or --class-weights none"
+            )
 
     @property
     def w0(self) -> float:
@@ -112,6 +135,8 @@ class WeightPlan:
             dtype=np.dtype(self.weighting.dtype),
             pixel_size_um=file.pixel_size_um,
             metadata=metadata,
+            georeference=file.georeference,
+            stack=file.stack,
         )
 
     @property
@@ -188,6 +213,7 @@ def plan_weight_maps(
         foreground = sum(file.foreground for file in files)
         background, cell = balanced_weights((sum(file.pixels for file in files) - foreground, foreground))
         class_weights = (background, cell)
+    weighting.check_holds(class_weights)
     plan = WeightPlan(target, weighting, tuple(files), class_weights)
     format_of(plan.files[0].output).check(plan.canvas(plan.files[0]))
     if not overwrite:
@@ -211,8 +237,7 @@ def default_output(labels: Path) -> Path:
 def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
     """Return each label image and the path of its map."""
     if not is_folder(labels):
-        with open_labels(labels):  # no such file, or no image: said before anything about the output
-            pass
+        plane_views(labels)  # no such file, or no image: said before anything about the output
         if is_folder(target):
             raise UsageError(
                 f"-o {target} is a folder: one label image gives one file; name it, say {target / 'w.tif'}"
