@@ -182,11 +182,11 @@ def _split(facts: Facts, because: Because) -> SplitPart:
         because(
             "validation",
             f"{facts.images} images are too few to hold one out: scores are of images that were trained on; give"
-            " --validation-images, or --folds, for honest ones",
+            " --validation-images for honest ones",
         )
         return SplitPart(0.0)
     share = 0.2 if facts.images < 30 else 0.1
-    because("validation", f"{share:.0%} of the images are held out; --folds 5 scores all of them")
+    because("validation", f"{share:.0%} of the images are held out, at least one")
     return SplitPart(share)
 
 
