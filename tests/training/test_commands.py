@@ -74,6 +74,7 @@ def test_a_time_with_epochs_is_a_limit(data: Path, recipe: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert "give the same command with --resume" in said and "model.safetensors is the best so far" in said
     assert (data / "model.training" / "report.html").exists()
+    assert "validation = 0.34" in (data / "model.training" / "recipe.toml").read_text(), "to be used again"
     assert train(data, *arguments[:-2], "--set", "run.epochs=4000", "--resume") == 75, "however it is given"
 
 

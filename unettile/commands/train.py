@@ -97,6 +97,10 @@ def train(
     validation_labels: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Their label images.", rich_help_panel=INPUT)
     ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(metavar="FRACTION", help="Part of the images to score once, at the end.", rich_help_panel=INPUT),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
@@ -175,6 +179,7 @@ def train(
         workers,
         overwrite,
         view,
+        test,
     )
     if plan:
         _write_plan(request, output.with_suffix(".toml"), overwrite, console)

@@ -46,6 +46,7 @@ def train(
     validation: float | None = None,
     validation_images: Images | None = None,
     validation_labels: Images | None = None,
+    test: float | None = None,
     epochs: int | None = None,
     max_time: float | str | None = None,
     resume: bool = False,
@@ -71,6 +72,7 @@ def train(
         level, series, channel, z, time: which image of the files; of a stack, for which they choose none, every plane.
         validation: part of the images held out; None for the recipe's.
         validation_images, validation_labels: images to validate on instead.
+        test: part of the images to score once, at the end; None for the recipe's.
         epochs: instead of the recipe's.
         max_time: seconds, or a text such as "2h", after which to stop and save. Without `epochs` the schedule ends by
             then.
@@ -116,6 +118,7 @@ def train(
         workers,
         overwrite,
         view,
+        test,
     ).job()
     seen = (*job.training, *job.validation)
     for note in (*job.notes, note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):

@@ -25,6 +25,9 @@ from unettile.training.survey import content_of, set_digest
 PLAN = "training_plan"
 """Key of a model's card that has the digest of the plan it was made by."""
 
+FEWEST_STEPS = 8
+"""Of an epoch: of few images, one look at each teaches less than a validation costs."""
+
 UNFINISHED = "unfinished"
 """Key of the card of a model that a run left when it was stopped: how far it had come."""
 
@@ -174,10 +177,15 @@ def make_room(output: Path) -> None:
 
 def plan_digest(job: TrainJob) -> str:
     """Return the SHA-256 of all that a run which is resumed must share with the one that was stopped."""
-    run = job.recipe.run
-    if not run.steps_per_epoch:  # as many as the images fill
-        run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
-    return digest_of(replace(job, recipe=replace(job.recipe, run=run)).plan())
+    return digest_of(replace(job, recipe=with_steps(job.recipe, len(job.training))).plan())
+
+
+def with_steps(recipe: Recipe, images: int) -> Recipe:
+    """Return a recipe that says how many steps an epoch has: if not its own figure, as many as the images fill."""
+    run = recipe.run
+    if run.steps_per_epoch:
+        return recipe
+    return replace(recipe, run=replace(run, steps_per_epoch=max(FEWEST_STEPS, -(-images // run.batch))))
 
 
 def is_finished(job: TrainJob) -> bool:

@@ -19,7 +19,7 @@ from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.training.auto import describe
 from unettile.training.card import Seen, make_checkpoint
 from unettile.training.finish import Ending, judge_of
-from unettile.training.job import TrainJob, check_best
+from unettile.training.job import TrainJob, check_best, with_steps
 from unettile.training.learner import Learner
 from unettile.training.loader import Share, load_batches, placed
 from unettile.training.processes import make_fabric, mean_and_signal, on_any, score_together, shared_number
@@ -59,10 +59,9 @@ def train(
             f"run.batch = {run.batch} cannot be shared by {processes} processes in {run.accumulate} passes: use a "
             "multiple"
         )
-    if not run.steps_per_epoch:
-        run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
+    job = replace(job, recipe=with_steps(job.recipe, len(job.training)))
     with TrainingFolder.beside(job.output).held() if fabric.is_global_zero else nullcontext():
-        return _Run(replace(job, recipe=replace(job.recipe, run=run)), fabric).go(on_progress, should_stop, report)
+        return _Run(job, fabric).go(on_progress, should_stop, report)
 
 
 class _Run:

@@ -186,8 +186,8 @@ class OptimizerPart:
 class RunPart:
     """How long, how much at once, and what decides which epoch was the best: `iou`, `ap` (objects) or `loss`.
 
-    `steps_per_epoch` = 0 takes as many as it needs to draw a sample for each training image. `accumulate` splits a
-    batch into so many passes. `ema` > 0 validates and keeps the moving average of the parameters with this decay.
+    `steps_per_epoch` = 0 takes as many as it needs to draw a sample for each training image, at least 8. `accumulate`
+    splits a batch into so many passes. `ema` > 0 validates and keeps the moving average of parameters with this decay.
     `patience` > 0 stops after so many epochs without a better one. At the end `calibrate` shifts the background's logit
     to where the validation images score best, for all pixels alike: border weights make background likelier than it is.
     """

@@ -137,7 +137,9 @@ class Recipe:
         if part.border and not part.are_objects:
             raise InputError('recipe: labels.border lies between objects; need labels.kind = "instances" with it')
         if part.depth and not part.are_objects:
-            raise InputError('recipe: labels.depth is that of objects; need labels.kind = "instances" with it')
+            raise InputError(
+                'recipe: labels.depth is that of objects: set labels.depth = false, or labels.kind = "instances"'
+            )
         if isinstance(part.diameter, str) and part.diameter != "auto":
             raise InputError(f'recipe: labels.diameter = {part.diameter!r} is no size; need px, or "auto"')
         if part.diameter and part.kind != "instances":

@@ -23,6 +23,7 @@ from unettile.training.recipefile import read_recipe, recipe_from_dict, with_cha
 from unettile.training.state import TrainingFolder
 from unettile.training.survey import settle_diameter
 from unettile.training.views import choose_views
+from unettile.training.words import early_words
 
 AUTO = "auto"
 """The recipe that is chosen for the images and the job."""
@@ -41,6 +42,7 @@ class TrainRequest:
         weights: weight maps of the images.
         validation: fraction to hold out; None for the recipe's.
         validation_images, validation_labels: to validate on instead.
+        test: fraction to score once, at the end; None for the recipe's.
         epochs: instead of the recipe's.
         max_seconds: stop and save after so long; without a number of epochs the schedule ends by then.
         device, precision: by name.
@@ -65,6 +67,7 @@ class TrainRequest:
     workers: int = 1
     overwrite: bool = False
     view: View = FIRST
+    test: float | None = None
 
     def job(self) -> TrainJob:
         """Return the job; nothing is written, but with `overwrite` what an earlier run left is cleared.
@@ -85,12 +88,19 @@ class TrainRequest:
             recipe = read_recipe(str(folder.recipe), self._changes)
         else:
             recipe, reasons = self.choose()
+        if self.validation is not None or self.test is not None:  # so that the recipe of the run says it
+            held = {"validation": self.validation, "test": self.test}
+            values = recipe.to_dict()
+            values["split"] |= {key: share for key, share in held.items() if share is not None}
+            recipe = recipe_from_dict(values)
         held_out = self._held_out(recipe)
         if self.overwrite and not self.resume:
             make_room(self.output)
         data = self._data(recipe, held_out)
         part, note = settle_values(data.training, recipe.labels)
         recipe = settle_diameter(data.training, replace(recipe, labels=part))
+        fresh = not (self.resume and folder.has_state)
+        words = early_words(data, recipe) if fresh else ()
         counts_epochs = any(key.startswith("run.epochs=") for key in self._changes)
         start = self.start
         if start is None and recipe.network.start:
@@ -109,7 +119,7 @@ class TrainRequest:
             resume=self.resume,
             start=start,
             reasons=reasons,
-            notes=() if note is None else (note,),
+            notes=(*(() if note is None else (note,)), *words),
         )
 
     def choose(self) -> tuple[Recipe, tuple[str, ...]]:

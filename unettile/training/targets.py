@@ -84,7 +84,7 @@ def target_of(labels: NDArray[np.integer], part: LabelPart, name: str, sigma: fl
     if labels.size and labels.max() >= len(part.names):
         raise InputError(
             f"{name} has class {labels.max()}, the recipe names {len(part.names)}: add to labels.names, or set "
-            "labels.kind=instances if these are ids"
+            "labels.values for other numbers, or labels.kind=instances if these are ids"
         )
     return Target(labels.astype(np.int64), counted, None)
 
