@@ -1,8 +1,8 @@
 """Memory at its peak, against the size of the image; and what computing equal windows once saves on a plain background.
 
 The slide is RGB, of glass with some tiles of noise; all tiles of glass are one and the same piece of the file, so that
-a slide of any size is a small file, and most of its windows are alike. Every size is segmented with the shipped model
-by a command of its own, so that peaks do not mix.
+a slide of any size is a small file, and most of its windows are alike. Every size is segmented with nuclei-valid by a
+command of its own, so that peaks do not mix.
 
     python -m benchmarks.memory -o benchmarks/results/memory.json
 """
@@ -73,8 +73,8 @@ def write_sparse_tiff(path: Path, edge: int, tissue: int) -> None:
 
 def segment(image: Path, output: Path, *options: object, threads: int | None = None) -> dict[str, Any]:
     """Segment with the command line; return the peak of resident memory, MiB, and the pixels a second, in millions."""
-    arguments = ("segment", image, "-o", output, "--device", "cpu", "--quiet", "--overwrite", "--json")
-    arguments += ("--diameter", "off", *options)
+    arguments = ("segment", image, "-o", output, "-m", "nuclei-valid", "--device", "cpu", "--quiet", "--overwrite")
+    arguments += ("--json", "--diameter", "off", *options)
     child = run_child("unettile", arguments, threads)
     return {
         "peak_mib": child.peak_mib,
@@ -90,7 +90,7 @@ def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
     from unettile.inference.cpu import CpuEngine
     from unettile.inference.predict import Predictor
     from unettile.inference.recall import RECALL_BYTES
-    from unettile.models import DEFAULT_MODEL, find_model
+    from unettile.models import find_model
     from unettile.segmentation.compute.loop import Loop
     from unettile.segmentation.compute.pixels import PixelReader
     from unettile.segmentation.options import SegmentOptions
@@ -100,7 +100,7 @@ def compare_recall(image: Path, folder: Path, repeats: int) -> dict[str, float]:
 
     set_threads()
     keep_freed_memory()
-    predictor, options = Predictor(load_checkpoint(find_model(DEFAULT_MODEL)), "cpu"), SegmentOptions(diameter="off")
+    predictor, options = Predictor(load_checkpoint(find_model("nuclei-valid")), "cpu"), SegmentOptions(diameter="off")
 
     def seconds(limit: int, name: str) -> float:
         with open_image(image, options) as slide:

@@ -241,7 +241,7 @@ if __name__ == "__main__":
     parser.add_argument("--edge", type=int, default=8192, help="of the image, px")
     parser.add_argument("--compared", type=int, default=1536, help="edge of the image compared with its untiled answer")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--model", default="nuclei", help="a shipped model, or a checkpoint")
+    parser.add_argument("--model", default="nuclei-valid", help="a shipped model, or a checkpoint")
     parser.add_argument("--width", type=int, help="a U-Net of so many channels and random parameters instead")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the ways, as in contenders.py")
     parser.add_argument("--time", nargs=5, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """What computing by rows saves against computing by tiles, on the same image with the same parameters, in one run.
 
-Networks: the shipped model, and the U-Net paper's of 64 channels with random parameters; in float32 and in bfloat16.
+Networks: nuclei-valid, and the U-Net paper's of 64 channels with random parameters; in float32 and in bfloat16.
 Both ways give the same mask, which is checked. The ratio of pixels per second, file to file, is the result.
 
     python -m benchmarks.rows -o benchmarks/results/rows.json
@@ -20,7 +20,7 @@ from unettile.devices import keep_freed_memory, set_threads
 from unettile.inference.cpu import CpuEngine
 from unettile.inference.engine import Cut, Task
 from unettile.inference.predict import Predictor
-from unettile.models import DEFAULT_MODEL, find_model
+from unettile.models import find_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.segment import segment_image
 
@@ -52,8 +52,8 @@ def measure(edges: dict[str, int], precisions: tuple[str, ...], repeats: int) ->
 
 
 def _network(name: str, folder: Path) -> Checkpoint:
-    if name == "shipped":
-        return load_checkpoint(find_model(DEFAULT_MODEL))
+    if name == "nuclei-valid":
+        return load_checkpoint(find_model("nuclei-valid"))
     return random_unet(64, folder / "paper.safetensors")
 
 
@@ -80,11 +80,9 @@ def _compare(name: str, checkpoint: Checkpoint, image: Path, edge: int, precisio
 
 if __name__ == "__main__":
     parser = make_parser(__doc__)
-    parser.add_argument(
-        "--edge", type=int, default=3072, help="of the image for the shipped model, px; half for the other"
-    )
+    parser.add_argument("--edge", type=int, default=3072, help="of the image for nuclei-valid, px; half for the other")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=("fp32", "bf16"))
     given = parser.parse_args()
-    edges = {"shipped": given.edge, "paper": given.edge // 2}
+    edges = {"nuclei-valid": given.edge, "paper": given.edge // 2}
     finish(measure(edges, tuple(given.precisions), given.repeats), given.output)

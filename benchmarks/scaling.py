@@ -1,6 +1,6 @@
 """Whether time for a pixel and memory stay the same as images grow; and what threads and shards give.
 
-Every run is a process of its own, `unettile segment` with the shipped model on a mosaic of nuclei, none of whose
+Every run is a process of its own, `unettile segment` with the model nuclei-valid on a mosaic of nuclei, none of whose
 windows comes twice. Times are those that the command tells, without the start of Python.
 
     size      seconds a pixel over those of the first size, in the same round; and the peak of memory
@@ -25,7 +25,8 @@ from unettile.limits import count_threads
 
 def segment(image: Path, output: Path, threads: int, *options: object) -> tuple[float, int]:
     """Return the seconds that a run took, and its peak of memory, MiB."""
-    base = ("segment", image, "-o", output, "--device", "cpu", "--diameter", "off", "--quiet", "--json")
+    base = ("segment", image, "-o", output, "-m", "nuclei-valid", "--device", "cpu")
+    base += ("--diameter", "off", "--quiet", "--json")
     child = run_child("unettile", (*base, *options), threads)
     return float(json.loads(child.stdout)["seconds"]), child.peak_mib
 

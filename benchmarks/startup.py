@@ -32,6 +32,8 @@ def measure(edge: int, rounds: int) -> dict[str, object]:
                 str(image),
                 "-o",
                 str(mask),
+                "-m",
+                "nuclei-valid",
                 "--device",
                 "cpu",
                 "--diameter",

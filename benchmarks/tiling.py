@@ -24,7 +24,7 @@ from benchmarks.measure import finish, machine, make_parser, ratios, rounds_of
 from unettile.checkpoint import load_checkpoint
 from unettile.devices import keep_freed_memory, set_threads
 from unettile.inference.predict import Predictor
-from unettile.models import DEFAULT_MODEL, find_model
+from unettile.models import find_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.segment import segment_image
 
@@ -35,7 +35,7 @@ def measure(edge: int, repeats: int, precision: str) -> dict[str, object]:
     """Run the three ways in turn and return the figures as JSON values."""
     set_threads()
     keep_freed_memory()
-    checkpoint = load_checkpoint(find_model(DEFAULT_MODEL))
+    checkpoint = load_checkpoint(find_model("nuclei-valid"))
     predictor = Predictor(checkpoint, "cpu", precision)
     plain = checkpoint.build()
     windows = (-(-edge // checkpoint.geometry.write_edge(OUTPUT_EDGE))) ** 2

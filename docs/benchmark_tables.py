@@ -126,7 +126,7 @@ def memory(result: Result) -> str:
     ratio = spread(result["without_over_with_recall"])
     return said(
         where(result),
-        table("slide|resident memory at its peak, shipped model, CPU", rows),
+        table("slide|resident memory at its peak, nuclei-valid, CPU", rows),
         f"The blocks of the first slide took {ratio} times as long when equal windows were not remembered.",
     )
 
@@ -145,7 +145,7 @@ def tiling(result: Result) -> str:
 
 def rows(result: Result) -> str:
     """Rows over tiles, a row of the table for each network and precision."""
-    names = {"shipped": "the shipped model", "paper": "the U-Net paper's, 64 channels, random parameters"}
+    names = {"nuclei-valid": "nuclei-valid", "paper": "the U-Net paper's, 64 channels, random parameters"}
     lines = [
         (
             f"{names[one['network']]}, {one['edge']:,}² px",
@@ -217,20 +217,22 @@ def training(result: Result) -> str:
 
 
 def objects(result: Result) -> str:
-    stages = {name: None for row in result["results"] for name in row["mpx_per_s"]}
+    stages = {name: None for row in result["results"] for name in row["mpx_per_processor_s"]}
     rows = [
         (
             f"{row['edge']:,}²",
             f"{row['objects']:,}",
             "yes" if row["split"] else "no",
-            *(short(row["mpx_per_s"].get(name)) for name in stages),
-            short(row["mpx_per_s_all"]),
+            *(short(row["mpx_per_processor_s"].get(name)) for name in stages),
+            short(row["mpx_per_processor_s_all"]),
             f"{row['peak_mib']:,}",
         )
         for row in result["results"]
     ]
-    heads = "".join(f"|{name}, Mpx/s" for name in stages)
-    return said(where(result), table(f"mask, px|objects|split{heads}|all, Mpx/s|peak of memory, MiB", rows))
+    heads = "".join(f"|{name}" for name in stages)
+    return said(
+        f"{where(result)}; Mpx a second of processor time", table(f"mask, px|objects|split{heads}|all|peak, MiB", rows)
+    )
 
 
 TABLES: dict[str, Callable[[Result], str]] = {

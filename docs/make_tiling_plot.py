@@ -4,7 +4,7 @@
 
 Tiles of one window size are laid every 368, 369, ... 400 px over sample_data/nuclei.tif, each writing a square of one
 step, and the mask is compared with that of a single window over the whole mirrored image. This is done for a narrow
-U-Net with random parameters and for the shipped model. Takes a few minutes on two cores.
+U-Net with random parameters and for the model nuclei-valid. Takes a few minutes on two cores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 def main() -> None:
     image = tifffile.imread(HERE.parent / "sample_data" / "nuclei.tif").astype(np.float32)[..., None]
     lines = {"random parameters": changed_pixels(*random_network(image))}
-    shipped = HERE.parent / "unettile" / "models" / "nuclei.safetensors"
+    shipped = HERE.parent / "unettile" / "models" / "nuclei-valid.safetensors"
     if shipped.is_file():
         lines["shipped model"] = changed_pixels(*shipped_network(shipped, image))
     (HERE / "tiling-step.json").write_text(json.dumps({"steps": list(STEPS), **lines}, indent=1) + "\n")

@@ -27,7 +27,7 @@ GROUP: Any = typer.main.get_command(app)
 
 # What makes a training short enough for a test; everything else is as the README says.
 SHORT_TRAINING = shlex.split(
-    "--epochs 1 --workers 0 --set run.steps_per_epoch=1 --set run.batch=1 --set network.widths=[2,4,4,8,8]"
+    "--epochs 1 --workers 0 --set run.steps_per_epoch=1 --set run.batch=1 --set run.output_edge=64"
 )
 
 

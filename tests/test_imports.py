@@ -29,6 +29,7 @@ ORDER = (
     "weightmap",
     "atomic",
     "images",
+    "drawn",
     "protection",
     "metrics",
     "objectsize",

@@ -57,3 +57,17 @@ def parse_duration(text: str, option: str = "--max-time") -> float:
 def seconds_of(duration: float | str | None) -> float | None:
     """Return the seconds of a duration that may be a number of them, a text as `parse_duration` takes it, or None."""
     return parse_duration(duration, "max_time") if isinstance(duration, str) else duration
+
+
+def format_duration(seconds: float) -> str:
+    """Format a time as people read it.
+
+    >>> format_duration(5), format_duration(65), format_duration(3700)
+    ('5 s', '1 min 05 s', '1 h 01 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

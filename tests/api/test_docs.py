@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "python.md"
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 README = ROOT / "README.md"
 
-SHORT_TRAINING = {"run.steps_per_epoch": 1, "run.batch": 1, "network.widths": [2, 4, 4, 8, 8]}
+SHORT_TRAINING = {"run.steps_per_epoch": 1, "run.batch": 1, "run.output_edge": 64}
 """What makes the training of an example short enough for a test."""
 
 

@@ -79,7 +79,7 @@ def test_matches_and_classes_of_objects_are_told_of(tmp_path: Path) -> None:
     assert len((tmp_path / "m.csv").read_text().splitlines()) > 20 and found.scores["0"].figures
     with pytest.raises(unettile.InputError, match="exists"):
         unettile.evaluate(prediction, truth, **told)
-    with pytest.raises(unettile.UsageError, match="objects=True"):
+    with pytest.raises(unettile.UsageError, match="about objects"):
         unettile.evaluate(prediction, truth, instances=True, match=tmp_path / "n.csv")
     with pytest.raises(unettile.UsageError, match="belong together"):
         unettile.evaluate(prediction, truth, objects=True, instances=True, truth_classes=kinds)

@@ -47,7 +47,14 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def train(images: Any, labels: Any, output: Path, **options: Any) -> unettile.Model:
-    settings: dict[str, Any] = {"changes": SHORT, "epochs": 1, "workers": 0, "device": "cpu", "precision": "fp32"}
+    settings: dict[str, Any] = {
+        "recipe": "nuclei-valid",
+        "changes": SHORT,
+        "epochs": 1,
+        "workers": 0,
+        "device": "cpu",
+        "precision": "fp32",
+    }
     return unettile.train(images, labels, output, **(settings | options))
 
 

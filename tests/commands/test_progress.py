@@ -36,7 +36,17 @@ def test_a_line_every_thirty_seconds_and_one_at_the_end() -> None:
     ]
 
 
-def test_what_an_earlier_run_did_is_soon_forgotten() -> None:
+def test_what_an_earlier_run_did_is_none_of_the_rate() -> None:
+    clock, lines = Clock(), list[str]()
+    plain = PlainProgress("training", STEPS, lines.append, Pace(clock))
+    clock.now = 1.0
+    plain.update(110, 1000)
+    clock.now = 31.0
+    plain.update(120, 1000)
+    assert lines == ["training: 12 % of 1000 steps, 0.3 steps/s, time left 44 min 00 s"]
+
+
+def test_a_rate_is_that_of_the_last_minute() -> None:
     clock, lines = Clock(), list[str]()
     plain = PlainProgress("training", STEPS, lines.append, Pace(clock))
     plain.update(900, 1000)

@@ -11,11 +11,16 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from tests.narrow import make_checkpoint
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images import orientation as module
 from unettile.images.slide import fingerprint, open_labels, open_slide
 from unettile.images.view import View
+from unettile.inference.predict import Predictor
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
+from unettile.segmentation.segment import segment_image
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import LabelPart
@@ -99,3 +104,16 @@ def test_upright_labels_fit_a_turned_image_or_the_turn_is_named(tmp_path: Path) 
 def test_examples() -> None:
     done = doctest.testmod(module)
     assert done.attempted >= 2 and done.failed == 0
+
+
+def test_segment_says_that_an_image_was_turned(tmp_path: Path) -> None:
+    predictor = Predictor(make_checkpoint(channels=3, widths=(2, 3)), "cpu", "fp32")
+    for orientation, said in (
+        (1, []),
+        (6, [f"{tmp_path}/image.png is turned by 90° to the right, as its orientation 6"]),
+    ):
+        write(tmp_path / "image.png", orientation)
+        lines: list[str] = []
+        watch = Watch(on_advice=lines.append)
+        segment_image(tmp_path / "image.png", tmp_path / f"{orientation}.tif", predictor, SegmentOptions(), watch)
+        assert [line.removesuffix(" asks for") for line in lines] == said

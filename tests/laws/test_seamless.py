@@ -22,7 +22,7 @@ from unettile.box import Box
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.images.mirror import reflect_indices
 from unettile.inference.predict import Predictor
-from unettile.models import find_model
+from unettile.models import MODELS, find_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.segment import segment_image, segment_shard
 from unettile.segmentation.stitch import stitch_run
@@ -102,10 +102,13 @@ def test_sixty_four_channels(tmp_path: Path, precision: str) -> None:
     assert_seamless(checkpoint, precision, make_pixels(30, 41), tmp_path, [(20, 1), (196, 2), (260, 1)])
 
 
-def test_the_shipped_model(tmp_path: Path, precision: str) -> None:
-    checkpoint = load_checkpoint(find_model("nuclei"))
+@pytest.mark.parametrize("model", MODELS)
+def test_the_shipped_models(tmp_path: Path, precision: str, model: str) -> None:
+    checkpoint = load_checkpoint(find_model(model))
     pixels = make_pixels(131, 403, channels=checkpoint.in_channels)
-    assert_seamless(checkpoint, precision, pixels, tmp_path, [(196, 1), (196, 2), (388, 1)], "probabilities")
+    base = checkpoint.geometry.base
+    cases = [(base + 192, 1), (base + 192, 2), (base + 384, 1)]
+    assert_seamless(checkpoint, precision, pixels, tmp_path, cases, "probabilities")
 
 
 @pytest.mark.slow
@@ -117,10 +120,12 @@ def test_all_edges_and_batches(tmp_path: Path, precision: str, widths: tuple[int
 
 
 @pytest.mark.slow
-def test_the_shipped_model_at_all_edges(tmp_path: Path, precision: str) -> None:
-    checkpoint = load_checkpoint(find_model("nuclei"))
+@pytest.mark.parametrize("model", MODELS)
+def test_the_shipped_models_at_all_edges(tmp_path: Path, precision: str, model: str) -> None:
+    checkpoint = load_checkpoint(find_model(model))
     pixels = make_pixels(797, 401, channels=checkpoint.in_channels)
-    cases = [(edge, batch) for edge in EDGES for batch in BATCHES]
+    base = checkpoint.geometry.base
+    cases = [(edge - EDGES[0] % 16 + base, batch) for edge in EDGES for batch in BATCHES]
     assert_seamless(checkpoint, precision, pixels, tmp_path, cases, "probabilities")
 
 

@@ -20,7 +20,7 @@ import unettile
 from tests.objects.test_job import field, silent
 from unettile.errors import UsageError
 from unettile.objects.job import find_objects
-from unettile.objects.outline import Outline
+from unettile.objects.polygons import Outline
 from unettile.objects.products import Products, Sources
 from unettile.objects.rois import roi_bytes
 from unettile.objects.rules import Foreground, Labelling
@@ -69,9 +69,9 @@ def test_imagej_opens_the_regions(tmp_path: Path, mask: Path) -> None:
 
 def test_a_region_far_away_or_reduced_keeps_its_place() -> None:
     ring = np.array([[70000, 40000], [70010, 40000], [70010, 40005], [70000, 40005]])
-    region = roifile.ImagejRoi.frombytes(roi_bytes(Outline(1, (ring,))))
+    region = roifile.ImagejRoi.frombytes(roi_bytes(Outline(1, ((ring,),))))
     np.testing.assert_array_equal(region.coordinates(), ring)
-    region = roifile.ImagejRoi.frombytes(roi_bytes(Outline(1, (ring // 1000,)), (2.0, 2.5)))
+    region = roifile.ImagejRoi.frombytes(roi_bytes(Outline(1, ((ring // 1000,),)), (2.0, 2.5)))
     np.testing.assert_array_equal(region.coordinates(), ring // 1000 * (2.5, 2.0))
 
 

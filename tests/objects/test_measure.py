@@ -39,6 +39,7 @@ def measured(
     image: NDArray[np.generic] | None = None,
     frames: Frames | None = None,
     percentiles: tuple[float, ...] | None = QUARTERS,
+    parted: bool = False,
 ) -> Columns:
     """Return all columns, measured in blocks of `edge` px."""
     objects, directory = InMemory(labels), Path(tempfile.gettempdir())
@@ -62,14 +63,14 @@ def measured(
         if isinstance(one.values, Values):
             one.values.finish()
     sums = summing.finish()
-    figures = Figures(sums, finder.finish(), nearest(sums.centroids()), tuple(channels))
+    figures = Figures(sums, finder.finish(), nearest(sums.centroids()), tuple(channels), parted=parted)
     known = Known(np.ones(objects.count, np.uint32))
     return make_columns(figures, known, Record(), frames or Frames(), 0, objects.count)
 
 
-def check(labels: NDArray[np.integer], edge: int) -> None:
+def check(labels: NDArray[np.integer], edge: int, *, parted: bool = False) -> None:
     image = np.random.default_rng(0).integers(0, 65536, (*labels.shape, 2)).astype(np.uint16)
-    found, props = measured(labels, edge, image), regionprops(labels, image)
+    found, props = measured(labels, edge, image, parted=parted), regionprops(labels, image)
     expected = {
         "id": [prop.label for prop in props],
         "area_px": [prop.area for prop in props],
@@ -128,6 +129,15 @@ def smallest_width(pixels: NDArray[np.bool_]) -> float:
 @given(mask=st.one_of(masks, blobs), edge=st.integers(3, 40))
 def test_figures_are_those_of_scikit_image(mask: NDArray[np.uint32], edge: int) -> None:
     check(reference(mask), edge)
+
+
+@settings(max_examples=12, deadline=None)
+@given(mask=st.one_of(masks, blobs), edge=st.integers(3, 40))
+def test_figures_of_objects_in_several_parts_are_those_of_scikit_image(mask: NDArray[np.uint32], edge: int) -> None:
+    ids = np.unique(mask)
+    check(
+        np.searchsorted(ids[ids > 0], mask + (mask == 0)).astype(np.int64) * (mask > 0) + (mask > 0), edge, parted=True
+    )
 
 
 def test_figures_of_hard_shapes_are_those_of_scikit_image() -> None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from shapely.geometry import Polygon
 
 from tests.objects.shapes import SHAPES, InMemory, blobs, masks, reference
-from unettile.objects.outline import CornerFinder, Outline
-from unettile.objects.outline import outlines as all_outlines
+from unettile.objects.outline import CornerFinder
+from unettile.objects.polygons import Outline, Polygons
 from unettile.objects.scan import Scan
 from unettile.tiling import BlockGrid
 
@@ -26,7 +26,7 @@ def outlines(labels: NDArray[np.integer], edge: int, directory: Path) -> list[Ou
     finder = CornerFinder(directory, objects.count, objects.shape)
     with Scan(objects, (), (finder,), lambda done, total: None) as scan:
         scan.show_all(BlockGrid(objects.shape, edge))
-    return list(all_outlines(finder.finish()))
+    return list(Polygons(finder.finish()))
 
 
 def polygon(outline: Outline) -> Polygon:

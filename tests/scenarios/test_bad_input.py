@@ -54,9 +54,9 @@ def five_channels(path: Path) -> None:
     tifffile.imwrite(path, np.zeros((60, 50, 5), np.uint8), photometric="minisblack", planarconfig="contig")
 
 
-def nans(path: Path) -> None:
+def infinite(path: Path) -> None:
     pixels = make_pixels(60, 50).astype(np.float32)
-    pixels[30, 20] = np.nan
+    pixels[30, 20] = np.inf
     tifffile.imwrite(path, pixels)
 
 
@@ -80,7 +80,7 @@ BAD_IMAGES: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
     (zero_sized, ("no pixels",)),
     (absurd, ()),
     (five_channels, ("5 channels", "--channel")),
-    (nans, ("finite",)),
+    (infinite, ("finite",)),
 ]
 
 

@@ -85,7 +85,16 @@ def test_evaluate_names_components(cli: Cli, folders: Path) -> None:
 
 
 def test_train_names_components(cli: Cli, folders: Path) -> None:
-    small = ("--set", "network.widths=[2,4,4,8,8]", "--set", "run.steps_per_epoch=1", "--set", "run.batch=1")
+    small = (
+        "--recipe",
+        "nuclei-valid",
+        "--set",
+        "network.widths=[2,4,4,8,8]",
+        "--set",
+        "run.steps_per_epoch=1",
+        "--set",
+        "run.batch=1",
+    )
     for kind, labels, said in (("instances", "binary", 1), ("components", "binary", 0), ("instances", "ids", 0)):
         given = ("--epochs", 1, "--workers", 0, "--device", "cpu", "--validation", 0.4, "--overwrite")
         out = folders / "model.safetensors"

@@ -123,7 +123,7 @@ def test_names_that_are_no_text(cli: Cli, tmp_path: Path) -> None:
             tifffile.imwrite(path, pixels.astype(np.uint8))
     small = ("network.widths=[2,4,4,8,8]", "run.steps_per_epoch=1", "run.batch=1")
     given = [word for one in small for word in ("--set", one)]
-    options = ("--epochs", 1, "--workers", 0, "--device", "cpu", "--validation", 0.3)
+    options = ("--recipe", "nuclei-valid", "--epochs", 1, "--workers", 0, "--device", "cpu", "--validation", 0.3)
     done = cli("train", tmp_path / "images", tmp_path / "labels", "-o", tmp_path / "m.safetensors", *options, *given)
     assert done.code == 0, done.err
     assert (tmp_path / "m.training" / "report.html").exists()

@@ -357,7 +357,18 @@ def test_train_refuses_weight_maps_of_another_size(
             tifffile.imwrite(folder / name, array)
     assert weights(labels, "-o", maps, "--dtype", "float16")[0] == 0
     tifffile.imwrite(maps / "b.tif", np.ones((230, 220), np.float16))
-    small = ("--epochs", "1", "--set", "run.steps_per_epoch=1", "--set", "network.widths=[2,4]", "--validation", "0.5")
+    small = (
+        "--recipe",
+        "nuclei-valid",
+        "--epochs",
+        "1",
+        "--set",
+        "run.steps_per_epoch=1",
+        "--set",
+        "network.widths=[2,4]",
+        "--validation",
+        "0.5",
+    )
     arguments = (images, labels, "-o", tmp_path / "m.safetensors", "--weights", maps, "--device", "cpu", *small)
     assert run(["train", *map(str, arguments)]) == 3
     last = capsys.readouterr().err.splitlines()[-1]

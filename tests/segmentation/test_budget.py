@@ -90,7 +90,7 @@ def test_memory_at_its_peak(tmp_path: Path) -> None:
     write_sparse_tiff(tmp_path / "noise.tif", 2_000, tissue=16)  # no window like another: computed by rows
     noise = segment(tmp_path / "noise.tif", tmp_path / "noise_mask.tif")["peak_mib"]
     with open_slide(tmp_path / "noise.tif") as slide:
-        predictor = Predictor(load_checkpoint(find_model("nuclei")), "cpu")
+        predictor = Predictor(load_checkpoint(find_model("nuclei-valid")), "cpu")
         estimate = estimate_memory(make_plan(slide, predictor, SegmentOptions()), predictor, 1) / 2**20
     assert 0.7 * noise < estimate < 1.6 * noise
 

@@ -303,12 +303,12 @@ def test_an_output_explains_itself(tmp_path: Path, image: Path, predictor: Predi
     assert (moved / "mask.tif").read_bytes() == whole
 
 
-def test_a_nan_is_refused_where_it_lies(tmp_path: Path, predictor: Predictor) -> None:
+def test_what_is_infinite_is_refused_where_it_lies(tmp_path: Path, predictor: Predictor) -> None:
     pixels = make_pixels(90, 100).astype(np.float32)
-    pixels[80, 97] = np.nan
-    tifffile.imwrite(tmp_path / "nan.tif", pixels)
+    pixels[80, 97] = np.inf
+    tifffile.imwrite(tmp_path / "image.tif", pixels)
     with pytest.raises(InputError, match="y 80, x 97"):
-        segment_image(tmp_path / "nan.tif", tmp_path / "mask.tif", predictor, OPTIONS)
+        segment_image(tmp_path / "image.tif", tmp_path / "mask.tif", predictor, OPTIONS)
     assert not (tmp_path / "mask.tif").exists()
 
 

@@ -11,8 +11,8 @@ from tests.training.runs import RECIPE, make_job, run
 from unettile.checkpoint import load_checkpoint
 from unettile.errors import Interrupted
 from unettile.training import loop
-from unettile.training.clock import Clock
-from unettile.training.cost import Meter
+from unettile.training.result import Meter
+from unettile.training.schedule import Clock
 from unettile.training.state import TrainingFolder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from unettile.training.depths import normalized_depth
+from unettile.training.targets import normalized_depth
 
 
 def test_of_each_object_it_is_the_distance_transform_over_its_maximum() -> None:

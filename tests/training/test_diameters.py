@@ -11,12 +11,12 @@ import pytest
 from tests.training.runs import RECIPE
 from unettile.box import Box
 from unettile.objects.diameters import diameter_percentiles, object_areas, zoom_to
+from unettile.training.draw import objects_seen
 from unettile.training.pairs import find_pairs
 from unettile.training.parts import AugmentPart
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
 from unettile.training.samples import Samples
-from unettile.training.seen import objects_seen
 from unettile.training.survey import settle_diameter, survey
 
 

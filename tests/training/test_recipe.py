@@ -15,7 +15,7 @@ import pytest
 from unettile.errors import InputError, UsageError
 from unettile.training.keys import KEYS
 from unettile.training.parts import SourcePart
-from unettile.training.recipe import Recipe
+from unettile.training.recipe import OWN_KEYS, Recipe
 from unettile.training.recipefile import SHIPPED, read_recipe, recipe_from_dict
 
 
@@ -128,7 +128,7 @@ def test_every_key_has_a_range_that_holds_its_default_and_no_other_key_has() -> 
     hints = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("network", "sources")}
     known = {f"{part}.{entry.name}" for part, kind in hints.items() for entry in fields(kind)}
     known |= {f"sources.NAME.{entry.name}" for entry in fields(SourcePart)}
-    assert {key.name for key in KEYS} == known | {"network.name", "network.encoder_parameters"}
+    assert {key.name for key in KEYS} == known | {f"network.{name}" for name in OWN_KEYS}
     for key in KEYS:
         numeric = key.name in known and not key.name.startswith("sources")
         value = getattr(getattr(Recipe(), key.name.split(".")[0]), key.name.split(".")[1]) if numeric else None

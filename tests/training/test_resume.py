@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
+import torch
 
 from tests.networks.cases import CASES, Case
 from tests.training.runs import RECIPE, make_job, run
+from unettile.checkpoint import load_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
+from unettile.training import loop
+from unettile.training.job import is_finished, make_room
+from unettile.training.loop import train
 from unettile.training.parts import ImagePart, LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
 from unettile.training.result import TrainResult
-from unettile.training.state import TrainingFolder
+from unettile.training.state import TrainingFolder, _digest
 
 # everything that a run carries from step to step: dropout, two moments, an average, a rate that follows from the log
 RICH = replace(
@@ -57,7 +65,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, at: i
     with pytest.raises(Interrupted) as stopped:
         run(make_job(data, RICH, "stopped"), lambda step: signal.SIGTERM if step == at else None)
     assert stopped.value.exit_code == 143
-    assert not (data / "stopped.safetensors").exists()
+    assert load_checkpoint(data / "stopped.safetensors").card["unfinished"] == f"{max(1, at // 2)} of 4 epochs"
     with pytest.raises(InputError, match="--resume"):
         run(make_job(data, RICH, "stopped"))
     resumed, _ = run(replace(make_job(data, RICH, "stopped"), resume=True))
@@ -141,7 +149,7 @@ def test_a_time_limit_saves_and_says_how_to_go_on(data: Path) -> None:
     with pytest.raises(Incomplete, match="after step 1: the run is saved; give the same command with --resume"):
         run(replace(make_job(data), max_seconds=0))
     assert TrainingFolder.beside(data / "model.safetensors").has_state
-    assert not (data / "model.safetensors").exists()
+    assert "background_shift" not in load_checkpoint(data / "model.safetensors").card, "the recipe does not calibrate"
 
 
 def test_resuming_with_another_recipe_or_a_damaged_state_is_refused(data: Path) -> None:
@@ -154,6 +162,130 @@ def test_resuming_with_another_recipe_or_a_damaged_state_is_refused(data: Path) 
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InputError, match="is damaged"):
         run(replace(make_job(data), resume=True))
+
+
+@pytest.fixture
+def stopped(data: Path) -> Path:
+    """A run that was stopped after its first step."""
+    with pytest.raises(Incomplete):
+        run(replace(make_job(data), max_seconds=0))
+    return data
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_changed_files_of_the_same_names_are_noticed(stopped: Path, part: str) -> None:
+    pixels = imagecodecs.imread(stopped / part / "0.png")
+    pixels[0, 0] ^= 1
+    (stopped / part / "0.png").write_bytes(imagecodecs.png_encode(pixels))
+    with pytest.raises(InputError, match="the image 0 or its labels have changed since it began"):
+        run(replace(make_job(stopped), resume=True))
+
+
+def test_a_flipped_bit_in_the_state_is_noticed(stopped: Path) -> None:
+    file = stopped / "model.training" / "state.pt"
+    whole = bytearray(file.read_bytes())
+    rng = np.random.default_rng(0)
+    wrong = None
+    for place in rng.integers(0, len(whole), 60).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(flipped)
+        folder = TrainingFolder.beside(stopped / "model.safetensors")
+        try:
+            loaded = folder.load(json.loads((folder.path / "plan.json").read_text()))
+        except InputError as error:
+            wrong = str(error)
+        else:  # between the records of the archive lie bytes that mean nothing
+            state = torch.load(io.BytesIO(whole), weights_only=True)
+            assert _digest(loaded) == state["content"]
+    assert wrong is not None and "is damaged; start afresh with --overwrite" in wrong and "\n" not in wrong
+
+
+def test_parts_of_two_trainings_are_told_apart(stopped: Path) -> None:
+    other = make_job(stopped, replace(RECIPE, run=replace(RECIPE.run, seed=7)), "other")
+    with pytest.raises(Incomplete):
+        run(replace(other, max_seconds=0))
+    mine, theirs = stopped / "model.training", stopped / "other.training"
+    (mine / "plan.json").write_bytes((theirs / "plan.json").read_bytes())
+    with pytest.raises(InputError, match=r"state\.pt is of another training than plan\.json beside it"):
+        run(replace(make_job(stopped, other.recipe), resume=True))
+
+
+def test_the_best_epoch_of_another_training_is_no_result(data: Path) -> None:
+    run(make_job(data))
+    run(make_job(data, replace(RECIPE, run=replace(RECIPE.run, seed=7)), "other"))
+    (data / "model.training" / "best.safetensors").write_bytes((data / "other.training/best.safetensors").read_bytes())
+    (data / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"best\.safetensors is of another training than its folder"):
+        run(replace(make_job(data), resume=True))
+
+
+def test_a_second_training_into_one_model_is_refused_while_the_first_goes_on(data: Path) -> None:
+    refused: list[str] = []
+
+    def second(step: int) -> int | None:
+        if step == 2:
+            with pytest.raises(InputError, match="is in use by another training") as error:
+                run(replace(make_job(data), resume=True))
+            refused.append(str(error.value))
+            with pytest.raises(InputError, match="is in use"):
+                make_room(data / "model.safetensors")
+        return None
+
+    result, _ = run(make_job(data), second)
+    assert f"process {os.getpid()} on" in refused[0] and "\n" not in refused[0]
+    assert result.checkpoint.card["scores"]["loss"] == result.best.validation_loss
+
+
+CALIBRATED = replace(RECIPE, run=replace(RECIPE.run, select="iou", calibrate=True))
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_a_run_that_is_stopped_leaves_a_model_and_its_report(data: Path, at: int) -> None:
+    """Before the first epoch ends that of the moment, then the best epoch so far."""
+    reports: list[TrainResult] = []
+    job = make_job(data, CALIBRATED)
+    with pytest.raises(Interrupted, match=r"--resume; .*model\.safetensors is the best so far, of epoch 1"):
+        train(job, lambda now: None, stop_at(at), reports.append)
+    (left,) = reports
+    model = load_checkpoint(job.output)
+    assert model.sha256 == left.checkpoint.sha256 and model.card["epoch"] == 1
+    assert "background_shift" in model.card and model.card["unfinished"] == "1 of 2 epochs"
+    assert not is_finished(job)
+    train(replace(job, resume=True), lambda now: None, lambda: None, reports.append)
+    assert len(reports) == 2 and "unfinished" not in load_checkpoint(job.output).card
+
+
+def stop_at(step: int) -> Callable[[], int | None]:
+    count = 0
+
+    def should_stop() -> int | None:
+        nonlocal count
+        count += 1
+        return signal.SIGTERM if count == step else None
+
+    return should_stop
+
+
+def test_a_run_that_fails_leaves_the_best_so_far(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, count = loop._Run._train_step, 0
+
+    def failing(self: loop._Run, *batch: Any) -> float:
+        nonlocal count
+        count += 1
+        return step(self, *batch) if count < 6 else float("nan")
+
+    monkeypatch.setattr(loop._Run, "_train_step", failing)
+    with pytest.raises(InputError, match=r"the loss is nan at step 5: lower .*; .* is the best so far, of epoch 1$"):
+        run(make_job(data))
+    assert load_checkpoint(data / "model.safetensors").card["unfinished"] == "1 of 2 epochs"
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop._Run, "_train_step", lambda self, *batch: float("nan"))
+    with pytest.raises(InputError, match=r"check inputs$"):
+        run(make_job(data))
+    assert not (data / "model.safetensors").exists()
 
 
 def test_two_processes_follow_the_curve_of_one(data: Path) -> None:

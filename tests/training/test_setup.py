@@ -10,8 +10,8 @@ from torch import nn
 
 from unettile.devices import PRECISIONS
 from unettile.training.parts import OptimizerPart
+from unettile.training.processes import FABRIC_PRECISION, _choose_kernels
 from unettile.training.schedule import make_optimizer
-from unettile.training.setup import FABRIC_PRECISION, _choose_kernels
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from unettile.errors import InputError
 from unettile.labels import carve_gaps
 from unettile.training.parts import LabelPart
 from unettile.training.targets import read_ids, target_margin, target_of
+from unettile.weightmap import weight_map
 
 
 def scattered(seed: int, edge: int = 60) -> np.ndarray:
@@ -34,6 +35,17 @@ def test_the_border_is_the_background_that_is_narrow_between_two_instances(width
         between = (carved == 0) & (distances[0] + distances[1] <= width + width % 2 + 1 + 1e-6)
         assert between.any()
         np.testing.assert_array_equal(target.classes, np.where(between, 2, (carved > 0).astype(int)))
+
+
+@pytest.mark.parametrize("sigma", [1.5, 5.0, 20.0])
+def test_weights_beside_borders_are_the_weight_map_and_move_no_border(sigma: float) -> None:
+    for seed in range(3):
+        labels = scattered(seed)
+        plain, sized = (target_of(labels, LabelPart(border=3), "x", given) for given in (0.0, sigma))
+        np.testing.assert_array_equal(sized.classes, plain.classes)
+        expected = weight_map(carve_gaps(labels, 3), 10.0, sigma)
+        np.testing.assert_allclose(sized.weights(10.0, sigma), expected, rtol=2e-5)
+        assert expected.max() > 1.2
 
 
 def test_the_target_of_a_part_is_the_part_of_the_target() -> None:

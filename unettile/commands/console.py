@@ -15,10 +15,10 @@ from unettile.commands.progress import (
     Pace,
     PlainProgress,
     Unit,
-    format_duration,
     make_bar,
 )
 from unettile.commands.streams import to_json, write_bytes, write_error, write_result
+from unettile.duration import format_duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress

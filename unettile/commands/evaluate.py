@@ -9,7 +9,6 @@ import typer
 
 from unettile.commands.console import Console
 from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet
-from unettile.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from unettile.evaluation.pairs import Meaning
@@ -115,35 +114,19 @@ def evaluate(
     The table goes to stdout, the worst images first. Pixels and objects of several images are pooled, with 95 %
     confidence intervals from the bootstrap over images; --json has every image by itself, too.
     """
-    from unettile.evaluation.evaluate import evaluate as score
-    from unettile.evaluation.matches import check_matches, write_matches
-    from unettile.evaluation.objects import Scoring
+    from unettile.evaluation.comparison import Comparison, pair_classes
     from unettile.evaluation.pairs import Meaning, note_ids, note_pairs, pair_masks
 
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
-    if not objects and (match or prediction_classes or truth_classes):
-        raise UsageError(
-            "--match, --prediction-classes and --truth-classes are about objects: give --objects with them"
-        )
-    if (prediction_classes is None) != (truth_classes is None):
-        raise UsageError("--prediction-classes and --truth-classes belong together: give both")
-    maps = None
-    if prediction_classes is not None and truth_classes is not None:
-        maps = {pair.name: pair for pair in pair_masks(prediction_classes, truth_classes, subset=True)}
-    scoring = Scoring(distance, tolerance, maps, match is not None)
-    if match is not None:
-        check_matches(match, overwrite=overwrite)
+    kinds = pair_classes(prediction_classes, truth_classes, lambda *both: pair_masks(*both, subset=True))
+    comparison = Comparison(meaning, distance, tolerance, kinds, match, overwrite)
     pairs = pair_masks(prediction, truth, subset=subset)
-    if maps is not None and len(pairs) > 1 and (alone := [pair.name for pair in pairs if pair.name not in maps]):
-        raise InputError(f"{alone[0]} has no classes in {prediction_classes} and {truth_classes}: need equal names")
     console = Console(quiet, json)
     with console.images("images") as show:
-        evaluation = score(pairs, meaning, lambda done: show(done, len(pairs), ""), scoring)
+        evaluation = comparison.score(pairs, lambda done: show(done, len(pairs), ""))
     notes = [note for note in (note_pairs(pairs), *note_ids(pairs, meaning)) if note is not None]
     for note in notes:
         console.message(note)
-    if match is not None:
-        write_matches(match, evaluation)
     if json:
         console.result(evaluation.to_dict() | {"notes": notes})
     else:

@@ -58,11 +58,13 @@ class Job:
         from unettile.segmentation.budget import estimate_device_memory, estimate_memory, fit_batch
         from unettile.segmentation.finished import is_finished
         from unettile.segmentation.output import check_format, check_output
+        from unettile.segmentation.planes import choose_planes
         from unettile.segmentation.planning import plan_image
         from unettile.segmentation.suiting import advice
 
-        plan = plan_image(task.image, self.predictor, self.options, self.shard.count if self.shard else 1)
-        if self.shard is None and not self.overwrite and is_finished(task.output, plan):
+        options, planes = choose_planes(task.image, self.predictor, self.options)
+        plan = plan_image(task.image, self.predictor, options, self.shard.count if self.shard else 1)
+        if planes is None and self.shard is None and not self.overwrite and is_finished(task.output, plan):
             return _skipped(task)
         if self.shard is None:
             check_format(task.output, plan)
@@ -76,6 +78,7 @@ class Job:
         by_rows, width = cut.height < plan.block_edge, min(cut.width, plan.shape[1])
         details = {
             "shape": list(plan.output_shape),
+            **({} if planes is None else {"planes": len(planes)}),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
             "tile": plan.output_edge,
@@ -93,9 +96,10 @@ class Job:
             "classes": list(plan.class_names),
             "model_sha256": plan.model.sha256,
         }
+        many = "" if planes is None else f"{counted(len(planes), 'plane')} of "
         message = (
-            f"would write {task.output}: {_size(plan)}, {counted(len(plan.tiles), 'tile')} of {plan.output_edge} px,"
-            f" by {f'rows of {width} px' if by_rows else 'windows'}, {len(blocks)} of"
+            f"would write {task.output}: {many}{_size(plan)}, {counted(len(plan.tiles), 'tile')} of"
+            f" {plan.output_edge} px, by {f'rows of {width} px' if by_rows else 'windows'}, {len(blocks)} of"
             f" {counted(len(plan.blocks), 'block')}, batch {batch}, {plan.device}, {plan.precision}, "
             f"about {memory / 2**30:.1f} GiB of memory"
         )
@@ -106,16 +110,16 @@ class Job:
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
-        from unettile.segmentation.segment import segment_image, segment_shard
+        from unettile.segmentation.stacks import segment, segment_part
 
         if self.shard is not None:
             with writing_to(task.output):
-                result = segment_shard(
+                result = segment_part(
                     task.image, task.output, self.shard, self.predictor, self.options, watch, self.verify
                 )
         else:
             with writing_to(task.output):
-                result = segment_image(
+                result = segment(
                     task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify
                 )
         if result.was_finished:
@@ -291,9 +295,9 @@ def _size(plan: Plan) -> str:
 
 def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
     plan = result.plan
-    parts = [_size(plan)]
+    parts = [_size(plan) if result.planes == 1 else f"{result.planes} planes of {_size(plan)}"]
     if result.written.class_pixels:
-        area = plan.output_shape[0] * plan.output_shape[1]
+        area = plan.output_shape[0] * plan.output_shape[1] * result.planes
         parts += [f"{100 * count / area:.1f} % {name}" for name, count in list(result.written.class_pixels.items())[1:]]
     if result.left_out is not None:
         parts.append(f"{100 * result.left_out:.1f} % left out as background")
@@ -301,9 +305,9 @@ def _message(task: Task, result: SegmentResult, shard: Shard | None) -> str:
         parts.append(counted(result.written.found.count, "object"))
     parts.append(f"{format_duration(result.seconds)} at {result.pixels_per_second / 1e6:.2f} Mpx/s")
     if result.tally.resumed:
-        parts.append(f"{result.tally.resumed} of {counted(len(plan.blocks), 'block')} were there")
+        parts.append(f"{result.tally.resumed} of {counted(len(plan.blocks) * result.planes, 'block')} were there")
     what = f"wrote {task.output}"
     if shard is not None:
-        blocks = f"{result.tally.computed} of {counted(len(plan.blocks), 'block')}"
+        blocks = f"{result.tally.computed} of {counted(len(plan.blocks) * result.planes, 'block')}"
         what = f"wrote shard {shard.index}/{shard.count} to {task.output} ({blocks})"
     return f"{what}: {', '.join(parts)}"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unettile.duration import format_duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -45,7 +47,7 @@ IMAGES = Unit("images")
 
 
 class Pace:
-    """The rate of a run over its last minute: what an earlier run had done is soon forgotten.
+    """The rate of a run over its last minute, from its first figure on: what an earlier run had done does not count.
 
     Args:
         clock: seconds, monotonic; a parameter so that tests need not wait.
@@ -54,7 +56,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()
-        self._seen = deque([(self._start, 0)])
+        self._seen: deque[tuple[float, int]] = deque()
         self.done = self.total = 0
 
     def update(self, done: int, total: int) -> None:
@@ -75,6 +77,8 @@ class Pace:
 
     @property
     def per_second(self) -> float:
+        if not self._seen:
+            return 0.0
         (then, before), (now, done) = self._seen[0], self._seen[-1]
         return (done - before) / max(now - then, 1e-9)
 
@@ -149,17 +153,3 @@ class BarProgress:
         self._pace.update(done, total)
         rate = self._unit.rate(self._pace.per_second)
         self._progress.update(self._task, completed=done, total=total, rate=rate, note=note)
-
-
-def format_duration(seconds: float) -> str:
-    """Format a time as people read it.
-
-    >>> format_duration(5), format_duration(65), format_duration(3700)
-    ('5 s', '1 min 05 s', '1 h 01 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

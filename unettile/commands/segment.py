@@ -21,7 +21,6 @@ from unettile.commands.options import (
     INPUT,
     OUTPUT,
     Channel,
-    Depth,
     Device,
     Diameter,
     Json,
@@ -34,7 +33,6 @@ from unettile.commands.options import (
     Precision,
     Quiet,
     Series,
-    Time,
     Trust,
     Write,
     choices,
@@ -79,16 +77,46 @@ def segment(
     pixel_size: PixelSize = None,
     series: Series = None,
     channel: Channel = None,
-    z: Depth = None,
-    time: Time = None,
+    z: Annotated[
+        str | None,
+        typer.Option(
+            "--z",
+            metavar="N|A:B|all",
+            help="Plane of a stack, from 0; planes A to B, B excluded; or all: then OUT is a stack.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--time", metavar="N|A:B|all", help="Point in time of a series, or several, as --z.", rich_help_panel=INPUT
+        ),
+    ] = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stack|plane",
+            help="Scale intensities, and estimate sizes, by the whole stack or by each plane alone. Default: by the"
+            " plane where one is chosen, else by the stack.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Segment only where this image, of any resolution, is not 0; elsewhere is background.",
+            help="Segment only where this image, of any resolution, is not 0, or inside of these GeoJSON polygons.",
             rich_help_panel=INPUT,
         ),
     ] = None,
+    nodata: Annotated[
+        str,
+        typer.Option(
+            metavar="outside|keep",
+            help="Pixels without data, as a map declares them, or NaN: outside of the image, or as any others.",
+            rich_help_panel=INPUT,
+        ),
+    ] = "outside",
     skip_background: Annotated[
         bool,
         typer.Option(
@@ -207,6 +235,7 @@ def segment(
     with several, or a directory, it is a directory of .tif files (--format). A
     run that died goes on when the same command is given again.
     """
+    from unettile.images.planes import parse_planes
     from unettile.images.view import View
     from unettile.tiling import Shard
 
@@ -215,9 +244,13 @@ def segment(
     if mask is not None and is_batch(images):
         raise UsageError("--mask takes one image: give a command for each")
     part = None if shard is None else Shard.parse(shard)
-    view = View(series, level, mpp, channels, z, time)
+    depth, depths = parse_planes(z, "--z")
+    moment, times = parse_planes(time, "--time")
+    view = View(series, level, mpp, channels, depth, moment)
     array = None
     if shards is not None:
+        if times is not None or depths is not None:
+            raise UsageError("--shards writes scripts for one plane: of a stack, give each job its --shard I/N")
         check_shards(shards, dry_run, shard, len(images) == 1 and not is_batch(images))
         destination = Destination.of(output)
         array = JobArray(images[0].absolute(), destination, shards, given_options(context, ELSEWHERE), overwrite)
@@ -247,7 +280,23 @@ def segment(
     predictor = Predictor(checkpoint, device, precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
-    options = SegmentOptions(kinds, tile, batch, view, mask, skip_background, rules, force, diameter, pixel_size, frame)
+    options = SegmentOptions(
+        kinds,
+        tile,
+        batch,
+        view,
+        mask,
+        skip_background,
+        rules,
+        force,
+        diameter,
+        pixel_size,
+        frame,
+        nodata,
+        times,
+        depths,
+        scaling,
+    )
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
 

@@ -56,11 +56,13 @@ def stitch(
     from unettile.images.provenance import finished_line
     from unettile.protection import protect
     from unettile.segmentation.run.watch import Watch
-    from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops, stitch_run
+    from unettile.segmentation.stackrun import MissingPlanes, is_stack_run
+    from unettile.segmentation.stacks import stitch as stitch_run
+    from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops
 
     protect([source], [output])
     console = Console(quiet, json)
-    of_run = is_of_run(source)
+    of_run = is_of_run(source) or is_stack_run(source)
     if of_run and (crops is not None or region):
         option = "--region" if region else "--shape"
         raise UsageError(f"{option} is for crops: {source} is a run directory, which knows its image's shape")
@@ -70,7 +72,7 @@ def stitch(
                 result = stitch_run(source, output, overwrite, Watch(on_progress, stage=console.progress))
             else:
                 result = stitch_crops(source, output, overwrite, crops, on_progress, region)
-    except MissingBlocks as error:
+    except (MissingBlocks, MissingPlanes) as error:
         raise Told(error, {"run_directory": str(source), "missing": error.to_dict()}) from error
     if result.was_finished:
         console.message(finished_line(output))

@@ -29,6 +29,8 @@ from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
 
 if TYPE_CHECKING:
+    from unettile.training.job import TrainJob
+    from unettile.training.request import TrainRequest
     from unettile.training.result import TrainProgress
     from unettile.training.state import LogRow
 
@@ -43,8 +45,21 @@ def train(
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE.toml", help="What to train and how.", rich_help_panel=INPUT)
-    ] = "nuclei-valid",
+        str,
+        typer.Option(
+            metavar="auto|NAME|FILE.toml",
+            help="What to train and how; auto looks at the images and chooses.",
+            rich_help_panel=INPUT,
+        ),
+    ] = "auto",
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Choose a recipe, write it beside MODEL as .toml with the reasons, and stop.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -128,7 +143,7 @@ def train(
     from unettile.models import find_model
     from unettile.protection import protect
     from unettile.report.page import write_report
-    from unettile.training.finished import is_finished
+    from unettile.training.job import is_finished
     from unettile.training.loop import train as run_training
     from unettile.training.pairs import note_labels, note_pairs
     from unettile.training.request import TrainRequest
@@ -141,7 +156,7 @@ def train(
     begun = None if start is None else find_model(start)
     protect([begun], [output, TrainingFolder.beside(output).path])
     view = View(series, level, None, parse_channels(channel), z, time)
-    job = TrainRequest(
+    request = TrainRequest(
         images,
         labels,
         output,
@@ -160,9 +175,19 @@ def train(
         workers,
         overwrite,
         view,
-    ).job()
+    )
+    if plan:
+        _write_plan(request, output.with_suffix(".toml"), overwrite, console)
+        return
+    job = request.job()
     seen = (*job.training, *job.validation)
-    for note in (note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
+    for note in (
+        *job.reasons,
+        *job.notes,
+        note_pairs(seen),
+        *note_views(seen, view),
+        note_labels(seen, job.recipe.labels.kind),
+    ):
         if note is not None:
             console.message(note)
     if resume and not overwrite and is_finished(job):
@@ -174,8 +199,13 @@ def train(
         finish_step_first("stopping after this step; the run is saved") as should_stop,
         console.steps("training") as show,
     ):
+        told = False
 
         def on_progress(progress: TrainProgress) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                console.message(_fits(job, progress))
             show(progress.step, progress.steps, f"loss {progress.loss:.4f}")
             if progress.row is not None:
                 row = progress.row
@@ -183,12 +213,11 @@ def train(
                     f"epoch {row.epoch}: loss {row.training_loss:.4f}, {_scores(row)}, {format_duration(row.seconds)}"
                 )
 
-        result = run_training(job, on_progress, should_stop)
+        report = TrainingFolder.beside(output).report
+        result = run_training(job, on_progress, should_stop, lambda made: write_report(made, job.recipe, report))
     if not result.first:
         return
     best = result.best
-    report = result.folder / "report.html"
-    write_report(result, job.recipe, report)
     console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; report in {report}")
     console.result(
         {
@@ -202,6 +231,40 @@ def train(
             "folder": str(result.folder),
         }
     )
+
+
+def _write_plan(request: TrainRequest, path: Path, overwrite: bool, console: Console) -> None:
+    """Show what would be trained, and write it as a recipe."""
+    from unettile.atomic import atomic_path
+    from unettile.errors import InputError
+    from unettile.protection import protect
+    from unettile.training.auto import describe
+
+    protect([file for file in (request.images, request.labels) if isinstance(file, Path)], [path])
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists: choose another MODEL, or give --overwrite")
+    recipe, reasons = request.choose()
+    for reason in reasons:
+        console.message(reason)
+    with atomic_path(path) as temporary:
+        temporary.write_text(describe(reasons) + recipe.to_toml(), "utf-8")
+    console.message(f"wrote {path}: change it if need be, and train with --recipe {path}")
+    console.result({"status": "planned", "output": str(path), "reasons": list(reasons), "recipe": recipe.to_dict()})
+
+
+def _fits(job: TrainJob, progress: TrainProgress) -> str:
+    """Say how far a run will come, from the pace of its first steps."""
+    pace = progress.seconds_a_step
+    needed = format_duration(pace * (progress.steps - progress.step))
+    if job.clock_seconds is not None:
+        return f"about {progress.steps} steps fit into {format_duration(job.clock_seconds)}"
+    if job.max_seconds is not None and pace * (progress.steps - progress.step) > job.max_seconds:
+        fitting = progress.step + round(job.max_seconds / pace)
+        return (
+            f"about {fitting} of {progress.steps} steps fit into {format_duration(job.max_seconds)}; the best so far is"
+            " left then, and --resume goes on; --max-time without a number of epochs plans the whole run into the time"
+        )
+    return f"{progress.steps} steps, about {needed} besides validation"
 
 
 def _scores(row: LogRow) -> str:

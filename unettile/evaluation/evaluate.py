@@ -48,7 +48,10 @@ def score_pair(pair: MaskPair, meaning: Meaning, scoring: Scoring = PLAIN) -> Sc
     Raises:
         InputError: see `evaluate`.
     """
-    with open_labels(pair.prediction) as predicted, open_labels(pair.truth) as true:
+    with (
+        open_labels(pair.prediction, pair.prediction_view) as predicted,
+        open_labels(pair.truth, pair.truth_view) as true,
+    ):
         if predicted.shape != true.shape:
             raise InputError(
                 f"{pair.prediction} is {size_text(predicted.shape)} and {pair.truth} is {size_text(true.shape)}: "

@@ -19,6 +19,7 @@ from unettile.evaluation.pairs import MaskPair, Meaning
 from unettile.evaluation.score import THRESHOLDS, Row
 from unettile.images.record import read_record
 from unettile.images.slide import ImageSource, Slide, open_labels
+from unettile.images.view import View
 from unettile.labels import check_labels
 from unettile.metrics.aggregate import Agreement, aggregated_areas, class_counts, near_counts
 from unettile.metrics.centroids import Centroids
@@ -130,8 +131,8 @@ def _by_class(
     if scoring.class_maps is not None:
         maps = scoring.class_maps
         chosen = maps[pair.name] if pair.name in maps else next(iter(maps.values()))
-        first = _majority(prediction[0], prediction[1], chosen.prediction)
-        second = _majority(truth[0], truth[1], chosen.truth)
+        first = _majority(prediction[0], prediction[1], chosen.prediction, chosen.prediction_view)
+        second = _majority(truth[0], truth[1], chosen.truth, chosen.truth_view)
     elif meaning.classes is not None:
         objects = [_label(_Ids(slide), stack) for slide, _ in (prediction, truth)]
         counter = OverlapCounter()
@@ -150,9 +151,9 @@ def _by_class(
     return class_counts(overlaps, first, second, min(largest, MOST_CLASSES))
 
 
-def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource) -> dict[int, int]:
+def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource, view: View) -> dict[int, int]:
     """Return the class that most pixels of each object have in an image of classes; of equals the first."""
-    with open_labels(path) as classes:
+    with open_labels(path, view) as classes:
         if classes.shape != slide.shape:
             raise InputError(
                 f"{path} is {classes.shape[1]} × {classes.shape[0]} px and {slide.path} is {slide.shape[1]} ×"

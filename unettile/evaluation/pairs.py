@@ -7,13 +7,16 @@ unless the caller says otherwise; an id above 0 is foreground.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
+from unettile.images.planes import plane_name, plane_views
 from unettile.images.slide import ImageSource, is_folder
+from unettile.images.view import FIRST, View
+from unettile.wording import counted
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class Meaning:
 
 @dataclass(frozen=True)
 class MaskPair:
-    """A predicted mask and the true one of the same image."""
+    """A predicted mask and the true one of the same image, or of the same plane of a stack."""
 
     name: str
     prediction: ImageSource
     truth: ImageSource
+    prediction_view: View = FIRST
+    truth_view: View = FIRST
 
 
 def note_ids(pairs: Sequence[MaskPair], meaning: Meaning) -> list[str]:
@@ -71,10 +76,10 @@ def note_ids(pairs: Sequence[MaskPair], meaning: Meaning) -> list[str]:
         return []
     notes = []
     if not meaning.truth_components:
-        parts = count_parts_of([pair.truth for pair in pairs])
+        parts = count_parts_of([pair.truth for pair in pairs], [pair.truth_view for pair in pairs])
         notes.append(parts.note("give --truth-components, so that every separate part is one"))
     if meaning.instances:
-        parts = count_parts_of([pair.prediction for pair in pairs])
+        parts = count_parts_of([pair.prediction for pair in pairs], [pair.prediction_view for pair in pairs])
         notes.append(parts.note("leave --instances out, so that every separate part is one"))
     return [note for note in notes if note is not None]
 
@@ -91,19 +96,34 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[M
 
     Raises:
         UsageError: a file against a folder.
-        InputError: an image without its counterpart, or two images of one name in one folder.
+        InputError: an image without its counterpart, two images of one name in one folder, or stacks that have not as
+            many planes.
     """
     if is_folder(prediction) != is_folder(truth) and prediction.exists() and truth.exists():
         raise UsageError(f"cannot compare a file with a folder ({prediction}, {truth}): give two files or two folders")
     if not is_folder(prediction):
-        return [MaskPair(name_of(prediction), prediction, truth)]
+        return _by_plane(MaskPair(name_of(prediction), prediction, truth))
     predictions, truths = by_name(prediction), by_name(truth)
     matched = match_names(predictions, truths)
     _need_all(predictions, matched, truths, f"no truth in {truth}")
     if not subset:
         found = {other: name for name, other in matched.items()}
         _need_all(truths, found, predictions, f"no prediction in {prediction} (--subset scores what is there)")
-    return [MaskPair(name, path, truths[matched[name]]) for name, path in predictions.items()]
+    pairs = (MaskPair(name, path, truths[matched[name]]) for name, path in predictions.items())
+    return [plane for pair in pairs for plane in _by_plane(pair)]
+
+
+def _by_plane(pair: MaskPair) -> list[MaskPair]:
+    """Return the pairs of the planes of two stacks, in their order; of two images, the pair."""
+    predictions, truths = plane_views(pair.prediction), plane_views(pair.truth)
+    if len(predictions) != len(truths):
+        raise InputError(
+            f"{pair.prediction} has {counted(len(predictions), 'plane')}, {pair.truth} {len(truths)}: need as many"
+        )
+    return [
+        replace(pair, name=pair.name + plane_name(one), prediction_view=one, truth_view=other)
+        for one, other in zip(predictions, truths, strict=True)
+    ]
 
 
 def note_pairs(pairs: Sequence[MaskPair]) -> str | None:

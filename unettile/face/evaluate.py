@@ -6,10 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unettile.errors import InputError, UsageError
-from unettile.evaluation.evaluate import evaluate as score
-from unettile.evaluation.matches import check_matches, write_matches
-from unettile.evaluation.objects import Scoring
+from unettile.errors import UsageError
+from unettile.evaluation.comparison import Comparison, pair_classes
 from unettile.evaluation.pairs import MaskPair, Meaning, note_ids, pair_masks
 from unettile.evaluation.score import Evaluation
 from unettile.face.advice import advise
@@ -71,26 +69,13 @@ def evaluate(
     (0.333, 0.0)
     """
     meaning = Meaning(classes, instances, truth_components, objects, boundaries)
-    if not objects and (match is not None or prediction_classes is not None or truth_classes is not None):
-        raise UsageError("match, prediction_classes and truth_classes are about objects: say objects=True with them")
-    maps = None
-    if prediction_classes is not None and truth_classes is not None:
-        maps = {pair.name: pair for pair in _pairs(prediction_classes, truth_classes, subset=True)}
-    elif prediction_classes is not None or truth_classes is not None:
-        raise UsageError("prediction_classes and truth_classes belong together: give both")
-    scoring = Scoring(distance, tolerance, maps, match is not None)
-    if match is not None:
-        check_matches(Path(match), overwrite=overwrite)
+    kinds = pair_classes(prediction_classes, truth_classes, lambda *both: _pairs(*both, subset=True))
+    comparison = Comparison(meaning, distance, tolerance, kinds, None if match is None else Path(match), overwrite)
     pairs = _pairs(prediction, truth, subset=subset)
-    if maps is not None and len(pairs) > 1 and (alone := [pair.name for pair in pairs if pair.name not in maps]):
-        raise InputError(f"{alone[0]} has no classes among those that were given: need equal names")
     for note in note_ids(pairs, meaning):
         advise(note)
     tell = progress or (lambda done, total: None)
-    evaluation = score(pairs, meaning, lambda done: tell(done, len(pairs)), scoring)
-    if match is not None:
-        write_matches(Path(match), evaluation)
-    return evaluation
+    return comparison.score(pairs, lambda done: tell(done, len(pairs)))
 
 
 def _pairs(

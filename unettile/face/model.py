@@ -19,13 +19,15 @@ from unettile.duration import seconds_of
 from unettile.errors import UsageError
 from unettile.face.advice import advise
 from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
+from unettile.images.planes import parse_planes
 from unettile.images.view import OPTIONS, View
 from unettile.inference.predict import Predictor
 from unettile.models import find_model
 from unettile.program import load_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.run.watch import Watch
-from unettile.segmentation.segment import SegmentResult, segment_image
+from unettile.segmentation.segment import SegmentResult
+from unettile.segmentation.stacks import segment
 
 OnProgress = Callable[[int, int], None]
 """Takes pixels done and pixels in all."""
@@ -70,12 +72,14 @@ class Model:
         channel: Channel | None = None,
         diameter: float | str = "auto",
         pixel_size: float | None = None,
-        z: int | None = None,
-        time: int | None = None,
+        z: int | str | None = None,
+        time: int | str | None = None,
+        scaling: str | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -98,12 +102,14 @@ class Model:
         channel: Channel | None = None,
         diameter: float | str = "auto",
         pixel_size: float | None = None,
-        z: int | None = None,
-        time: int | None = None,
+        z: int | str | None = None,
+        time: int | str | None = None,
+        scaling: str | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -126,12 +132,14 @@ class Model:
         channel: Channel | None = None,
         diameter: float | str = "auto",
         pixel_size: float | None = None,
-        z: int | None = None,
-        time: int | None = None,
+        z: int | str | None = None,
+        time: int | str | None = None,
+        scaling: str | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -153,12 +161,14 @@ class Model:
         channel: Channel | None = None,
         diameter: float | str = "auto",
         pixel_size: float | None = None,
-        z: int | None = None,
-        time: int | None = None,
+        z: int | str | None = None,
+        time: int | str | None = None,
+        scaling: str | None = None,
         mask: ImageLike | None = None,
         skip_background: bool = False,
         force: bool = False,
         frame: str = "image",
+        nodata: str = "outside",
         changes: Mapping[str, Any] | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -177,11 +187,18 @@ class Model:
             write: classes, probabilities, depth, uncertainty or instances, or several of them.
             series, level, mpp, channel, z, time: which image of a file, at which resolution; of an `Image` they replace
                 what it was opened with.
+                z and time are a number; with an `output` also a range such as "0:30", or "all": a stack is segmented
+                plane by plane into one file of the same axes.
+            scaling: from what intensities are scaled and sizes estimated: each "plane" alone or the whole "stack"; None
+                takes the plane where one is chosen, and the stack where several are.
             diameter: how large the objects are: px, or a text such as "12um"; they are brought to the size that the
                 model knows. "auto" estimates it, "off" segments the image as it is.
             pixel_size: edge of the image's pixels, µm, where the image does not state it.
             frame: whose pixels the mask has where `diameter` segments the image at another size: image or model.
-            mask: an image of any resolution; only where it is not 0 is the image segmented.
+            nodata: what is made of pixels without data, as a map declares them, or NaN: "outside" of the image, or
+                "keep" their numbers.
+            mask: an image of any resolution, or GeoJSON polygons; only where it is not 0, or inside, is the image
+                segmented.
             skip_background: segment only what differs from the commonest intensity.
             force: segment a mask that unettile wrote, too.
             changes: how objects are made, for instances, such as {"min_size": 30}.
@@ -213,14 +230,30 @@ class Model:
         >>> mask.shape, mask.dtype, int(mask.max())
         ((40, 50), dtype('uint8'), 0)
         """
-        source, view = source_of(image), view_of(series, level, mpp, channel, z, time)
+        depth, depths = parse_planes(z, "z")
+        moment, times = parse_planes(time, "time")
+        source, view = source_of(image), view_of(series, level, mpp, channel, depth, moment)
         if isinstance(image, Image):
             source, view = image.source, _replaced(image.view, view)
         kinds = (write,) if isinstance(write, str) else tuple(write)
         rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
         inside = None if mask is None else source_of(mask, "the mask")
         options = SegmentOptions(
-            kinds, tile, batch, view, inside, skip_background, rules, force, str(diameter), pixel_size, frame
+            kinds,
+            tile,
+            batch,
+            view,
+            inside,
+            skip_background,
+            rules,
+            force,
+            str(diameter),
+            pixel_size,
+            frame,
+            nodata,
+            times,
+            depths,
+            scaling,
         )
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)
@@ -232,12 +265,14 @@ class Model:
         )
         with self._lock:
             if output is not None:
-                return segment_image(source, Path(output), self._predictor, options, watch, overwrite, verify)
+                return segment(source, Path(output), self._predictor, options, watch, overwrite, verify)
             if overwrite or verify:
                 raise UsageError("overwrite and verify are of a file: give an output, too")
+            if times is not None or depths is not None:
+                raise UsageError("a stack is segmented into a file: give an output")
             with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
                 file = Path(folder, "mask.ome.tif")
-                segment_image(source, file, self._predictor, options, watch)
+                segment(source, file, self._predictor, options, watch)
                 found = {kind: _read(file, series) for series, kind in enumerate(options.write)}
         return found[write] if isinstance(write, str) else {kind: found[kind] for kind in kinds}
 

@@ -18,6 +18,7 @@ from unettile.objects.measures import MEASURES, Measures
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, Splitting
 from unettile.objects.write import Stage
+from unettile.report.objects import write_page
 
 OnProgress = Callable[[int, int], None]
 File = str | os.PathLike[str]
@@ -39,10 +40,16 @@ def objects(
     *,
     table: File | None = None,
     geojson: File | None = None,
+    lonlat: bool = False,
+    pixels: bool = False,
     measure: str = "basic",
     percentiles: Sequence[float] = (5.0, 95.0),
     object_type: str = "detection",
+    simplify: float = 0.0,
     overlay: File | None = None,
+    gallery: File | None = None,
+    gallery_objects: int = 8,
+    report: File | None = None,
     confidence: File | None = None,
     rois: File | None = None,
     coco: File | None = None,
@@ -56,6 +63,8 @@ def objects(
     classes: int | Sequence[int] | None = None,
     merge_classes: bool = False,
     series: int | None = None,
+    z: int | None = None,
+    time: int | None = None,
     pixel_size: float | None = None,
     fill_holes: int = 0,
     split: bool = False,
@@ -76,10 +85,13 @@ def objects(
     Args:
         mask: (H, W) whole numbers, 0 for background; with `threshold`, probabilities (H, W, K). An array, or the path
             of a file.
-        output, table, geojson, overlay, confidence, rois, coco, geoparquet, anndata: files to write as well, as the
-            options of `unettile objects`.
+        output, table, geojson, overlay, gallery, report, confidence, rois, coco, geoparquet, anndata: files to write as
+            well, as the options of `unettile objects`.
+        gallery_objects: how many objects of each kind the gallery shows.
+        lonlat, pixels: polygons of a map are in longitude and latitude, or in px, instead of the map's coordinates.
         measure, percentiles: what is measured: basic, shape, intensity or all.
         object_type: what polygons become in QuPath: detection or annotation.
+        simplify: how far outlines may move to have fewer points, px of the mask.
         image, stains, probabilities: of the same size as the mask: add intensities, optical densities of he or hdab,
             and the confidence of each object.
         instances: the numbers of the mask are objects, and are measured as they are. Without it they are classes, and
@@ -87,6 +99,7 @@ def objects(
         threshold: the mask holds probabilities: foreground is where those of the classes add up to so much.
         classes: those that are objects; None for all but 0.
         series: the image of a mask's file that holds several.
+        z, time: the plane of a mask that is a stack, and of its depth, probabilities and image.
         pixel_size: edge of a pixel, µm; None for what the mask or the image says.
         merge_classes, fill_holes, split, depth, depth_channel, neck, rise, max_object, min_size, min_confidence,
             close_gaps, grow: how objects are found, as the options of `unettile objects`; not with `instances`.
@@ -106,13 +119,9 @@ def objects(
     >>> [int(number) for number in cells["id"]], [int(area) for area in cells["area_px"]]
     ([7, 9], [2, 1])
     """
-    if max_object < 2:
-        raise UsageError(f"max_object is {max_object}: need a width of 2 px or more")
-    if pixel_size is not None and not 0 < pixel_size < 1e6:
-        raise UsageError(f"pixel_size is {pixel_size:g}: need µm, above 0")
     if measure not in MEASURES:
         raise UsageError(f"measure is {measure!r}: need one of {', '.join(MEASURES)}")
-    splitting = Splitting(neck, rise, reach=-(-max_object // 2), smallest=min_size) if split else None
+    splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
     chosen = (classes,) if isinstance(classes, int) else None if classes is None else tuple(classes)
     sources = Sources(
         source_of(mask, "the mask"),
@@ -124,9 +133,12 @@ def objects(
         _source(probabilities, "the probabilities"),
         stains,
         instances,
+        z,
+        time,
     )
     files = (_path(output), _path(table), _path(geojson), _path(overlay))
     others = (_path(rois), _path(coco), _path(geoparquet), _path(anndata))
+    pictures = (_path(gallery), gallery_objects, _path(report))
     with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
         found = find_objects(
             sources,
@@ -134,11 +146,12 @@ def objects(
             Labelling(
                 splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
             ),
-            Products(*files, object_type, _path(confidence), True, *others),
+            Products(*files, object_type, _path(confidence), True, *others, simplify, *pictures, lonlat, pixels),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),
             measures=Measures.of(measure, tuple(percentiles)),
             scratch=Path(folder),
+            page=write_page,
         )
     assert found.columns is not None
     return _as_frame(found.columns)

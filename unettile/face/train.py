@@ -18,11 +18,11 @@ from unettile.face.model import Model
 from unettile.images.slide import ImageSource
 from unettile.models import find_model
 from unettile.report.page import write_report
-from unettile.training.finished import is_finished
+from unettile.training.job import is_finished
 from unettile.training.loop import train as run
 from unettile.training.pairs import note_labels, note_pairs
 from unettile.training.request import TrainRequest
-from unettile.training.result import TrainProgress
+from unettile.training.result import TrainProgress, TrainResult
 from unettile.training.views import note_views
 
 Images = str | os.PathLike[str] | Sequence[ImageLike]
@@ -34,7 +34,7 @@ def train(
     labels: Images,
     output: str | os.PathLike[str],
     *,
-    recipe: str | os.PathLike[str] = "nuclei-valid",
+    recipe: str | os.PathLike[str] = "auto",
     changes: Mapping[str, Any] | None = None,
     start: str | os.PathLike[str] | Model | None = None,
     weights: Images | None = None,
@@ -64,7 +64,7 @@ def train(
             read piece by piece, in each worker.
         labels: the same of instance ids or classes, (H, W) whole numbers, as the recipe says.
         output: the checkpoint, .safetensors.
-        recipe: a shipped recipe's name, or the path of a TOML file.
+        recipe: "auto", which looks at the images and chooses, a shipped recipe's name, or the path of a TOML file.
         changes: keys of the recipe to change, such as {"run.batch": 4, "network.widths": [16, 32, 64]}.
         start: a model whose parameters the network begins with, by name, file, or loaded.
         weights: weight maps, (H, W) float, instead of those made on the fly.
@@ -118,15 +118,17 @@ def train(
         view,
     ).job()
     seen = (*job.training, *job.validation)
-    for note in (note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
+    for note in (*job.notes, note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
         if note is not None:
             advise(note)
     if not (resume and not overwrite and is_finished(job)):
         remove_leftovers(file)
-        result = run(job, progress or (lambda now: None), lambda: None)
-        if result.first:
-            write_report(result, job.recipe, result.folder / "report.html")
+        run(job, progress or (lambda now: None), lambda: None, lambda made: write_report(made, job.recipe, _page(made)))
     return Model(load_checkpoint(file), device)
+
+
+def _page(result: TrainResult) -> Path:
+    return result.folder / "report.html"
 
 
 def _checkpoint(start: str | os.PathLike[str] | Model | None) -> Checkpoint | None:

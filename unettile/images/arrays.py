@@ -121,8 +121,8 @@ class ArraySlide:
     files: tuple[Path, ...] = ()
     downsample = (1.0, 1.0)
     origin_um = None
+    georeference = None
     orientation = UPRIGHT
-    no_data = NoData()
     lossy = False
 
     def __init__(self, image: ArrayImage, view: View = FIRST, as_stored: bool = False) -> None:
@@ -143,6 +143,7 @@ class ArraySlide:
         self.channel_names = ("",) * self.channels
         stored = image.dtype
         self.dtype = np.dtype(np.uint8) if stored.kind == "b" else stored.newbyteorder("=")
+        self.no_data = NoData.of(None, None, self.dtype)
         self._image = image
         self._true = np.uint8(1 if as_stored else 255)
         self._cache = None if isinstance(image.array, np.ndarray) else Cache()

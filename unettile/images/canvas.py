@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.colours import Colour
+from unettile.images.georeference import Georeference
 from unettile.images.pixelsize import PixelSize
 
 TILE_EDGE = 512
@@ -25,6 +26,9 @@ _REDUCTIONS = ("majority", "mean", "none")
 
 Reader = Callable[[Box], NDArray[Any]]
 """Gives the pixels of a box, (C, h, w), layer after layer; of a canvas with one channel (h, w) will do."""
+
+Readers = Reader | Sequence[Reader]
+"""What gives the pixels of a canvas, or of a stack one for each plane: all depths of the first time, then the next."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ class Canvas:
         pixel_size_um: height and width of a pixel, micrometres, if known.
         offset_um: where the first pixel lies (y, x), micrometres, if known.
         metadata: JSON, written into the file.
+        georeference: where on earth the pixels lie, if known; TIFFs have tags for it, and everything's metadata say it.
+        no_data: the number of pixels that hold nothing, for readers of maps; None if there is none.
+        stack: how many points in time and planes in depth there are; (1, 1) for a single image.
     """
 
     shape: tuple[int, int]
@@ -82,6 +89,9 @@ class Canvas:
     pixel_size_um: PixelSize | None = None
     offset_um: tuple[float, float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    georeference: Georeference | None = None
+    no_data: int | None = None
+    stack: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -104,6 +114,17 @@ class Canvas:
         return sum(layer.channels for layer in self.layers)
 
     @property
+    def images(self) -> int:
+        """How many images of `shape` a stack has."""
+        return self.stack[0] * self.stack[1]
+
+    def readers(self, read: Readers) -> Sequence[Reader]:
+        """Return what gives the pixels of each image of the stack."""
+        found = [read] if callable(read) else read
+        assert len(found) == self.images, f"{len(found)} readers for {self.images} images"
+        return found
+
+    @property
     def has_pyramid(self) -> bool:
         return self.layers[0].reduction != "none"
 
@@ -113,7 +134,9 @@ class Canvas:
 
         The blank before each colon keeps tifffile from taking a key called "shape" for a description of its own.
         """
-        return json.dumps(self.metadata, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(", ", " : "))
+        placed = {} if self.georeference is None else {"georeference": self.georeference.to_dict()}
+        values = self.metadata | placed
+        return json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(", ", " : "))
 
     def dtype_of(self, layer: Layer) -> np.dtype[Any]:
         """Return the type in which a layer is written."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unettile.atomic import atomic_directory, atomic_path
 from unettile.errors import UsageError
-from unettile.images.canvas import Canvas, Reader
+from unettile.images.canvas import Canvas, Readers
 from unettile.images.write_ometiff import check_ometiff, write_ometiff
 from unettile.images.write_omezarr import check_omezarr, write_omezarr
 from unettile.images.write_png import check_png, write_png
@@ -28,7 +28,7 @@ class Format:
 
     endings: tuple[str, ...]
     check: Callable[[Canvas], None]
-    write: Callable[[Path, Canvas, Reader], None]
+    write: Callable[[Path, Canvas, Readers], None]
     is_directory: bool = False
 
 
@@ -54,12 +54,13 @@ def format_of(path: Path) -> Format:
     raise UsageError(f"cannot tell the format of {path.name} from its ending; use one of {known}")
 
 
-def write_image(final: Path, canvas: Canvas, read: Reader) -> None:
+def write_image(final: Path, canvas: Canvas, read: Readers) -> None:
     """Write a canvas in the format of the file's ending; the name appears when the file is whole and safe on disk.
 
     Args:
         final: replaced if it exists.
-        read: gives the pixels of a box; what it raises ends the writing, and nothing is left.
+        read: gives the pixels of a box, of a stack one for each plane; what it raises ends the writing, and nothing is
+            left.
 
     Raises:
         UsageError: the ending is not known, or the format cannot hold the canvas.

@@ -2,7 +2,8 @@
 
 A file declares a number that stands for "no data" (the GDAL_NODATA tag of maps and of some microscopes), or that a
 channel is opacity: where it is 0, colours mean nothing. A channel that is only said to be opacity, and whose numbers
-are those of a stain, is one: some writers call every fourth channel so.
+are those of a stain, is one: some writers call every fourth channel so. Among real numbers NaN declares itself: it is
+none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.georeference import Georeference
 from unettile.images.normalize import sample_boxes
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import View
@@ -33,10 +35,26 @@ class NoData:
     Args:
         value: that every channel of such a pixel has; None if there is none.
         opacity: the number, among all that are stored, of the channel that is 0 there; None if there is none.
+        nan: a pixel of which a channel is NaN holds none.
     """
 
     value: float | None = None
     opacity: int | None = None
+    nan: bool = False
+
+    @classmethod
+    def of(cls, value: float | None, opacity: int | None, dtype: np.dtype[Any]) -> NoData:
+        """Return what a declaration means in pixels of a type."""
+        return cls(None if value is None or value != value else value, opacity, dtype.kind == "f")
+
+    def found(self, pixels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of the pixels (h, w, C) hold data as far as their own numbers say."""
+        known = np.ones(pixels.shape[:2], np.bool_)
+        if self.value is not None:
+            known &= (pixels != pixels.dtype.type(self.value)).any(axis=2)
+        if self.nan:
+            known &= ~np.isnan(pixels).any(axis=2)
+        return known
 
 
 ALL_DATA = NoData()
@@ -67,6 +85,8 @@ class Source(Protocol):
     @property
     def origin_um(self) -> tuple[float, float] | None: ...
     @property
+    def georeference(self) -> Georeference | None: ...
+    @property
     def orientation(self) -> int: ...
     @property
     def no_data(self) -> NoData: ...
@@ -96,11 +116,14 @@ class FilledSlide:
         self.channel_names, self.pixel_size_um = source.channel_names, source.pixel_size_um
         self.downsample, self.origin_um = source.downsample, source.origin_um
         self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy
+        self.georeference = source.georeference
+        self._fill: NDArray[Any] | None = None
         try:
             if opacity is not None and not _is_opacity(opacity):
                 opacity.close()
                 self._opacity = None
-            self._fill = self._middle()
+            if self.no_data.value is not None or self._opacity is not None:
+                self._fill = self._middle()
         except InputError:
             self.close()
             raise
@@ -109,11 +132,15 @@ class FilledSlide:
         """Return the region (h, w, channels); errors as the source's."""
         pixels = self._source.read(box)
         known = self._known(box, pixels)
-        return pixels if known.all() else np.where(known[..., None], pixels, self._fill)
+        if known.all():
+            return pixels
+        if self._fill is None:  # most images of real numbers hold no NaN: they are not measured for it
+            self._fill = self._middle()
+        return np.where(known[..., None], pixels, self._fill)
 
     def known(self, box: Box) -> NDArray[np.bool_] | None:
         """Return which pixels (h, w) of a region hold data; None if all of the image do."""
-        if self.no_data.value is None and self._opacity is None:
+        if self.no_data.value is None and self._opacity is None and not self.no_data.nan:
             return None
         return self._known(box, self._source.read(box))
 
@@ -131,10 +158,7 @@ class FilledSlide:
         self.close()
 
     def _known(self, box: Box, pixels: NDArray[Any]) -> NDArray[np.bool_]:
-        known = np.ones(box.shape, np.bool_)
-        if self.no_data.value is not None:
-            value = self.dtype.type(self.no_data.value)
-            known = ~(np.isnan(pixels) if value != value else pixels == value).all(axis=2)
+        known = self.no_data.found(pixels)
         if self._opacity is not None:
             known &= self._opacity.read(box)[..., 0] != 0
         return known

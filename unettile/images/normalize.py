@@ -7,7 +7,7 @@ the same float32 wherever it lies in an array: only correctly rounded elementwis
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,13 +120,19 @@ class Normalization:
         Raises:
             InputError: a sampled pixel is not a finite number, or the image cannot be read.
         """
-        parts = []
-        for box in sample_boxes(slide.shape):
-            pixels = slide.read(box)
-            check_finite(pixels, box, slide.path)
-            known = slide.known(box)
-            parts.append(pixels.reshape(-1, slide.channels) if known is None else pixels[known])
-        return self._scaling(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return self._scaling(sample_pixels(slide))
+
+    def measure_stack(self, slides: Iterable[Slide], count: int) -> Scaling:
+        """Return the one scaling of several images, planes of a stack; a sample of each has an equal share.
+
+        Args:
+            slides: of the same channels; each is looked at once, and may be closed then.
+            count: how many there are.
+
+        Raises:
+            InputError: as `measure`.
+        """
+        return self._scaling(np.concatenate([sample_pixels(slide, count) for slide in slides]))
 
     def measure_array(self, pixels: NDArray[Any]) -> Scaling:
         """Return the scaling of an image in memory (H, W, C): the same numbers as `measure` of its file.
@@ -172,19 +178,39 @@ class Normalization:
         return cls(*percentiles, bool(values["per_channel"]), bool(values.get("signed", False)), intensities)
 
 
-def sample_boxes(shape: tuple[int, int]) -> Iterator[Box]:
+def sample_pixels(slide: Slide, sharing: int = 1) -> NDArray[Any]:
+    """Return the pixels (n, C) of an image that are measured, without those that hold no data.
+
+    Args:
+        sharing: so many images are measured together.
+
+    Raises:
+        InputError: one of them is not a finite number, or the image cannot be read.
+    """
+    parts = []
+    for box in sample_boxes(slide.shape, sharing):
+        pixels = slide.read(box)
+        check_finite(pixels, box, slide.path)
+        known = slide.known(box)
+        parts.append(pixels.reshape(-1, slide.channels) if known is None else pixels[known])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def sample_boxes(shape: tuple[int, int], sharing: int = 1) -> Iterator[Box]:
     """Yield the boxes whose pixels are measured: the whole image, or up to 256 boxes of 128 px spread evenly over it.
 
-    A function of the image's shape alone. A long narrow image gets more boxes along its length.
+    A function of the image's shape alone, and of how many images share the sample. A long narrow image gets more boxes
+    along its length.
     """
     height, width = shape
-    if height * width <= WHOLE_PIXELS:
+    if height * width * sharing <= WHOLE_PIXELS:
         yield Box.of_shape(shape)
         return
-    side = math.isqrt(SAMPLE_BOXES)
+    most = max(1, SAMPLE_BOXES // sharing)
+    side = math.isqrt(most)
     rows = min(side, -(-height // SAMPLE_EDGE))
-    columns = min(SAMPLE_BOXES // rows, -(-width // SAMPLE_EDGE))
-    rows = min(SAMPLE_BOXES // columns, -(-height // SAMPLE_EDGE))
+    columns = min(most // rows, -(-width // SAMPLE_EDGE))
+    rows = min(most // columns, -(-height // SAMPLE_EDGE))
     for row in range(rows):
         y0, y1 = _piece(row, rows, height)
         for column in range(columns):

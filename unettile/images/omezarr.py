@@ -17,7 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
-from unettile.images.nodata import ALL_DATA
+from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
@@ -55,7 +55,7 @@ class ZarrSlide:
 
     reader = "zarr"
     orientation = UPRIGHT
-    no_data = ALL_DATA
+    georeference = None
     lossy = False
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
@@ -104,6 +104,7 @@ class ZarrSlide:
         self.channels = len(selected)
         self.channel_names = tuple((*image.channel_names, *[""] * (n + 1))[n] for n in selected)
         self.dtype = np.dtype(np.uint8) if stored == np.bool_ else stored.newbyteorder("=")
+        self.no_data = NoData.of(None, None, self.dtype)
         self.view = view.resolved(series, (level, mpp), (plane["t"], plane["z"]), selected)
         self._rows, self._columns = (edge * max(1, PIECE_EDGE // edge) for edge in (self._edge("y"), self._edge("x")))
 

@@ -60,6 +60,24 @@ def stored_box(box: Box, shape: tuple[int, int], orientation: int) -> Box:
     return Box(x0, y0, x1, y1) if orientation >= 5 else Box(y0, x0, y1, x1)
 
 
+def stored_affine(shape: tuple[int, int], orientation: int) -> tuple[float, float, float, float, float, float]:
+    """Return the map from columns and rows of corners as they are shown to the stored ones.
+
+    Args:
+        shape: of the image as it is shown, px.
+
+    Returns:
+        a, b, c, d, e, f: the stored column is a · column + b · row + c, the stored row d · column + e · row + f.
+
+    >>> stored_affine((10, 20), 3)
+    (-1.0, 0.0, 20.0, 0.0, -1.0, 10.0)
+    """
+    down, across = _flips(orientation)
+    column = (-1.0, 0.0, float(shape[1])) if across else (1.0, 0.0, 0.0)
+    row = (0.0, -1.0, float(shape[0])) if down else (0.0, 1.0, 0.0)
+    return (*row, *column) if orientation >= 5 else (*column, *row)
+
+
 def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return pixels (h, w, …) as they are shown, from the stored ones.
 

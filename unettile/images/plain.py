@@ -47,6 +47,7 @@ class PlainSlide:
     reader = "whole"
     downsample = (1.0, 1.0)
     origin_um = None
+    georeference = None
 
     def __init__(
         self,

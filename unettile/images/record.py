@@ -19,11 +19,13 @@ from msgspec import Meta
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage
 from unettile.images.colours import Colour, distinct_colours
+from unettile.images.georeference import Georeference
 from unettile.images.idclasses import IdClasses
 from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
 from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
+from unettile.images.write_imagej import DESCRIBED
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY
 from unettile.regular import read_regular
@@ -62,6 +64,7 @@ class _Stated:
     write: Annotated[tuple[str, ...], Meta(max_length=MOST_NAMES)] = ()
     downsample: tuple[_Downsample, _Downsample] = (1.0, 1.0)
     view: _Seen = _Seen()
+    georeference: Georeference | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Record:
         downsample: how many pixels of the image's largest resolution a pixel of the mask is, (y, x).
         kind: classes, probabilities, depth or instances; "" if it does not say.
         ids: of an image of instances, the classes of its objects; None if it does not say.
+        georeference: where on earth its pixels lie; None if it does not say.
     """
 
     names: dict[int, str] = field(default_factory=dict)
@@ -82,6 +86,7 @@ class Record:
     downsample: tuple[float, float] = (1.0, 1.0)
     kind: str = ""
     ids: IdClasses | None = None
+    georeference: Georeference | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -141,7 +146,8 @@ def read_record(path: Path | ArrayImage, series: int | None = None) -> Record:
     if not found:
         found = _zarr_colours(root) if root.is_dir() else _ome_colours(root) or _palette(root)
     colours = {k: colour for k, colour in found.items() if 0 < k < len(names)}
-    return Record(names, colours, View(**vars(stated.view)), stated.downsample, kind, ids)
+    view = View(**vars(stated.view))
+    return Record(names, colours, view, stated.downsample, kind, ids, stated.georeference)
 
 
 def _root_of(path: Path) -> tuple[Path, str]:
@@ -175,6 +181,8 @@ def _of_text(text: str) -> Any:
         root = safe_xml(text)
         notes = [] if root is None else [note for note in root.iter() if note.get("Namespace") == METADATA_NAMESPACE]
         text = "".join(notes[0].itertext()) if notes else ""
+    elif text.startswith("ImageJ="):
+        text = next((line[len(DESCRIBED) :] for line in text.splitlines() if line.startswith(DESCRIBED)), "")
     return _json(text)
 
 

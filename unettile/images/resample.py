@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.images.georeference import Georeference
 from unettile.images.nodata import NoData
 from unettile.images.pixelsize import PixelSize
 from unettile.images.view import NoSuchImage, View
@@ -57,6 +58,8 @@ class Source(Protocol):
     def downsample(self) -> tuple[float, float]: ...
     @property
     def origin_um(self) -> tuple[float, float] | None: ...
+    @property
+    def georeference(self) -> Georeference | None: ...
     @property
     def orientation(self) -> int: ...
     @property
@@ -99,6 +102,7 @@ class ResampledSlide:
         self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy
         self.channels, self.channel_names, self.dtype = source.channels, source.channel_names, source.dtype
         self.origin_um, self.view = source.origin_um, source.view
+        self.georeference = None if source.georeference is None else source.georeference.scaled(*self._scale)
         if source.reader == "zarr" and source.origin_um is not None:  # OME-Zarr places centres of pixels
             self.origin_um = (source.origin_um[0] + (mpp - y) / 2, source.origin_um[1] + (mpp - x) / 2)
 

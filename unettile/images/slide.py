@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage, ArraySlide
+from unettile.images.georeference import Georeference
 from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
@@ -105,6 +106,11 @@ class Slide(Protocol):
         ...
 
     @property
+    def georeference(self) -> Georeference | None:
+        """Where on earth the pixels of a map lie; None if the file does not say."""
+        ...
+
+    @property
     def orientation(self) -> int:
         """By which the stored pixels are turned (Exif's and TIFF's 1 to 8); 1 where they are not."""
         ...
@@ -145,7 +151,8 @@ def open_slide(path: ImageSource, view: View = FIRST, *, filled: bool = False) -
     Args:
         path: the file, the Zarr directory, or the array.
         view: which image of the file, at which resolution, of which plane, and which of its channels.
-        filled: where the file declares that pixels hold no data, give them the middle intensity, and know of them.
+        filled: where the file declares that pixels hold no data, or they are NaN, give them the middle intensity, and
+            know of them.
 
     Raises:
         InputError: it does not exist, cannot be read, is damaged or truncated, or does not hold what the view asks for.
@@ -317,7 +324,7 @@ def _fill(slide: Slide) -> Slide:
     declared = slide.no_data
     chosen = slide.view.channels or ()
     hidden = declared.opacity if declared.opacity not in chosen else None
-    if declared.value is None and hidden is None:
+    if declared.value is None and hidden is None and not declared.nan:
         return slide
     opacity = None if hidden is None else _open(slide.path, replace(slide.view, channels=(hidden,)), as_stored=False)
     return FilledSlide(slide, opacity)

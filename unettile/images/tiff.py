@@ -18,6 +18,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
+from unettile.images.georeference import Georeference
 from unettile.images.nodata import NoData, stored_number
 from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, stored_box, turn
 from unettile.images.pixelsize import PixelSize
@@ -100,6 +101,10 @@ class TiffSlide:
         self.pixel_size_um = None if edges is None else shown_pair(edges, self.orientation)
         self.downsample = shown_pair(levels[level].downsample, self.orientation)
         self.origin_um = facts.origin_um if self.orientation == UPRIGHT else None
+        placed = Georeference.of_tags({tag.code: tag.value for tag in image.levels[0].keyframe.tags})
+        if placed is not None:
+            placed = placed.scaled(*levels[level].downsample).turned(self.shape, self.orientation)
+        self.georeference = placed
         self._stored_dtype = np.dtype(key.dtype).newbyteorder("=")
         self._table = _colour_table(key) if key.photometric == _PALETTE and not as_stored else None
         self._top = _white(key, self._stored_dtype) if key.photometric == _MIN_IS_WHITE and not as_stored else None
@@ -110,7 +115,8 @@ class TiffSlide:
         self.channel_names = tuple(names[n] if n < len(names) else "" for n in self._selected)
         self.channels = len(self._selected)
         self.dtype = np.dtype(np.uint8) if self._bytes_out else self._stored_dtype
-        self.no_data = NoData(self._empty_value(key), None if plane.sampled else _opacity(key))
+        opacity = None if plane.sampled else _opacity(key)
+        self.no_data = NoData.of(self._empty_value(key), opacity, self.dtype)
         self.lossy = key.compression in _JPEG
         self.view = view.resolved(series, (level, mpp), (plane.t, plane.z), self._selected)
 

@@ -119,7 +119,7 @@ def find_plane(tif: Any, level: Any, view: View) -> Plane:
     # Axes of length 1 say nothing; those within a page are rows, columns and samples.
     axes = [(axis, int(n)) for axis, n in zip(level.axes, level.shape, strict=True) if n > 1 and axis not in "YXS"]
     sampled = _axis_of_samples(level)
-    pages = list(level.pages)
+    pages = level.pages  # of a long film, those that are not asked for are not looked at
     count = math.prod(n for axis, n in axes if axis != sampled)
     inside = len(pages) == 1 and count > 1
     if len(pages) != count and not inside:

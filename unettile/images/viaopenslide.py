@@ -51,6 +51,7 @@ class OpenSlideSlide:
     lossy = True
     dtype = np.dtype(np.uint8)
     origin_um = None
+    georeference = None
 
     def __init__(self, path: Path, view: View = FIRST) -> None:
         self.path = path

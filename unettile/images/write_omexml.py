@@ -50,7 +50,7 @@ def write_omexml(canvas: Canvas) -> str:
             references += [_map(annotations, "colours", colours)] if colours else []
         for reference in references:
             ElementTree.SubElement(image, "AnnotationRef", ID=reference)
-        page += layer.channels
+        page += layer.channels * canvas.images
     root.append(annotations)
     ElementTree.indent(root, " ")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}'
@@ -58,7 +58,11 @@ def write_omexml(canvas: Canvas) -> str:
 
 def _pixels(image: ElementTree.Element, canvas: Canvas, layer: Layer, number: int, page: int) -> None:
     dtype = canvas.dtype_of(layer)
-    sizes = {"X": canvas.shape[1], "Y": canvas.shape[0], "C": layer.channels, "Z": 1, "T": 1}
+    sizes = {
+        **dict(zip("YX", canvas.shape, strict=True)),
+        "C": layer.channels,
+        **dict(zip("TZ", canvas.stack, strict=True)),
+    }
     attributes = {
         "ID": f"Pixels:{number}",
         "DimensionOrder": "XYCZT",
@@ -81,14 +85,16 @@ def _pixels(image: ElementTree.Element, canvas: Canvas, layer: Layer, number: in
         if layer.channels == 1:
             described["Name"] = layer.name
         ElementTree.SubElement(pixels, "Channel", described)
-    for channel in range(layer.channels):
-        place = {"IFD": str(page + channel), "FirstC": str(channel), "FirstZ": "0", "FirstT": "0", "PlaneCount": "1"}
+    times, depths = canvas.stack
+    places = [(t, z, c) for t in range(times) for z in range(depths) for c in range(layer.channels)]
+    for number, (t, z, c) in enumerate(places):
+        place = {"IFD": str(page + number), "FirstC": str(c), "FirstZ": str(z), "FirstT": str(t), "PlaneCount": "1"}
         ElementTree.SubElement(pixels, "TiffData", place)
     if canvas.offset_um is not None:
         offset = {f"Position{axis}": repr(float(um)) for axis, um in zip("YX", canvas.offset_um, strict=True)}
         units = {f"Position{axis}Unit": "µm" for axis in "YX"}
-        for channel in range(layer.channels):
-            ElementTree.SubElement(pixels, "Plane", {"TheC": str(channel), "TheZ": "0", "TheT": "0", **offset, **units})
+        for t, z, c in places:
+            ElementTree.SubElement(pixels, "Plane", {"TheC": str(c), "TheZ": str(z), "TheT": str(t), **offset, **units})
 
 
 def _map(annotations: ElementTree.Element, what: str, values: dict[int, str]) -> str:

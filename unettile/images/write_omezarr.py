@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from unettile.images.canvas import TILE_EDGE, Canvas, Layer, Reader
+from unettile.images.canvas import TILE_EDGE, Canvas, Layer, Readers
 from unettile.images.pyramid import Pyramid
 from unettile.limits import count_threads
 
@@ -33,7 +33,7 @@ def check_omezarr(canvas: Canvas) -> None:
     """Take every canvas: an OME-Zarr holds them all."""
 
 
-def write_omezarr(path: Path, canvas: Canvas, read: Reader) -> None:
+def write_omezarr(path: Path, canvas: Canvas, read: Readers) -> None:
     """Write an OME-Zarr directory.
 
     Chunks of zeros are written, too: one that is absent was lost.
@@ -59,10 +59,12 @@ def write_omezarr(path: Path, canvas: Canvas, read: Reader) -> None:
         group.attrs.update(attributes | ({METADATA_KEY: json.loads(canvas.description)} if group is root else {}))
         arrays.append([_create(group, canvas, layer, pyramid, level) for level in range(len(pyramid.shapes))])
     with zarr.config.set({"async.concurrency": count_threads()}):  # how many chunks are compressed at once
-        for level, box, pixels in pyramid.stream(read):
-            for layer, levels in zip(canvas.layers, arrays, strict=True):
-                planes = pixels[canvas.planes(layer)].astype(canvas.dtype_of(layer), copy=False)
-                levels[level][(..., *box.slices)] = planes if layer.channels > 1 else planes[0]
+        for number, reader in enumerate(canvas.readers(read)):
+            for level, box, pixels in pyramid.stream(reader):
+                for layer, levels in zip(canvas.layers, arrays, strict=True):
+                    planes = pixels[canvas.planes(layer)].astype(canvas.dtype_of(layer), copy=False)
+                    place = _place_in(canvas, layer, number)
+                    levels[level][(*place, *box.slices)] = planes if layer.channels > 1 else planes[0]
 
 
 def _is_label(layer: Layer) -> bool:
@@ -74,20 +76,32 @@ def _place(layer: Layer) -> str:
     return f"labels/{layer.name}" if _is_label(layer) else layer.name
 
 
+def _axes(canvas: Canvas, layer: Layer) -> dict[str, int]:
+    """Return the axes before y and x, and how long they are."""
+    lengths = {"t": canvas.stack[0], "c": layer.channels, "z": canvas.stack[1]}
+    return {axis: length for axis, length in lengths.items() if length > 1}
+
+
+def _place_in(canvas: Canvas, layer: Layer, number: int) -> tuple[int | slice, ...]:
+    """Return where an image of the stack lies along the axes before y and x."""
+    places: dict[str, int | slice] = {"t": number // canvas.stack[1], "c": slice(None), "z": number % canvas.stack[1]}
+    return tuple(places[axis] for axis in _axes(canvas, layer))
+
+
 def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, level: int) -> zarr.Array[Any]:
     height, width = pyramid.shapes[level]
     edge = pyramid.part_edge(level)
     shard = tuple(min(edge, -(-length // TILE_EDGE) * TILE_EDGE) for length in (height, width))
-    several = layer.channels > 1
+    axes = _axes(canvas, layer)
     return group.create_array(
         str(level),
-        shape=(layer.channels, height, width) if several else (height, width),
-        chunks=(1, TILE_EDGE, TILE_EDGE) if several else (TILE_EDGE, TILE_EDGE),
-        shards=(layer.channels, *shard) if several else shard,
+        shape=(*axes.values(), height, width),
+        chunks=(*(1 for _ in axes), TILE_EDGE, TILE_EDGE),
+        shards=(*(length if axis == "c" else 1 for axis, length in axes.items()), *shard),
         dtype=canvas.dtype_of(layer).name,
         compressors=_ZSTD,
         fill_value=0,
-        dimension_names=("c", "y", "x") if several else ("y", "x"),
+        dimension_names=(*axes, "y", "x"),
         config={"write_empty_chunks": True},
     )
 
@@ -96,10 +110,12 @@ def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, below: bool) -> di
     """Return the OME metadata of a layer's group."""
     several = layer.channels > 1
     unit = {} if canvas.pixel_size_um is None else {"unit": "micrometer"}
-    axes: list[dict[str, str]] = [{"name": axis, "type": "space", **unit} for axis in "yx"]
+    kinds = {"t": {"type": "time"}, "c": {"type": "channel"}, "z": {"type": "space"}}
+    axes: list[dict[str, str]] = [{"name": axis, **kinds[axis]} for axis in _axes(canvas, layer)]
+    axes += [{"name": axis, "type": "space", **unit} for axis in "yx"]
     multiscale = {
         "name": layer.name,
-        "axes": [{"name": "c", "type": "channel"}, *axes] if several else axes,
+        "axes": axes,
         "datasets": [
             {"path": str(level), "coordinateTransformations": _transformations(canvas, layer, level)}
             for level in range(len(pyramid.shapes))
@@ -120,7 +136,7 @@ def _transformations(canvas: Canvas, layer: Layer, level: int) -> list[dict[str,
     """Return scale and translation of a level: the centre of its first pixel lies amid those of level 0 under it."""
     size = canvas.pixel_size_um or (1.0, 1.0)
     origin = canvas.offset_um or (0.0, 0.0)
-    leading = [] if layer.channels == 1 else [1.0]
+    leading = [1.0 for _ in _axes(canvas, layer)]
     scale = [*leading, *(edge * 2.0**level for edge in size)]
     shift = [start + edge * (2**level - 1) / 2 for start, edge in zip(origin, size, strict=True)]
     return [

@@ -12,7 +12,7 @@ import numpy as np
 from unettile import __version__
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import PIECE_BYTES, TILE_EDGE, Canvas, Reader
+from unettile.images.canvas import PIECE_BYTES, TILE_EDGE, Canvas, Reader, Readers
 from unettile.images.colours import Colour
 from unettile.images.plain import DECODED_LIMIT
 from unettile.images.png import PNG_GREY, PNG_PALETTE, PNG_SIGNATURE, png_chunk
@@ -27,6 +27,10 @@ def check_png(canvas: Canvas) -> None:
         InputError: more pixels than are read back from a PNG.
     """
     height, width = canvas.shape
+    if canvas.images > 1:
+        raise UsageError(
+            f"a PNG holds one plane, not {canvas.images}: use a name ending in .tif, .ome.tif or .ome.zarr"
+        )
     if canvas.channels != 1 or canvas.dtype.name not in ("uint8", "uint16"):
         got = f"{canvas.channels} of {canvas.dtype.name}"
         do = f"use a name ending in {'.tif' if len(canvas.layers) == 1 else '.ome.tif or .ome.zarr'}"
@@ -37,7 +41,7 @@ def check_png(canvas: Canvas) -> None:
         )
 
 
-def write_png(path: Path, canvas: Canvas, read: Reader) -> None:
+def write_png(path: Path, canvas: Canvas, read: Readers) -> None:
     """Write a PNG: palette or grey.
 
     Args:
@@ -65,7 +69,7 @@ def write_png(path: Path, canvas: Canvas, read: Reader) -> None:
                 file.write(png_chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))  # 1: pixels per metre
         file.write(png_chunk(b"tEXt", f"Software\0unettile {__version__}".encode()))
         file.write(png_chunk(b"tEXt", b"Description\0" + canvas.description.encode()))
-        for data in _deflated_rows(canvas, read):
+        for data in _deflated_rows(canvas, canvas.readers(read)[0]):
             file.write(png_chunk(b"IDAT", data))
         file.write(png_chunk(b"IEND", b""))
 

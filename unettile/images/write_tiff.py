@@ -1,11 +1,16 @@
-"""Writing TIFF: the tiles of every level in one pass, compressed on the job's threads, always in the same order."""
+"""Writing TIFF: the tiles of every level in one pass, compressed on the job's threads, always in the same order.
+
+A plain TIFF is then put in the order of a cloud-optimised one, from a nameless file beside it.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -13,9 +18,10 @@ from numpy.typing import NDArray
 
 from unettile.errors import UsageError
 from unettile.images.ahead import map_ahead
-from unettile.images.canvas import PIECE_BYTES, TILE_EDGE, Canvas, Reader
+from unettile.images.canvas import PIECE_BYTES, TILE_EDGE, Canvas, Reader, Readers
 from unettile.images.pyramid import Pyramid
 from unettile.images.tiffdirectory import Page, TiffFile
+from unettile.images.write_imagej import check_imagej, write_imagej
 
 DEFLATE_LEVEL = 6
 """Of libdeflate: twice as fast as zlib's 6 at the same size; above 6 it takes five times as long for a fifth less."""
@@ -30,19 +36,22 @@ def check_tiff(canvas: Canvas) -> None:
     """Refuse what a plain TIFF cannot hold.
 
     Raises:
-        UsageError: several layers.
+        UsageError: several layers, or a stack that ImageJ could not open.
     """
+    if canvas.images > 1:
+        check_imagej(canvas)
     if len(canvas.layers) > 1:
         names = " or ".join(layer.name for layer in canvas.layers)
         raise UsageError(f"a plain TIFF holds {names}, not both: use a name ending in .ome.tif or .ome.zarr")
 
 
-def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
-    """Write a tiled, deflate-compressed TIFF; BigTIFF where its pixels could need it.
+def write_tiff(path: Path, canvas: Canvas, read: Readers) -> None:
+    """Write a tiled, deflate-compressed TIFF; BigTIFF where its pixels could need it. A stack is written for ImageJ.
 
     A palette makes it a palette image: viewers show colours, readers of numbers get the numbers. Several channels are
     separate planes. Levels of a pyramid are pages of their own, marked as reduced resolutions: OpenSlide and GDAL find
-    them, and whoever reads the first page gets the pixels.
+    them, and whoever reads the first page gets the pixels. The file is cloud-optimised as GDAL understands it: its
+    tables come first, then the levels, smallest first.
 
     Args:
         path: the file, overwritten; a temporary one, so that its final name never shows half of it.
@@ -54,6 +63,9 @@ def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
         OSError: the file cannot be written.
     """
     check_tiff(canvas)
+    if canvas.images > 1:
+        write_imagej(path, canvas, canvas.readers(read))
+        return
     layer = canvas.layers[0]
     pages = [
         Page(
@@ -65,34 +77,38 @@ def write_tiff(path: Path, canvas: Canvas, read: Reader) -> None:
             description="" if level else canvas.description,
             pixel_size_um=level_pixel_size(canvas, level),
             offset_um=None if level else canvas.offset_um,
+            georeference=None if level else canvas.georeference,
+            no_data=canvas.no_data,
         )
         for level, shape in enumerate(Pyramid(canvas).shapes)
     ]
     slots = [[(page, plane * page.tiles) for plane in range(canvas.channels)] for page in pages]
-    write_tiles(path, canvas, read, slots, pages)
+    with path.open("wb") as file, tempfile.TemporaryFile(dir=path.parent) as spool:
+        tiff = write_tiles(spool, canvas, canvas.readers(read), [slots])
+        tiff.put_in_order(pages, file)
 
 
 def write_tiles(
-    path: Path, canvas: Canvas, read: Reader, slots: Sequence[Sequence[Slot]], pages: Sequence[Page]
-) -> None:
-    """Write the tiles of every level, then the pages.
+    file: BinaryIO, canvas: Canvas, reads: Sequence[Reader], slots: Sequence[Sequence[Sequence[Slot]]]
+) -> TiffFile:
+    """Write the tiles of every level; return the TIFF, which lacks its directories yet.
 
     Args:
-        slots: of each level, of each plane of the canvas.
-        pages: in the order of the file; those of the slots, or those whose levels they are.
+        file: open for writing, empty.
+        reads: of each image of the stack.
+        slots: of the same, of each level, of each plane of the canvas.
 
     Raises:
         OSError: the file cannot be written.
     """
     pyramid = Pyramid(canvas)
-    tiles = sum(-(-h // TILE_EDGE) * -(-w // TILE_EDGE) for h, w in pyramid.shapes) * canvas.channels
+    tiles = sum(-(-h // TILE_EDGE) * -(-w // TILE_EDGE) for h, w in pyramid.shapes) * canvas.channels * canvas.images
     tile_bytes = TILE_EDGE**2 * canvas.dtype.itemsize
-    with path.open("wb") as file:
-        tiff = TiffFile(file, big=tiles * tile_bytes > _CLASSIC_LIMIT)
-        work = _tiles(pyramid, read, slots)
-        for page, index, data in map_ahead(_compressed, work, ahead=max(2, PIECE_BYTES // tile_bytes)):
-            tiff.add_tile(page, index, data)
-        tiff.finish(pages)
+    tiff = TiffFile(file, big=tiles * tile_bytes > _CLASSIC_LIMIT)
+    work = chain.from_iterable(_tiles(pyramid, read, own) for read, own in zip(reads, slots, strict=True))
+    for page, index, data in map_ahead(_compressed, work, ahead=max(2, PIECE_BYTES // tile_bytes)):
+        tiff.add_tile(page, index, data)
+    return tiff
 
 
 def level_pixel_size(canvas: Canvas, level: int) -> tuple[float, float] | None:

@@ -33,6 +33,7 @@ class ZoomedSlide(ResampledSlide):
         self.downsample = base.downsample[0] / zoom, base.downsample[1] / zoom
         size = base.pixel_size_um
         self.pixel_size_um = None if size is None else (size[0] / zoom, size[1] / zoom)
+        self.georeference = None if base.georeference is None else base.georeference.scaled(1 / zoom, 1 / zoom)
         self.origin_um = base.origin_um
         if base.reader == "zarr" and base.origin_um is not None and size is not None:  # it places centres of pixels
             y, x = ((1 / zoom - 1) / 2 * edge for edge in size)

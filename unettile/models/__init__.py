@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unettile.errors import InputError
 
-MODELS = ("nuclei", "nuclei-lite")
+MODELS = ("nuclei", "nuclei-valid")
 DEFAULT_MODEL = "nuclei"
 
 

@@ -1,6 +1,7 @@
 """Objects in the form of the COCO data set, which tools for training read.
 
-An object without holes is a polygon; one with holes is a run-length code, which counts pixels column by column.
+An object without holes is a polygon; one with holes, or of several parts, is a run-length code, which
+counts pixels column by column.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.images.record import Record
-from unettile.objects.gather import Grouped
-from unettile.objects.outline import Outline, outlines
+from unettile.objects.polygons import Outline, Polygons
 
 HEAD = '{"images":['
 """How the file begins."""
 
 
 def write_coco(
-    path: Path, corners: Grouped, classes: NDArray[np.uint32], record: Record, shape: tuple[int, int], name: str
+    path: Path, polygons: Polygons, classes: NDArray[np.uint32], record: Record, shape: tuple[int, int], name: str
 ) -> None:
     """Write one annotation an object, a line each, in order of id; coordinates are px of the mask.
 
     Args:
         path: overwritten; a temporary one.
-        corners: of all objects.
+        polygons: of all objects, along pixel edges.
         classes: (N,) class of each object.
         record: of the mask, for the names of the classes.
         shape: of the mask.
@@ -41,16 +41,16 @@ def write_coco(
     kinds = [{"id": int(number), "name": record.name(int(number))} for number in np.unique(classes)]
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{HEAD}{json.dumps(image)}],\n"categories":{json.dumps(kinds)},\n"annotations":[')
-        for outline in outlines(corners):
+        for outline in polygons:
             entry = _annotation(outline, int(classes[outline.number - 1]), shape)
             file.write(("," if outline.number > 1 else "") + "\n" + json.dumps(entry, separators=(",", ":")))
         file.write("\n]}\n")
 
 
 def _annotation(outline: Outline, category: int, shape: tuple[int, int]) -> dict[str, Any]:
-    outer = outline.rings[0]
-    (left, top), (right, bottom) = outer.min(axis=0).tolist(), outer.max(axis=0).tolist()
-    segmentation: Any = [outer.ravel().tolist()]
+    points = np.concatenate(outline.rings)
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    segmentation: Any = [points.ravel().tolist()]
     if len(outline.rings) > 1:
         segmentation = {"size": list(shape), "counts": _counts(outline, shape)}
     return {

@@ -22,7 +22,7 @@ from unettile.objects.certainty import Rims
 from unettile.objects.gather import Grouped
 from unettile.objects.intensity import Totals, Values
 from unettile.objects.measure import Measurements, Sums
-from unettile.objects.shape import measure_shapes
+from unettile.objects.shape import Shapes, measure_shapes
 
 Columns = dict[str, NDArray[Any]]
 
@@ -84,6 +84,7 @@ class Figures:
         sums: areas, places and moments.
         corners: for their shape, if that is asked for.
         nearest: (N,) distances to the nearest neighbour, px; with `corners`.
+        parted: objects may have several parts that are not connected.
         channels: of pictures.
         confidence: if probabilities are known.
     """
@@ -93,6 +94,7 @@ class Figures:
     nearest: NDArray[np.float64] | None = None
     channels: tuple[Channels, ...] = ()
     confidence: Confidence | None = None
+    parted: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def make_columns(figures: Figures, known: Known, record: Record, frames: Frames,
     }
     plain: Columns = {"eccentricity": found.eccentricity}
     if figures.corners is not None:
-        _add_shape(sizes, plain, found, figures.corners, figures.nearest, (start, stop))
+        nearest = None if figures.nearest is None else figures.nearest[start:stop]
+        _add_shape(sizes, plain, found, measure_shapes(figures.corners, start, stop, figures.parted), nearest)
     weighted: dict[str, tuple[str, NDArray[Any]]] = {}
     values: Columns = {}
     for channels in figures.channels:
@@ -189,12 +192,10 @@ def _add_shape(
     sizes: dict[str, tuple[str, NDArray[Any]]],
     plain: Columns,
     found: Measurements,
-    corners: Grouped,
+    shapes: Shapes,
     nearest: NDArray[np.float64] | None,
-    part: tuple[int, int],
 ) -> None:
     """Add what is known of shapes to figures in px, and to plain numbers."""
-    shapes = measure_shapes(corners, *part)
     area = found.area.astype(np.float64)
     sizes |= {
         "filled_area": ("area", shapes.filled),
@@ -206,7 +207,7 @@ def _add_shape(
         "feret_min": ("length", shapes.feret_min),
     }
     if nearest is not None:
-        sizes["nearest"] = ("length", nearest[slice(*part)])
+        sizes["nearest"] = ("length", nearest)
     height, width = found.box[:, 2] - found.box[:, 0], found.box[:, 3] - found.box[:, 1]
     plain |= {
         "orientation_rad": found.orientation,

@@ -1,9 +1,10 @@
-"""Polygons of objects as GeoJSON, in the form that QuPath writes and reads."""
+"""Polygons of objects as GeoJSON, in the form that QuPath writes and reads; of maps, in their coordinates."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from unettile.compiled import compiled
 from unettile.images.record import Record
 from unettile.objects.digits import put_integer, put_text
-from unettile.objects.gather import Grouped
-from unettile.objects.outline import Rings, rings_of
+from unettile.objects.outline import Rings
+from unettile.objects.places import Places
+from unettile.objects.polygons import Polygons
 
 OBJECT_TYPES = ("detection", "annotation")
 
@@ -23,30 +25,39 @@ HEAD = '{"type":"FeatureCollection","features":['
 """How the file begins."""
 
 
-def write_geojson(path: Path, corners: Grouped, classes: NDArray[np.uint32], record: Record, object_type: str) -> None:
+def write_geojson(
+    path: Path,
+    polygons: Polygons,
+    classes: NDArray[np.uint32],
+    record: Record,
+    object_type: str,
+    places: Places | None = None,
+) -> None:
     """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
 
     Coordinates are (x, y) in px of the image's largest resolution, (0, 0) the upper left corner of its first pixel, as
-    in QuPath.
+    in QuPath; or those of a map.
 
     Args:
         path: overwritten; a temporary one.
-        corners: of all objects.
+        polygons: of all objects.
         classes: (N,) class of each object.
         record: of the mask: names and colours of the classes, and its resolution.
         object_type: `detection` or `annotation`; QuPath handles millions of the first.
+        places: where on a map corners lie; None for px.
 
     Raises:
+        InputError: a place that cannot be brought to the map's coordinates.
         OSError: the file cannot be written.
     """
     classified = np.unique(classes).size <= MOST_CLASSES
     with path.open("wb") as file:
         file.write(HEAD.encode())
-        for begin, starts, places in corners.batches():
-            own = classes[begin : begin + starts.size - 1]
-            text = _features(rings_of(starts, places), own, begin, record, object_type, classified)
+        for begin, end, rings in polygons.batches():
+            text = _features(rings, classes[begin:end], begin, record, object_type, classified, places)
             file.write(text[int(begin == 0) :].data)  # every feature begins with a comma but the first
-        file.write(b"\n]}\n")
+        named = None if places is None else places.crs
+        file.write(("\n]}\n" if named is None else f'\n],"crs":{json.dumps(named)}}}\n').encode())
 
 
 def _features(
@@ -56,6 +67,7 @@ def _features(
     record: Record,
     object_type: str,
     classified: bool,
+    places: Places | None,
 ) -> NDArray[np.uint8]:
     """Return the text of the features of the objects begin + 1 …, each after a comma and a new line."""
     present, index = np.unique(classes, return_inverse=True)
@@ -63,56 +75,87 @@ def _features(
     for number in present.tolist():
         values = {"name": record.name(number), "color": list(record.colour(number))}
         described = f'"classification":{json.dumps(values)},' if classified else ""
-        tails.append(f']}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
+        tails.append(f'}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
     ends = np.cumsum([0, *map(len, tails)])
-    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 32) * classes.size
+    x, y, decimals = _coordinates(rings, record, places)
+    parts = np.zeros(rings.owners.size, np.int64) if rings.parts is None else rings.parts
+    room = _PER_CORNER * (rings.x.size + rings.owners.size) + (len(_START) + max(map(len, tails)) + 64) * classes.size
     out = np.empty(room, np.uint8)
     length = _write(
-        rings.x,
-        rings.y,
+        x,
+        y,
         rings.starts,
-        rings.owners,
+        (rings.owners, parts),
         begin,
         (index.reshape(-1), ends, np.frombuffer(b"".join(tails), np.uint8)),
-        np.frombuffer(_START, np.uint8),
-        (record.downsample == (1.0, 1.0), *record.downsample),
+        (np.frombuffer(_START, np.uint8), np.frombuffer(_ONE, np.uint8), np.frombuffer(_SEVERAL, np.uint8)),
+        (decimals, places is not None and places.turns),
         out,
     )
     return out[:length]
 
 
-_START = b',\n{"type":"Feature","geometry":{"type":"Polygon","coordinates":['
-_PER_CORNER = 40  # bytes: two numbers of up to 15, brackets and commas
+def _coordinates(rings: Rings, record: Record, places: Places | None) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Return what is written of corners, x and y, and how many decimals it has: none where it is whole."""
+    if places is not None:
+        return *places.of(rings.x, rings.y), places.decimals
+    if record.downsample == (1.0, 1.0):
+        return rings.x, rings.y, 0
+    high, wide = record.downsample
+    return rings.x * wide, rings.y * high, 3
+
+
+_START = b',\n{"type":"Feature","geometry":{"type":"'
+_ONE, _SEVERAL = b'Polygon","coordinates":', b'MultiPolygon","coordinates":['
+_PER_CORNER = 52  # bytes: two numbers of up to 21, brackets and commas
 
 
 @compiled
-def _write(x, y, starts, owners, begin, tails, start, scale, out):  # type: ignore[no-untyped-def]
+def _write(x, y, starts, whose, begin, tails, starting, form, out):  # type: ignore[no-untyped-def]
     """Write features into `out`; return their length."""
+    owners, parts = whose
     index, ends, texts = tails
-    whole, high, wide = scale
-    at = 0
+    start, one, several = starting
+    decimals, turns = form
+    unit = 10**decimals
+    at, many = 0, False
     for ring in range(owners.size):
-        outer = ring == 0 or owners[ring - 1] != owners[ring]
-        if outer:
-            at = put_text(out, at, start)
+        first_of_object = ring == 0 or owners[ring - 1] != owners[ring]
+        outer = first_of_object or parts[ring - 1] != parts[ring]
+        if first_of_object:
+            last_ring = ring
+            while last_ring + 1 < owners.size and owners[last_ring + 1] == owners[ring]:
+                last_ring += 1
+            many = parts[last_ring] > 0
+            at = put_text(out, put_text(out, at, start), several if many else one)
         else:
             out[at] = 44  # ,
             at += 1
-        out[at] = 91  # [
+        if outer:
+            out[at] = 91  # [
+            at += 1
+        out[at] = 91
         at += 1
         first, last = starts[ring], starts[ring + 1]
         for i in range(last - first + 1):
             step = i % (last - first)
-            k = first + step if outer else (last - 1 - step)
+            k = first + step if outer != turns else (last - 1 - step)
             out[at] = 91
-            at = _put_number(out, at + 1, x[k], wide, whole)
+            at = _put_number(out, at + 1, x[k], decimals, unit)
             out[at] = 44
-            at = _put_number(out, at + 1, y[k], high, whole)
+            at = _put_number(out, at + 1, y[k], decimals, unit)
             out[at] = 93  # ]
             out[at + 1] = 44
             at += 2
         out[at - 1] = 93
-        if ring + 1 == owners.size or owners[ring + 1] != owners[ring]:
+        last_of_object = ring + 1 == owners.size or owners[ring + 1] != owners[ring]
+        if last_of_object or parts[ring + 1] != parts[ring]:
+            out[at] = 93
+            at += 1
+        if last_of_object:
+            if many:
+                out[at] = 93
+                at += 1
             owner = owners[ring]
             at = put_text(out, at, texts[ends[index[owner]] : ends[index[owner] + 1]])
             at = put_integer(out, at, begin + owner + 1)
@@ -123,16 +166,22 @@ def _write(x, y, starts, owners, begin, tails, start, scale, out):  # type: igno
 
 
 @compiled
-def _put_number(out, at, number, scale, whole):  # type: ignore[no-untyped-def]
-    """Write a coordinate: a whole number, or one scaled and rounded to a thousandth."""
-    if whole:
-        return put_integer(out, at, number)
-    parts = np.int64(np.rint(number * scale * 1000.0))
-    at = put_integer(out, at, parts // 1000)
+def _put_number(out, at, number, decimals, unit):  # type: ignore[no-untyped-def]
+    """Write a coordinate: a whole number, or one rounded to so many decimals, of which one at least is shown."""
+    parts = np.int64(np.rint(number * unit))
+    if decimals == 0:
+        return put_integer(out, at, parts)
+    if parts < 0:
+        out[at] = 45  # -
+        at += 1
+        parts = -parts
+    at = put_integer(out, at, parts // unit)
     out[at] = 46  # .
-    rest = parts % 1000
-    out[at + 1], out[at + 2], out[at + 3] = 48 + rest // 100, 48 + rest // 10 % 10, 48 + rest % 10
-    at += 4
+    rest = parts % unit
+    for place in range(decimals, 0, -1):
+        out[at + place] = 48 + rest % 10
+        rest //= 10
+    at += decimals + 1
     while out[at - 1] == 48 and out[at - 2] != 46:
         at -= 1
     return at

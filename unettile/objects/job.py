@@ -25,12 +25,13 @@ from unettile.objects.geojson import MOST_CLASSES
 from unettile.objects.given import GivenObjects
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
 from unettile.objects.measures import BASIC, Measures
+from unettile.objects.measuring import Beneath
 from unettile.objects.numbering import Numbered, Numbers
 from unettile.objects.products import Products, Sources, check_outputs
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.spill import Spill
 from unettile.objects.stains import Unmixed
-from unettile.objects.write import Beneath, Context, Stage, Writer
+from unettile.objects.write import Context, Page, Stage, Writer
 from unettile.tiling import BlockGrid
 
 
@@ -45,6 +46,7 @@ def find_objects(
     measures: Measures = BASIC,
     block_edge: int = BLOCK_EDGE,
     scratch: Path | None = None,
+    page: Page | None = None,
 ) -> Found:
     """Find the objects of a mask and write what is asked for, each file under its name only when it is whole.
 
@@ -52,6 +54,7 @@ def find_objects(
         measures: what the table holds.
         block_edge: px; changes memory and time, and no byte of any file.
         scratch: directory of temporary files; None for that of the first product.
+        page: writes the page of a report, if one is asked for.
 
     Raises:
         UsageError: inputs or options that do not go together.
@@ -63,12 +66,14 @@ def find_objects(
         raise UsageError("instances are taken as they are: leave out what changes how objects are found")
     with ExitStack() as stack:
         amounts = foreground.threshold is not None  # probabilities, not ids
-        mask = stack.enter_context(open_labels(sources.mask, View(series=sources.series), lossy=amounts))
+        mask = stack.enter_context(open_labels(sources.mask, sources.view, lossy=amounts))
         record = read_record(sources.mask, sources.series)
         if foreground.classes is None and not sources.instances:
             foreground = replace(foreground, classes=object_classes(record.class_names))
         if record.ids is not None and labelling.merged:
             raise UsageError(f"{mask.path} holds ids, each an object of its own: leave --merge-classes out")
+        georeference = record.georeference or mask.georeference
+        products.places(georeference)  # refused before any work
         beneath = _open_beneath(sources, mask, record, foreground, stack)
         image = beneath.image
         for given, option in ((labelling.min_confidence, "--min-confidence"), (products.confidence, "--confidence")):
@@ -77,8 +82,10 @@ def find_objects(
         depth = None
         if sources.depth is not None:
             channels = None if sources.depth_channel is None else (sources.depth_channel,)
-            depth = stack.enter_context(open_slide(sources.depth, View(channels=channels)))
+            depth = stack.enter_context(open_slide(sources.depth, replace(sources.plane, channels=channels)))
         identity = _identity(mask, depth, beneath.probable, foreground, labelling)
+        if sources.plane != FIRST:
+            identity["plane"] = {"t": sources.t, "z": sources.z}
         there = check_outputs(products, sources, identity, overwrite)
         for path in products.paths:
             remove_leftovers(path)
@@ -112,6 +119,8 @@ def find_objects(
             measures,
             known,
             (mask if image is None else image).path.name,
+            georeference,
+            page,
         )
         with (
             atomic_group(products.paths, overwrite=overwrite) as temporaries,
@@ -130,17 +139,31 @@ def _open_beneath(sources: Sources, mask: Slide, record: Record, foreground: For
     """
     image = stains = chance = probable = None
     if sources.image is not None:
-        view = record.view if isinstance(sources.image, Path) else FIRST  # an array is as large as it is
+        view = _view_beneath(sources, record) if isinstance(sources.image, Path) else FIRST  # an array is what it is
         image = stack.enter_context(open_slide(sources.image, view))
         _check_shape(image, mask)
         stains = None if sources.stains is None else Unmixed(image, sources.stains)
     if sources.probabilities is not None:
-        probable = stack.enter_context(_open_probabilities(sources.probabilities))
+        probable = stack.enter_context(_open_probabilities(sources.probabilities, sources.plane))
         _check_shape(probable, mask)
         chance = Chance(probable, _object_planes(sources.probabilities, foreground))
     elif foreground.threshold is not None:
         chance = Chance(mask, foreground.classes)
     return Beneath(image, stains, chance, probable)
+
+
+def _view_beneath(sources: Sources, record: Record) -> View:
+    """Return which image a mask was made of, and of the planes of a stack that one which the mask's plane shows."""
+    described = read_metadata(sources.mask) if isinstance(sources.mask, Path) and sources.mask.exists() else {}
+    made = described.get("planes")
+    numbers: dict[str, int | None] = {}
+    for axis, given in (("t", sources.t), ("z", sources.z)):
+        listed = made.get(axis) if isinstance(made, dict) else None
+        some = [one for one in listed if isinstance(one, int)] if isinstance(listed, list) else []
+        numbers[axis] = some[given or 0] if (given or 0) < len(some) else given
+    if numbers == {"t": None, "z": None}:
+        return record.view
+    return replace(record.view, t=numbers["t"], z=numbers["z"])
 
 
 def _known_of(objects: GivenObjects, record: Record) -> Known:
@@ -168,12 +191,12 @@ def _check_shape(picture: Slide, mask: Slide) -> None:
         )
 
 
-def _open_probabilities(path: ImageSource) -> Slide:
+def _open_probabilities(path: ImageSource, plane: View) -> Slide:
     """Open probabilities; of a file of several kinds, as `segment` writes it, the image that holds them."""
     kinds = read_metadata(path).get("write") if isinstance(path, Path) and path.is_file() else None
     if isinstance(kinds, list) and "probabilities" in kinds:
-        return open_slide(path, View(series=kinds.index("probabilities")))
-    return open_slide(path)
+        return open_slide(path, replace(plane, series=kinds.index("probabilities")))
+    return open_slide(path, plane)
 
 
 def _object_planes(path: ImageSource, foreground: Foreground) -> tuple[int, ...] | None:

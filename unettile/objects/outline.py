@@ -6,12 +6,11 @@
   1   |   +-+        Where two pixels of an object meet at a corner alone, the two corners there are joined so that
   2   +-----+        the background is cut, not the object: rings then touch, but never cross or repeat a point.
 
-An object is connected over sides: its first ring is the outer one, all others are holes.
+An object that is connected over sides has one outer ring, its first one; all others are holes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,20 +20,6 @@ from numpy.typing import NDArray
 from unettile.compiled import compiled
 from unettile.objects.gather import Gathering, Grouped
 from unettile.objects.scan import Part
-
-
-@dataclass(frozen=True)
-class Outline:
-    """The rings of one object, the outer one first.
-
-    Args:
-        number: the object's id.
-        rings: (n, 2) int64 each, x and y of lattice points, not closed. (0, 0) is the upper left corner of the image's
-            first pixel. Seen with y upwards, the outer ring runs counter-clockwise and holes clockwise (RFC 7946).
-    """
-
-    number: int
-    rings: tuple[NDArray[np.int64], ...]
 
 
 class CornerFinder:
@@ -82,40 +67,28 @@ class CornerFinder:
 
 @dataclass(frozen=True)
 class Rings:
-    """The rings of a run of objects; of each object the outer one is first.
+    """The rings of a run of objects, part by part; of each part the outer one is first.
 
     Args:
         x, y: (M,) lattice points, ring after ring, clockwise on the screen.
         starts: (R + 1,) where rings begin, and the end.
         owners: (R,) which object each is of, counted from 0.
+        parts: (R,) which part of its object each is of, counted from 0; None where every object has one.
     """
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
     starts: NDArray[np.int64]
     owners: NDArray[np.int64]
+    parts: NDArray[np.int64] | None = None
 
 
 def rings_of(starts: NDArray[np.int64], places: NDArray[np.int32]) -> Rings:
-    """Return the rings of objects from their corners; see `Grouped.part`."""
+    """Return the rings of connected objects from their corners; see `Grouped.part`."""
     y, x4, partner = link(starts, places, True)
-    walk, ring_starts = _walk(partner)
+    walk, ring_starts = walk_rings(partner)
     owner = np.repeat(np.arange(starts.size - 1), np.diff(starts))
     return Rings(x4[walk] >> 2, y[walk], ring_starts, owner[walk[ring_starts[:-1]]])
-
-
-def outlines(corners: Grouped) -> Iterator[Outline]:
-    """Yield the outlines of all objects in the order of their ids."""
-    for first, starts, places in corners.batches():
-        found = rings_of(starts, places)
-        points = np.stack([found.x, found.y], axis=1)
-        rings: list[NDArray[np.int64]] = []
-        for k in range(found.owners.size):
-            ring = points[found.starts[k] : found.starts[k + 1]]
-            rings.append(ring[::-1] if rings else ring)
-            if k + 1 == found.owners.size or found.owners[k + 1] != found.owners[k]:
-                yield Outline(first + 1 + int(found.owners[k]), tuple(rings))
-                rings = []
 
 
 @compiled
@@ -153,7 +126,7 @@ def link(starts, places, joined):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _walk(partner):  # type: ignore[no-untyped-def]
+def walk_rings(partner):  # type: ignore[no-untyped-def]
     """Follow edges, horizontal and vertical in turn: (M,) corners ring after ring, (R + 1,) where rings start.
 
     Corners are sorted by row: the other end of the horizontal edge at an even place is at the next place.

@@ -58,7 +58,7 @@ def draw_overlay(seen: Thumbnail, image: Slide | None, on_progress: OnProgress) 
     scaling = None if image is None else Normalization().measure(image)
     table = np.array(distinct_colours(256)[1:], np.float32)
     drawn = np.zeros((*seen.ids.shape, 3), np.uint8)
-    rims = _rims(seen.ids) if factor == 1 else None
+    rims = rims_of(seen.ids) if factor == 1 else None
     for top in range(0, drawn.shape[0], rows):
         box = Box(top * factor, 0, min((top + rows) * factor, height), width)
         ids = seen.ids[top : top + rows]
@@ -66,7 +66,7 @@ def draw_overlay(seen: Thumbnail, image: Slide | None, on_progress: OnProgress) 
         if image is None or scaling is None:
             below, share = np.zeros(colours.shape, np.float32), np.ones(ids.shape, np.float32)
         else:
-            below = 255 * np.clip(_three(_reduced(scaling.apply(image.read(box)), factor)), 0.0, 1.0)
+            below = 255 * np.clip(three_channels(reduced(scaling.apply(image.read(box)), factor)), 0.0, 1.0)
             share = np.full(ids.shape, TINT, np.float32)
             if rims is not None:
                 share[rims[top : top + rows]] = 1.0
@@ -88,7 +88,7 @@ def _middles(length: int, factor: int) -> NDArray[np.intp]:
     return (starts + np.minimum(starts + factor, length)) // 2
 
 
-def _reduced(pixels: NDArray[Any], factor: int) -> NDArray[np.float32]:
+def reduced(pixels: NDArray[Any], factor: int) -> NDArray[np.float32]:
     """Return the means (h, w, C) of squares of `factor` px; those at the end may be smaller."""
     if factor == 1:
         return pixels.astype(np.float32)
@@ -99,12 +99,12 @@ def _reduced(pixels: NDArray[Any], factor: int) -> NDArray[np.float32]:
     return means
 
 
-def _three(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def three_channels(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the first three channels, or the first one three times."""
     return pixels[:, :, :3] if pixels.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
 
 
-def _rims(ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
+def rims_of(ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Return the pixels (h, w) of objects that have another id above, below, left or right of them."""
     rims = np.zeros(ids.shape, np.bool_)
     down, across = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]

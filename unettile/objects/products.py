@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unettile.errors import InputError, UsageError
 from unettile.images.formats import format_of
+from unettile.images.georeference import Georeference
 from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource
+from unettile.images.view import View
+from unettile.objects.anchors import LARGEST
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
 from unettile.objects.h5ad import import_anndata
+from unettile.objects.places import Places
 from unettile.objects.table import check_table, import_parquet
 from unettile.protection import protect
 
@@ -27,8 +31,13 @@ _BEGINNINGS = {
     ".png": b"\x89PNG",
     ".zip": b"PK",
     ".h5ad": b"\x89HDF",
+    ".html": b"<!DOCTYPE html>",
+    ".htm": b"<!DOCTYPE html>",
 }
 """How files begin that are written here, by their endings."""
+
+MOST_IN_GALLERY = 40
+"""Objects in a row of the gallery."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,15 @@ class Products:
         coco: annotations of COCO, .json.
         geoparquet: polygons, .parquet.
         anndata: the table as AnnData, .h5ad.
+        gallery: pictures of single objects, .png.
+        gallery_objects: how many there are of each kind.
+        report: a page, .html.
+        simplify: how far outlines may move to have fewer points, px of the mask; 0 leaves them along pixel edges.
+        lonlat: the GeoJSON of a map is in longitude and latitude, rather than in the map's coordinates.
+        pixels: the GeoJSON of a map is in px, as that of other images.
 
     Raises:
-        UsageError: nothing, or an ending that is not written.
+        UsageError: nothing, an ending that is not written, a number out of range, or two kinds of coordinates.
         InputError: Parquet without its library.
     """
 
@@ -63,6 +78,12 @@ class Products:
     coco: Path | None = None
     geoparquet: Path | None = None
     anndata: Path | None = None
+    simplify: float = 0.0
+    gallery: Path | None = None
+    gallery_objects: int = 8
+    report: Path | None = None
+    lonlat: bool = False
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -79,30 +100,57 @@ class Products:
             (self.coco, "--coco", (".json",)),
             (self.geoparquet, "--geoparquet", (".parquet",)),
             (self.anndata, "--anndata", (".h5ad",)),
+            (self.gallery, "--gallery", (".png",)),
+            (self.report, "--report", (".html", ".htm")),
         ):
             if path is not None and path.suffix.lower() not in endings:
                 raise UsageError(f"{option} {path.name}: need a name that ends with {' or '.join(endings)}")
+        if ((self.lonlat or self.pixels) and self.geojson is None) or (self.lonlat and self.pixels):
+            raise UsageError("--lonlat and --pixels are of --geojson: give one of them, with it")
         if self.geoparquet is not None:
             import_parquet()
         if self.anndata is not None:
             import_anndata()
         if self.object_type not in OBJECT_TYPES:
             raise UsageError(f"--object-type {self.object_type}: need one of {', '.join(OBJECT_TYPES)}")
+        if not 1 <= self.gallery_objects <= MOST_IN_GALLERY:
+            raise UsageError(f"--gallery-objects is {self.gallery_objects}: need 1 to {MOST_IN_GALLERY}")
+        if not 0 <= self.simplify <= LARGEST:
+            raise UsageError(f"--simplify is {self.simplify:g}: need 0 to {LARGEST:g} px")
+        if self.simplify and not any((self.geojson, self.rois, self.geoparquet)):
+            raise UsageError("--simplify is about outlines: give --geojson, --rois or --geoparquet with it")
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
         if twice:
             raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")
+
+    def places(self, georeference: Georeference | None) -> Places | None:
+        """Return where the corners of the GeoJSON lie on a map; None where it is in px.
+
+        Raises:
+            InputError: the mask has no place on earth, or one that GeoJSON cannot tell.
+        """
+        if self.geojson is None or self.pixels or (georeference is None and not self.lonlat):
+            return None
+        if georeference is None:
+            raise InputError("--lonlat: the mask does not say where on earth it lies; leave it out, or segment the map")
+        return Places(georeference, self.lonlat)
 
     @property
     def paths(self) -> list[Path]:
         given = (
             *(self.labels, self.table, self.geojson, self.overlay),
-            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata),
+            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata, self.gallery, self.report),
         )
         return [path for path in given if path is not None]
 
     @property
     def measured(self) -> bool:
-        """Whether measurements are asked for."""
+        """Whether measurements are needed."""
+        return self.tabled or self.gallery is not None or self.report is not None
+
+    @property
+    def tabled(self) -> bool:
+        """Whether a table of them is asked for."""
         return self.table is not None or self.anndata is not None or self.columns
 
     @property
@@ -125,9 +173,10 @@ class Sources:
         probabilities: of the classes, of the same size; None for those of the mask, if it holds some.
         stains: of the image, to be unmixed; see `stains.STAINS`.
         instances: the numbers of the mask are objects, to be taken as they are.
+        z, t: the plane of a stack: of the mask's, the depth's and the probabilities' file.
 
     Raises:
-        UsageError: stains without an image.
+        UsageError: stains without an image, or a pixel without a size.
     """
 
     mask: ImageSource
@@ -139,10 +188,24 @@ class Sources:
     probabilities: ImageSource | None = None
     stains: str | None = None
     instances: bool = False
+    z: int | None = None
+    t: int | None = None
 
     def __post_init__(self) -> None:
         if self.stains is not None and self.image is None:
             raise UsageError("--stains unmixes the colours of an image: give --image with it")
+        if self.pixel_size_um is not None and not all(0 < edge < 1e6 for edge in self.pixel_size_um):
+            raise UsageError(f"--pixel-size is {self.pixel_size_um[0]:g}: need µm, above 0")
+
+    @property
+    def plane(self) -> View:
+        """The plane of a stack, of a file that holds it as the mask's does."""
+        return View(z=self.z, t=self.t)
+
+    @property
+    def view(self) -> View:
+        """Which image of the mask's file."""
+        return replace(self.plane, series=self.series)
 
     @property
     def paths(self) -> list[Path]:

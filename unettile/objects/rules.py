@@ -72,7 +72,18 @@ class Splitting:
         if not 0 <= self.passes <= MOST_PASSES:
             raise UsageError(f"smoothing is {self.passes}: need 0 to {MOST_PASSES} passes")
         if not 1 <= self.reach <= 1024:
-            raise UsageError(f"the largest object is {2 * self.reach} px wide: need 2 to 2048")
+            raise UsageError(f"distances reach {self.reach} px: need 1 to 1024")
+
+    @classmethod
+    def up_to(cls, max_object: int, neck: float, rise: float, smallest: int = 0) -> Splitting:
+        """Return the rules under which distances count up to half of the width `max_object`, px.
+
+        Raises:
+            UsageError: a number out of range.
+        """
+        if not 2 <= max_object <= 2048:
+            raise UsageError(f"--max-object is {max_object}: need a width of 2 to 2048 px")
+        return cls(neck, rise, reach=-(-max_object // 2), smallest=smallest)
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ class ObjectRules:
 
     def __post_init__(self) -> None:
         self.foreground(())
-        Splitting(self.neck, self.rise, reach=-(-self.max_object // 2))
+        Splitting.up_to(self.max_object, self.neck, self.rise)
         self.labelling(())
 
     @classmethod
@@ -183,7 +194,7 @@ class ObjectRules:
         kinds = object_classes(class_names) or tuple(range(1, len(class_names)))
         splitting = None
         if self.split:
-            splitting = Splitting(self.neck, self.rise, reach=-(-self.max_object // 2), smallest=self.min_size)
+            splitting = Splitting.up_to(self.max_object, self.neck, self.rise, self.min_size)
         return Labelling(splitting, self.min_size, self.close_gaps, merged=self.merge_classes and len(kinds) > 1)
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -61,13 +62,22 @@ class Part:
 
     Args:
         box: where it is.
-        ids: (h + 2, w + 2) uint32, the part with 1 px around it; 0 outside of the image.
+        around: (h + 2 m, w + 2 m) uint32, the ids of the part with m px around it; 0 outside of the image.
+        margin: m, at least 1.
         pictures: (h, w, C) of each picture; None where the part holds no object.
     """
 
     box: Box
-    ids: NDArray[np.uint32]
+    around: NDArray[np.uint32]
+    margin: int
     pictures: tuple[NDArray[Any], ...] | None
+
+    @cached_property
+    def ids(self) -> NDArray[np.uint32]:
+        """The part with 1 px around it, (h + 2, w + 2)."""
+        more = self.margin - 1
+        around = self.around
+        return np.ascontiguousarray(around[more : around.shape[0] - more, more : around.shape[1] - more])
 
     @property
     def inside(self) -> NDArray[np.uint32]:
@@ -89,11 +99,18 @@ class Scan:
         pictures: under them, of the same shape.
         lookers: in any order.
         on_progress: called after each part.
+        margin: px around each part that who looks wants to see, at least 1.
     """
 
     def __init__(
-        self, objects: Labels, pictures: Sequence[Picture], lookers: Sequence[Looker], on_progress: OnProgress
+        self,
+        objects: Labels,
+        pictures: Sequence[Picture],
+        lookers: Sequence[Looker],
+        on_progress: OnProgress,
+        margin: int = 1,
     ) -> None:
+        self._margin = margin
         self._objects, self._pictures, self._lookers, self._on_progress = objects, pictures, lookers, on_progress
         self._done, self._total = 0, objects.shape[0] * objects.shape[1]
         self._pool = ThreadPoolExecutor(1, "unettile-look")
@@ -128,12 +145,13 @@ class Scan:
         if not self._lookers:
             inside = self._objects.read(box)
         else:
-            ids = read_ringed(self._objects, box)
-            inside = ids[1:-1, 1:-1]
-            if ids.any():
+            margin = self._margin
+            around = read_ringed(self._objects, box, margin)
+            inside = around[margin:-margin, margin:-margin]
+            if around.any():
                 wanted = self._pictures if self._pictures and inside.any() else ()
                 pictures = tuple(np.ascontiguousarray(picture.read(box)) for picture in wanted)
-                part = Part(box, ids, pictures if wanted else None)
+                part = Part(box, around, margin, pictures if wanted else None)
                 self._looking.append(self._pool.submit(self._look, part))
                 if len(self._looking) > AHEAD:
                     self._looking.popleft().result()
@@ -154,9 +172,9 @@ class Scan:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_ringed(objects: Labels, box: Box) -> NDArray[np.uint32]:
-    """Return the ids of a box with 1 px more on every side; what lies past the image is background."""
-    ring = box.expand(1)
+def read_ringed(objects: Labels, box: Box, margin: int) -> NDArray[np.uint32]:
+    """Return the ids of a box with `margin` px more on every side; what lies past the image is background."""
+    ring = box.expand(margin)
     seen = ring.intersect(Box.of_shape(objects.shape))
     pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
     ids = objects.read(seen)

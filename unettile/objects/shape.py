@@ -1,8 +1,8 @@
 """Shape of objects, from the corners of their outlines: filled and convex area, and Feret's diameters.
 
-1. The outer ring is walked so that the background is joined where two pixels meet at a corner alone; what it encloses
-   is the filled area.
-2. Of every row of pixels the ring tells the first and the last one of the object.
+1. Rings are walked so that the background is joined where two pixels meet at a corner alone; what those enclose that
+   lie in no other is the filled area. A connected object has one of them, its first ring.
+2. Of every row of pixels the rings tell the first and the last one of the object.
 3. The convex hull is that of the middles of the pixels' sides, as scikit-image's `convex_hull_image` has it; in half
    px all its points are whole numbers. Pixels whose middles it holds are the convex area.
 4. Feret's diameters are the largest distance of two points of those pixels' own hull, and its smallest width.
@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 
 from unettile.compiled import compiled
 from unettile.objects.gather import Grouped
-from unettile.objects.outline import link
+from unettile.objects.nesting import above
+from unettile.objects.outline import link, walk_rings
+
+NONE = np.int64(-1)
+"""Place of the first or last pixel of a row that has none."""
 
 
 @dataclass(frozen=True)
@@ -37,44 +41,72 @@ class Shapes:
     feret_min: NDArray[np.float64]
 
 
-def measure_shapes(corners: Grouped, begin: int, end: int) -> Shapes:
+def measure_shapes(corners: Grouped, begin: int, end: int, parted: bool = False) -> Shapes:
     """Return the shapes of the objects begin + 1 … end.
 
     Args:
         corners: as `outline` finds them.
+        parted: objects may have several parts that are not connected.
     """
     starts, places = corners.part(begin, end)
     y, x4, partner = link(starts, places, False)
+    x = x4 >> 2
+    firsts = _outermost(starts, y, x, partner) if parted else starts[:-1]
     found = np.empty((4, end - begin), np.float64)
-    _measure(starts, y, x4 >> 2, partner, found)
+    _measure(starts, y, x, partner, firsts, found)
     return Shapes(*found)
 
 
 @compiled
-def _measure(starts, y, x, partner, found):  # type: ignore[no-untyped-def]
-    """Fill (4, n): filled area, convex area, largest and smallest Feret diameter."""
+def _outermost(starts, y, x, partner):  # type: ignore[no-untyped-def]
+    """Return the first corners (m,) of all rings that lie in no other ring of their object."""
+    walk, ring_starts = walk_rings(partner)
+    rings_x, rings_y = x[walk], y[walk]
+    found, count = np.empty(ring_starts.size - 1, np.int64), 0
+    outermost = np.zeros(ring_starts.size - 1, np.bool_)
+    first, owner = 0, 0
+    for ring in range(ring_starts.size - 1):
+        corner = walk[ring_starts[ring]]
+        while corner >= starts[owner + 1]:
+            owner, first = owner + 1, ring
+        other, rightwards = above(rings_x, rings_y, ring_starts, first, ring)
+        outermost[ring] = other < 0 or (outermost[other] and not rightwards)
+        if outermost[ring]:
+            found[count] = corner
+            count += 1
+    return found[:count]
+
+
+@compiled
+def _measure(starts, y, x, partner, firsts, found):  # type: ignore[no-untyped-def]
+    """Fill (4, n): filled area, convex area, largest and smallest Feret diameter.
+
+    firsts: (m,) first corners of the rings that lie in no other, at least one of each object.
+    """
+    at = 0
     for k in range(starts.size - 1):
         first, last = starts[k], starts[k + 1]
         top, bottom = y[first], y[last - 1]
         rows = bottom - top
-        low = np.full(rows, np.int64(2**62))
-        high = np.full(rows, np.int64(-1))
+        low, high = np.full(rows, NONE), np.full(rows, NONE)
         filled = np.int64(0)
-        here = first
-        while True:
-            across = here ^ 1  # of an object the number of corners is even, as in each of its rows
-            there = partner[across]
-            # From `across` to `there` the ring goes down along the right side of pixels, or up along their left side.
-            filled += x[across] * (y[there] - y[across])
-            if y[there] > y[across]:
-                for row in range(y[across] - top, y[there] - top):
-                    high[row] = max(high[row], x[across] - 1)
-            else:
-                for row in range(y[there] - top, y[across] - top):
-                    low[row] = min(low[row], x[across])
-            here = there
-            if here == first:
-                break
+        while at < firsts.size and firsts[at] < last:
+            here = firsts[at]
+            while True:
+                across = here ^ 1  # of an object the number of corners is even, as in each of its rows
+                there = partner[across]
+                # From `across` to `there` the ring goes down along the right side of pixels, or up along their left.
+                filled += x[across] * (y[there] - y[across])
+                if y[there] > y[across]:
+                    for row in range(y[across] - top, y[there] - top):
+                        high[row] = max(high[row], x[across] - 1) if high[row] != NONE else x[across] - 1
+                else:
+                    for row in range(y[there] - top, y[across] - top):
+                        low[row] = min(low[row], x[across]) if low[row] != NONE else x[across]
+                here = there
+                if here == firsts[at]:
+                    break
+            at += 1
         found[0, k] = filled
         left, right = _hull(low, True), _hull(high, False)
         area = np.int64(0)
@@ -119,7 +151,8 @@ def _measure(starts, y, x, partner, found):  # type: ignore[no-untyped-def]
 def _hull(ends, is_left):  # type: ignore[no-untyped-def]
     """Return one side of the hull of pixels, (n, 2): v, u in half px, downwards.
 
-    ends: (rows,) the first or the last pixel of each row. v counts from half a px above the middle of the first row.
+    ends: (rows,) the first or the last pixel of each row; NONE of a row without any, between two parts. v counts from
+        half a px above the middle of the first row.
     """
     rows = ends.size
     chain = np.empty((2 * rows + 1, 2), np.int64)
@@ -127,11 +160,18 @@ def _hull(ends, is_left):  # type: ignore[no-untyped-def]
     for v in range(2 * rows + 1):
         row = v // 2
         if v % 2 == 1:
+            if ends[row] == NONE:
+                continue
             u = 2 * ends[row] - 1 if is_left else 2 * ends[row] + 1
         else:  # between two rows
-            u = 2 * ends[min(row, rows - 1)]
-            other = 2 * ends[max(row - 1, 0)]
-            u = min(u, other) if is_left else max(u, other)
+            one, other = ends[min(row, rows - 1)], ends[max(row - 1, 0)]
+            if one == NONE:
+                one = other
+            if other == NONE:
+                other = one
+            if one == NONE:
+                continue
+            u = 2 * min(one, other) if is_left else 2 * max(one, other)
         while count > 1:
             v1, u1 = chain[count - 1, 0] - chain[count - 2, 0], chain[count - 1, 1] - chain[count - 2, 1]
             v2, u2 = v - chain[count - 2, 0], u - chain[count - 2, 1]

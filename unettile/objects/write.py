@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,26 +17,27 @@ from unettile.atomic import naming
 from unettile.box import Box
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import format_of
+from unettile.images.georeference import Georeference
 from unettile.images.record import Record
-from unettile.images.slide import Slide
-from unettile.objects.certainty import Chance, Rims
+from unettile.objects.anchors import AnchorFinder, margin_of
 from unettile.objects.coco import write_coco
-from unettile.objects.columns import Channels, Columns, Confidence, Figures, Frames, Known
+from unettile.objects.columns import Columns, Figures, Frames, Known
+from unettile.objects.gallery import choose, draw_gallery
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
 from unettile.objects.geoparquet import write_geoparquet
+from unettile.objects.given import GivenObjects
 from unettile.objects.h5ad import write_h5ad
-from unettile.objects.intensity import Totals, Values
-from unettile.objects.measure import Summing
 from unettile.objects.measures import Measures
-from unettile.objects.neighbours import nearest
+from unettile.objects.measuring import Beneath, Measuring
 from unettile.objects.numbering import Numbered
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
+from unettile.objects.polygons import Polygons
 from unettile.objects.products import Products
 from unettile.objects.rois import write_rois
-from unettile.objects.scan import Looker, OnProgress, Picture, Scan
-from unettile.objects.stains import Unmixed
+from unettile.objects.scan import OnProgress, Scan
+from unettile.objects.survey import Subject, Survey, survey
 from unettile.objects.table import Table, write_table
 from unettile.tiling import BlockGrid
 
@@ -44,21 +45,8 @@ Stage = Callable[[str], AbstractContextManager[OnProgress]]
 """Opens a stage of the work that is named; gives what takes its progress."""
 
 
-@dataclass(frozen=True)
-class Beneath:
-    """What lies under the objects.
-
-    Args:
-        image: for intensities and the overlay.
-        stains: the same image's dyes.
-        chance: the probability of an object.
-        probable: the file that it is read from, if that is not the mask.
-    """
-
-    image: Slide | None = None
-    stains: Unmixed | None = None
-    chance: Chance | None = None
-    probable: Slide | None = None
+Page = Callable[[Path, Survey], None]
+"""Writes a page into a file."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +62,8 @@ class Context:
         measures: what the table holds.
         known: of the objects, for the table.
         image_name: of the image that the objects are in.
+        georeference: where on earth the mask's pixels lie, or None.
+        page: writes the page of a report.
     """
 
     grid: BlockGrid
@@ -84,6 +74,8 @@ class Context:
     measures: Measures
     known: Known
     image_name: str = ""
+    georeference: Georeference | None = None
+    page: Page | None = None
 
 
 class Writer:
@@ -98,26 +90,21 @@ class Writer:
 
     def __init__(self, products: Products, objects: Numbered, beneath: Beneath, context: Context) -> None:
         self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
+        self._places = products.places(context.georeference)
         measures, directory, count = context.measures, context.directory, objects.count
-        measured = products.measured
         self.columns: Columns | None = None
-        self._summing = Summing(directory, objects.numbers.first, objects.shape) if measured else None
-        outlined = products.outlined or (measured and measures.shape)
+        self._measuring = Measuring(directory, objects, beneath, measures) if products.measured else None
+        outlined = products.outlined or (products.tabled and measures.shape)
         self._corners = CornerFinder(directory, count, objects.shape) if outlined else None
+        anchored = products.outlined and products.simplify
+        self._anchors = AnchorFinder(directory, count, objects.shape, products.simplify) if anchored else None
         self._thumbnail = Thumbnail(objects.shape) if products.overlay is not None else None
-        self._pictures: list[Picture] = []
-        self._channels: list[Channels] = []
-        self._rims: Rims | None = None
-        if measured:
-            self._look_beneath()
-        lookers = (self._summing, self._corners, self._thumbnail, *self._channel_lookers(), self._rims)
-        self._lookers: list[Looker] = [looker for looker in lookers if looker is not None]
 
     def close(self) -> None:
         """Let go of temporary files."""
-        for looker in self._lookers:
-            if isinstance(looker, CornerFinder | Values):
-                looker.close()
+        for part in (self._measuring, self._corners, self._anchors):
+            if part is not None:
+                part.close()
 
     def __enter__(self) -> Writer:
         return self
@@ -136,9 +123,14 @@ class Writer:
         """
         products, context = self._products, self._context
         names = ", ".join(path.name for path in products.paths)
+        measuring = self._measuring
+        pictures = [] if measuring is None else measuring.pictures
+        measured = [] if measuring is None else measuring.lookers
+        found = (*measured[:1], self._corners, self._anchors, self._thumbnail, *measured[1:])
+        lookers = [looker for looker in found if looker is not None]
         with (
             stage(f"writing {names}" if names else "measuring") as on_progress,
-            Scan(self._objects, self._pictures, self._lookers, on_progress) as scan,
+            Scan(self._objects, pictures, lookers, on_progress, self._margin) as scan,
         ):
             if products.labels is not None:
                 with naming(products.labels):
@@ -147,39 +139,40 @@ class Writer:
             else:
                 scan.show_all(context.grid)
         corners = None if self._corners is None else self._corners.finish()
-        with ThreadPoolExecutor(2, "unettile-write") as pool:
-            texts = [
-                pool.submit(self._write_table, temporaries, corners),
-                pool.submit(self._write_outlines, temporaries, corners),
-            ]
-            if products.overlay is not None:
-                assert self._thumbnail is not None
-                with stage(f"drawing {products.overlay.name}") as on_progress, naming(products.overlay):
-                    picture = draw_overlay(self._thumbnail, self._beneath.image, on_progress)
-                    write_overlay(temporaries[products.overlay], picture)
+        with ThreadPoolExecutor(3, "unettile-write") as pool:
+            figures = None if measuring is None else pool.submit(measuring.finish, corners, parted=self._parted)
+            texts = [pool.submit(self._write_outlines, temporaries, corners)]
+            if figures is not None:
+                texts.append(pool.submit(self._write_table, temporaries, figures))
+            self._draw(temporaries, stage, figures)
             for text in texts:
                 text.result()
         if products.confidence is not None:
             with stage(f"writing {products.confidence.name}") as on_progress, naming(products.confidence):
                 self._write_confidence(products.confidence, temporaries[products.confidence], on_progress)
 
-    def _write_table(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
+    def _draw(self, temporaries: Mapping[Path, Path], stage: Stage, figures: Future[Figures] | None) -> None:
+        """Draw pictures and the page."""
+        products, context, image = self._products, self._context, self._beneath.image
+        if (path := products.overlay) is not None:
+            assert self._thumbnail is not None
+            with stage(f"drawing {path.name}") as on_progress, naming(path):
+                write_overlay(temporaries[path], draw_overlay(self._thumbnail, image, on_progress))
+        if (path := products.gallery) is not None:
+            assert figures is not None
+            with stage(f"drawing {path.name}") as on_progress, naming(path):
+                rows = choose(figures.result(), products.gallery_objects)
+                ids = context.known.ids
+                write_overlay(temporaries[path], draw_gallery(self._objects, image, rows, ids, on_progress))
+        if (path := products.report) is not None:
+            assert figures is not None and context.page is not None
+            subject = Subject(context.image_name, self._objects.shape, context.frames.pixel_size_um)
+            with stage(f"writing {path.name}"), naming(path):
+                context.page(temporaries[path], survey(figures.result(), context.known, context.record, subject))
+
+    def _write_table(self, temporaries: Mapping[Path, Path], figures: Future[Figures]) -> None:
         path, context = self._products.table, self._context
-        if self._summing is None:
-            return
-        sums = self._summing.finish()
-        for channels in self._channels:
-            if isinstance(channels.values, Values):
-                channels.values.finish()
-        shape = context.measures.shape
-        figures = Figures(
-            sums,
-            corners if shape else None,
-            nearest(sums.centroids()) if shape else None,
-            tuple(self._channels),
-            self._confidence(),
-        )
-        table = Table(figures, context.known, context.record, context.frames)
+        table = Table(figures.result(), context.known, context.record, context.frames)
         if path is not None:
             with naming(path):
                 write_table(temporaries[path], table, path.suffix.lower())
@@ -191,52 +184,32 @@ class Writer:
 
     def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
         products, classes, record = self._products, self._objects.numbers.classes, self._context.record
-        if corners is None:
+        if corners is None or not products.outlined:
             return
+        anchors = None if self._anchors is None else self._anchors.finish()
+        polygons = Polygons(corners, parted=self._parted, anchors=anchors, tolerance=products.simplify)
         if (path := products.geojson) is not None:
             with naming(path):
-                write_geojson(temporaries[path], corners, classes, record, products.object_type)
+                write_geojson(temporaries[path], polygons, classes, record, products.object_type, self._places)
         if (path := products.rois) is not None:
             with naming(path):
-                write_rois(temporaries[path], corners, record.downsample)
+                write_rois(temporaries[path], polygons, record.downsample)
         if (path := products.coco) is not None:
+            shape, name = self._objects.shape, self._context.image_name
             with naming(path):
-                write_coco(temporaries[path], corners, classes, record, self._objects.shape, self._context.image_name)
+                write_coco(temporaries[path], polygons.exact, classes, record, shape, name)
         if (path := products.geoparquet) is not None:
             with naming(path):
-                write_geoparquet(temporaries[path], corners, classes, record)
+                write_geoparquet(temporaries[path], polygons, classes, record)
 
-    def _look_beneath(self) -> None:
-        """Choose who looks at the pictures under the objects."""
-        beneath = self._beneath
-        if beneath.image is not None:
-            self._add_channels(beneath.image, [f"intensity_{k}" for k in range(beneath.image.channels)])
-        if beneath.stains is not None:
-            self._add_channels(beneath.stains, [f"od_{dye}" for dye in beneath.stains.dyes])
-        if beneath.chance is not None:
-            self._rims = Rims(self._context.directory, self._objects.count, len(self._pictures))
-            self._pictures.append(beneath.chance)
+    @property
+    def _parted(self) -> bool:
+        """Whether objects may have several parts: those that are found are connected."""
+        return isinstance(self._objects, GivenObjects)
 
-    def _add_channels(self, picture: Picture, names: Sequence[str]) -> None:
-        measures, directory, number = self._context.measures, self._context.directory, len(self._pictures)
-        values: Totals | Values
-        if measures.intensity or picture.dtype.kind == "f":
-            origin = self._objects.numbers.first
-            values = Values(directory, origin, self._objects.shape[1], picture, number)
-        else:
-            values = Totals(directory, self._objects.count, picture, number)
-        percentiles = measures.percentiles if measures.intensity else None
-        self._channels.append(Channels(tuple(names), values, percentiles))
-        self._pictures.append(picture)
-
-    def _channel_lookers(self) -> list[Looker]:
-        return [channels.values for channels in self._channels]
-
-    def _confidence(self) -> Confidence | None:
-        inside, chance = self._objects.numbers.confidence, self._beneath.chance
-        if inside is None or chance is None or self._rims is None:
-            return None
-        return Confidence(inside, self._rims, chance.scale)
+    @property
+    def _margin(self) -> int:
+        return 1 if self._anchors is None else margin_of(self._products.simplify)
 
     def _write_labels(self, path: Path, temporary: Path, scan: Scan) -> None:
         """Write the ids: 16 bits where they fit, else 32."""
@@ -262,8 +235,10 @@ class Writer:
         _write_image(path, temporary, canvas, read)
 
     def _canvas(self, layer: Layer, dtype: np.dtype[Any], metadata: dict[str, Any]) -> Canvas:
-        size = self._context.frames.pixel_size_um
-        return Canvas(self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata)
+        size, georeference = self._context.frames.pixel_size_um, self._context.georeference
+        return Canvas(
+            self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata, georeference=georeference
+        )
 
 
 def _write_image(path: Path, temporary: Path, canvas: Canvas, read: Reader) -> None:

@@ -13,7 +13,6 @@ from unettile.box import Box
 from unettile.images.colours import Colour
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
-from unettile.training.samples import sample_weights
 from unettile.training.survey import Source
 from unettile.training.targets import target_of
 from unettile.training.validate import Judge
@@ -41,13 +40,13 @@ def draw_panels(source: Source, judge: Judge, recipe: Recipe, colours: tuple[Col
     shown = _middle(predicted.box)
     with OpenPair(source.pair, recipe.labels) as opened:
         pixels = source.scaling.apply(opened.image.read(shown))
-        target = target_of(opened.ids(shown), recipe.labels, str(source.pair.labels))
+        target = target_of(opened.ids(shown), recipe.labels, str(source.pair.labels), recipe.loss.sigma)
     if recipe.images.signed:
         pixels = pixels * np.float32(0.5) + np.float32(0.5)
     picture = _picture(pixels)
     found = predicted.classes[shown.relative_to(predicted.box).slices]
     table = np.array(colours, np.uint8)
-    weights = sample_weights(target, recipe)
+    weights = target.weights(recipe.loss.w0, recipe.loss.sigma)
     return Panels(
         image=_jpeg(picture),
         truth=_png(table[target.classes]),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unettile import __version__
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.georeference import Georeference
 from unettile.images.pixelsize import number
 from unettile.images.provenance import CROPS
 from unettile.images.slide import fingerprint, list_images, open_labels
@@ -99,6 +100,7 @@ class CropMosaic:
         shape: of the image, px.
         channels, dtype, pixel_size_um: of every crop.
         start: where the image begins, (y, x) px, in the image of which the crops are; (0, 0) unless they are of a part.
+        georeference: where on earth the image lies; None unless every crop says so, and they agree.
     """
 
     crops: tuple[Crop, ...]
@@ -107,6 +109,7 @@ class CropMosaic:
     dtype: np.dtype[Any]
     pixel_size_um: tuple[float, float] | None
     start: tuple[int, int] = (0, 0)
+    georeference: Georeference | None = None
 
     @classmethod
     def of_folder(cls, folder: Path, shape: tuple[int, int] | None = None, region: bool = False) -> CropMosaic:
@@ -124,6 +127,7 @@ class CropMosaic:
         names: dict[str, Path] = {}
         kinds: dict[tuple[int, str], Path] = {}
         pixel_size_um = None
+        places: list[Georeference | None] = []
         downsamples: dict[float, Path] = {}
         for path in list_images(folder):
             name = CropName.parse(path)
@@ -131,6 +135,7 @@ class CropMosaic:
                 height, width = slide.shape
                 kinds.setdefault((slide.channels, slide.dtype.name), path)
                 pixel_size_um = pixel_size_um or slide.pixel_size_um
+                places.append(None if slide.georeference is None else slide.georeference.moved(-name.y, -name.x))
             names.setdefault(name.name, path)
             downsamples.setdefault(name.downsample, path)
             spare = 0 if name.downsample == 1 else 1  # QuPath rounds as it pleases
@@ -165,7 +170,9 @@ class CropMosaic:
                 f"the crops in {folder} reach to y {extent[0]}, x {extent[1]}, past the image of {size_text(shape)}"
             )
         crops.sort(key=lambda crop: (crop.box, crop.path))
-        return cls(tuple(crops), shape or extent, channels, np.dtype(dtype), pixel_size_um, start)
+        place = _common(places)
+        georeference = None if place is None else place.moved(*start)
+        return cls(tuple(crops), shape or extent, channels, np.dtype(dtype), pixel_size_um, start, georeference)
 
     def provenance(self) -> dict[str, Any]:
         """Return, as metadata, all that decides a pixel: what is in each crop, and where it lies.
@@ -248,6 +255,13 @@ class CropMosaic:
             f"{other.path} and {crop.path} disagree where they overlap, first at y {y}, x {x}:"
             " export them again from one image"
         )
+
+
+def _common(places: Sequence[Georeference | None]) -> Georeference | None:
+    """Return where on earth an image lies as its crops say; None unless all do, and agree to a tenth of a pixel."""
+    first = places[0]
+    agree = first is not None and all(other is not None and first.is_near(other, 0.1) for other in places)
+    return first if agree else None
 
 
 def _near(path: Path, y: int, x: int) -> tuple[int, int]:

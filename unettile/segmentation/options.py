@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from unettile.errors import UsageError
+from unettile.images.normalize import Scaling
+from unettile.images.planes import PlaneRange
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
 from unettile.inference.kinds import NAMES, in_order
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.diameter import FRAMES, parse_diameter
+
+if TYPE_CHECKING:
+    from unettile.segmentation.sizing import Sizing
+
+NODATA = ("outside", "keep")
+SCALINGS = ("stack", "plane")
+
+
+@dataclass(frozen=True)
+class StackFacts:
+    """What is measured once for all planes of a stack.
+
+    Args:
+        scaling: of intensities.
+        sizing: at which size the network sees every plane; None for as it is.
+    """
+
+    scaling: Scaling
+    sizing: Sizing | None
 
 
 @dataclass(frozen=True)
@@ -27,6 +49,12 @@ class SegmentOptions:
         diameter: of the objects: `auto` estimates it, `off` leaves the image as it is; else px, or µm as in `90um`.
         pixel_size_um: edge of the image's pixels, where the image does not state it or is wrong; None for what it says.
         frame: whose pixels the mask has where the network sees the image at another size: `image` or `model`.
+        nodata: what is made of pixels that hold no data, as the image declares: `outside`, they are no part of it, or
+            `keep`, they are intensities as any others.
+        times, depths: of a stack, all or some of its planes; None for the one that `view` chooses.
+        scaling: from what intensities and the size of objects are measured: each `plane` alone, or the whole `stack`;
+            None takes the plane where one is chosen, and the stack where several are.
+        stack: what was measured of the whole stack; found when it is needed.
         force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
@@ -44,6 +72,11 @@ class SegmentOptions:
     diameter: str = "auto"
     pixel_size_um: float | None = None
     frame: str = "image"
+    nodata: str = "outside"
+    times: PlaneRange | None = None
+    depths: PlaneRange | None = None
+    scaling: str | None = None
+    stack: StackFacts | None = None
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.write if kind not in NAMES]
@@ -59,5 +92,14 @@ class SegmentOptions:
         parse_diameter(self.diameter)
         if self.frame not in FRAMES:
             raise UsageError(f"--frame {self.frame!r} is not known: need {' or '.join(FRAMES)}")
+        if self.scaling not in (None, *SCALINGS):
+            raise UsageError(f"--scaling {self.scaling!r} is not known: need {' or '.join(SCALINGS)}")
+        if self.nodata not in NODATA:
+            raise UsageError(f"--nodata {self.nodata!r} is not known: need {' or '.join(NODATA)}")
         if self.pixel_size_um is not None and not 0 < self.pixel_size_um < 1e6:
             raise UsageError(f"--pixel-size {self.pixel_size_um:g} cannot be: need µm, above 0")
+
+    @property
+    def fills(self) -> bool:
+        """Whether pixels that hold no data are outside."""
+        return self.nodata == "outside"

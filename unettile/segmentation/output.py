@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas
+from unettile.images.canvas import Canvas, Reader
 from unettile.images.formats import format_of, write_image
 from unettile.images.omezarr import is_zarr
 from unettile.inference.kinds import kind_of
@@ -76,7 +76,16 @@ def canvas_of(plan: Plan, objects: int = 0) -> Canvas:
         pixel_size_um=plan.pixel_size_um,
         offset_um=plan.origin_um,
         metadata=plan.metadata() | ({"objects": objects} if has_ids else {}),
+        georeference=plan.georeference,
+        no_data=_no_data(plan),
     )
+
+
+def _no_data(plan: Plan) -> int | None:
+    """Return the number that a map's outside has, where the image of it has an outside; of amounts none can be it."""
+    of_things = all(kind_of(name).reduction == "majority" for name in plan.write)
+    outside = plan.within is not None and plan.within.no_data is not None
+    return 0 if plan.georeference is not None and outside and of_things else None
 
 
 @dataclass(frozen=True)
@@ -138,12 +147,21 @@ def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
         return Written(counts, sum_up(objects, plan.class_names))
 
 
-def _write(
-    blocks: BlockReader, output: Path, canvas: Canvas, watch: Watch, objects: Objects | None
-) -> dict[str, int] | None:
-    """Write a canvas; return the pixels of each class, if classes are written."""
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of each class that were written, counted as they are."""
+
+    pixels: NDArray[np.int64]
+
+
+def reader_of(blocks: BlockReader, canvas: Canvas, watch: Watch, objects: Objects | None, counts: Counts) -> Reader:
+    """Return what gives a canvas the pixels of a run.
+
+    Args:
+        objects: of the run, where instances are written.
+        counts: added to where classes are.
+    """
     plan, frame = blocks.plan, Frame(blocks)
-    counts = np.zeros(len(plan.class_names), np.int64)
 
     def read(box: Box) -> NDArray[Any]:
         watch.check()
@@ -155,9 +173,17 @@ def _write(
             else:
                 part = frame.read(kind, box)
             if kind == "classes":
-                counts[:] += np.bincount(part.ravel(), minlength=len(counts))
+                counts.pixels[:] += np.bincount(part.ravel(), minlength=len(counts.pixels))
             parts.append(part.astype(canvas.dtype, copy=False))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    write_image(output, canvas, read)
-    return dict(zip(plan.class_names, counts.tolist(), strict=True)) if "classes" in plan.write else None
+    return read
+
+
+def _write(
+    blocks: BlockReader, output: Path, canvas: Canvas, watch: Watch, objects: Objects | None
+) -> dict[str, int] | None:
+    """Write a canvas; return the pixels of each class, if classes are written."""
+    plan, counts = blocks.plan, Counts(np.zeros(len(blocks.plan.class_names), np.int64))
+    write_image(output, canvas, reader_of(blocks, canvas, watch, objects, counts))
+    return dict(zip(plan.class_names, counts.pixels.tolist(), strict=True)) if "classes" in plan.write else None

@@ -14,6 +14,7 @@ from unettile import __version__
 from unettile.geometry import Geometry
 from unettile.identity import ModelIdentity
 from unettile.images.fingerprint import Fingerprint
+from unettile.images.georeference import Georeference
 from unettile.images.normalize import Scaling
 from unettile.images.view import FIRST, View
 from unettile.inference.engine import Task
@@ -28,13 +29,15 @@ FORMAT = 3
 MEANINGS = {
     "image": "the image",
     "scaling": "the image's intensity scaling",
+    "scaling_of": "--scaling",
     "model": "--model",
     "write": "--write",
     "objects": "how objects are made (--set)",
     "output_edge": "--tile",
     "precision": "--precision",
     "device": "--device",
-    "within": "--mask or --skip-background",
+    "within": "--mask, --skip-background or --nodata",
+    "georeference": "the map's place on earth",
     "sizing": "--diameter, or --frame",
     "shards": "the number of shards",
     "unettile": "unettile's version",
@@ -69,6 +72,8 @@ class Plan:
         within: what is known of the mask, or of the background, if the work is restricted; None for everywhere.
         sizing: at which size the network sees the image, if that was asked; None for as it is.
         image_shape: of the image, px, where the network sees it at another size; None where it does not.
+        georeference: where on earth the output's pixels lie; None where the image does not say.
+        scaling_of: from what the scaling was measured, the plane or the stack.
         unettile: version.
     """
 
@@ -94,6 +99,8 @@ class Plan:
     objects: ObjectRules | None = None
     sizing: Sizing | None = None
     image_shape: Shape | None = None
+    georeference: Georeference | None = None
+    scaling_of: Annotated[str, Meta(pattern="^(plane|stack)$")] = "plane"
     unettile: Name = __version__
 
     @property
@@ -203,6 +210,8 @@ class Plan:
             "write": list(self.write),
             "classes": list(self.class_names),
         }
+        if self.scaling_of != "plane":
+            found["scaling_of"] = self.scaling_of
         if self.sizing is not None:
             found["sizing"] = self.sizing.to_dict()
         return found if self.objects is None else found | {"instances": self.objects.to_dict()}

@@ -7,8 +7,10 @@ from itertools import count
 from pathlib import Path
 from typing import cast
 
+from unettile.drawn.ground import Ground
 from unettile.errors import InputError, UsageError
 from unettile.images.fingerprint import Fingerprint
+from unettile.images.orientation import describe_turn
 from unettile.images.provenance import check_is_image
 from unettile.images.slide import ImageSource, Slide, open_slide
 from unettile.images.zoomed import ZoomedSlide, zoomed_image
@@ -50,13 +52,18 @@ def make_plan(
     if not options.force:
         check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
-    scaling = checkpoint.normalization.measure(slide)
-    if begun is not None and begun.sizing is not None and begun.sizing.asked == options.diameter:
-        sizing: Sizing | None = replace(begun.sizing, frame=options.frame)
+    facts, sizing = options.stack, cast(Sizing | None, None)
+    scaling = checkpoint.normalization.measure(slide) if facts is None else facts.scaling
+    if facts is not None:
+        sizing = facts.sizing
+    elif begun is not None and begun.sizing is not None and begun.sizing.asked == options.diameter:
+        sizing = replace(begun.sizing, frame=options.frame)
     else:
         sizing = size_up(slide, predictor, scaling, options)
     seen = slide if sizing is None or sizing.scale == 1 else zoomed_image(slide, sizing.scale)
     shown = seen if sizing is not None and sizing.frame == "model" else slide
+    scale = 1.0 if sizing is None or seen is shown else sizing.scale
+    ground = Ground(seen.shape, shown.downsample, shown.georeference, scale)
     edge = options.output_edge or predictor.engine.choose_edge(seen.shape)
     rules = (options.objects or checkpoint.objects) if "instances" in options.write else None
     stored = stored_for(options.write, rules, checkpoint.depth, brought_back=seen is not shown)
@@ -82,9 +89,11 @@ def make_plan(
         downsample=shown.downsample,
         origin_um=shown.origin_um,
         objects=rules,
-        within=describe_within(options.mask, options.skip_background, seen, scaling),
+        within=describe_within(options.mask, options.skip_background, seen, scaling, ground),
         sizing=sizing,
         image_shape=None if seen is slide else slide.shape,
+        georeference=shown.georeference,
+        scaling_of="plane" if facts is None else "stack",
     )
 
 
@@ -110,6 +119,8 @@ def prepare(
         InputError: the image or the model is refused, or the memory does not hold a window.
         UsageError: an illegal tile edge.
     """
+    if said := describe_turn(slide.orientation):
+        advise(f"{slide.path} is {said}")
     engine = predictor.engine
     free = options.output_edge is None
     before = None if begun is None else begun_plan(begun)
@@ -136,7 +147,7 @@ def _with_edge(plan: Plan, output_edge: int) -> Plan:
 
 def open_image(image: ImageSource, options: SegmentOptions) -> Slide:
     """Open the image that the options' view chooses."""
-    return open_slide(image, options.view, filled=True)
+    return open_slide(image, options.view, filled=options.fills)
 
 
 def open_seen(slide: Slide, plan: Plan, image: ImageSource, options: SegmentOptions) -> Slide:
@@ -151,7 +162,7 @@ def open_seen(slide: Slide, plan: Plan, image: ImageSource, options: SegmentOpti
     if isinstance(image, Path) and options.view.mpp is None:
         for level in count((slide.view.level or 0) + 1):
             try:
-                lower = open_slide(image, replace(options.view, level=level), filled=True)
+                lower = open_slide(image, replace(options.view, level=level), filled=options.fills)
             except InputError:  # there are no more
                 break
             if max(lower.downsample) / min(slide.downsample) * plan.scale > 1:

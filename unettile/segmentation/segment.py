@@ -42,6 +42,7 @@ class SegmentResult:
         left_out: share of the image that --skip-background left out; None without it.
         verification: of what was written; None where none was asked for, or nothing was left to read.
         was_finished: the file was there already, of the same plan, and nothing was done.
+        planes: of a stack; `plan` is that of the first of them.
     """
 
     output: Path
@@ -52,6 +53,7 @@ class SegmentResult:
     left_out: float | None = None
     verification: Verification | None = None
     was_finished: bool = False
+    planes: int = 1
 
     @property
     def pixels_per_second(self) -> float:
@@ -65,6 +67,7 @@ class SegmentResult:
         return {
             "output": str(self.output),
             "shape": list(plan.output_shape),
+            **({} if self.planes == 1 else {"planes": self.planes}),
             "view": plan.view.to_dict(),
             "pixel_size_um": plan.pixel_size_um,
             "sizing": None if plan.sizing is None else plan.sizing.to_dict(),

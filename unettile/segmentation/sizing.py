@@ -9,7 +9,7 @@ The estimate looks at a bounded sample of the image, whose places depend on its 
    of them, and they are many pixels: a model that sees what it knows finds it at the size that it knows.
 3. The believed diameters, in px of the image, are averaged by their logarithms; at the scale that follows the sample is
    segmented once more, and what is found there is averaged in.
-4. Where objects of that diameter lie in the range that the model knows, the image stays as it is.
+4. Where the model sees objects of that diameter well, the image stays as it is.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ BOXES = 4
 LEAST_EDGE = 48  # network px of the image's shorter edge, below which a scale shows too little
 _SPREAD = math.log(1.6)  # by which a diameter may differ from the model's and still be half believed, about
 _NEAR = math.log(1.15)  # scales nearer than this show the same
+LEAST_ALIKE = 0.5  # of what is found: less is told
 _LEAST_SHARE = 0.001  # of the sample that is foreground, below which there is nothing to be sized
 
 
@@ -53,12 +54,14 @@ class Sighting:
         diameter: network px, the median by area; 0 where nothing was found.
         share: of the sample that is foreground.
         certainty: mean over the foreground of twice how far its probability lies above one half.
+        alike: share of the foreground in objects that look like those that the model knows, by size and outline.
     """
 
     scale: float
     diameter: float
     share: float
     certainty: float
+    alike: float
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,15 @@ class Sizing:
         scale: network px for each px of the image.
         diameter: of the objects, px of the image: given, or found; None where nothing was found.
         frame: whose pixels the mask has, `image` or `model`.
+        alike: share of what was found in the sample at this scale that looks like the model's objects; None where
+            nothing was looked for or found.
     """
 
     asked: Name
     scale: Annotated[float, Meta(ge=SMALLEST_ZOOM, le=LARGEST_ZOOM)] = 1.0
     diameter: Positive | None = None
     frame: Annotated[str, Meta(pattern="^(image|model)$")] = "image"
+    alike: Annotated[float, Meta(ge=0, le=1)] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,7 +108,7 @@ def size_up(slide: Slide, predictor: Predictor, scaling: Scaling, options: Segme
         if given.in_um and pixel is None:
             raise UsageError(f"--diameter {asked}: the image does not state its pixel size; give --pixel-size, or px")
         diameter = given.value / pixel if given.in_um and pixel is not None else given.value
-        scale = size.median / diameter
+        scale = size.best / diameter
         if not SMALLEST_ZOOM <= scale <= LARGEST_ZOOM:
             raise UsageError(
                 f"--diameter {asked} would segment the image at {scale:.3g} of its size, need 1/32 to 8: the model"
@@ -116,25 +122,34 @@ def size_up(slide: Slide, predictor: Predictor, scaling: Scaling, options: Segme
         return Sizing(asked, _rounded(scale), None, options.frame)
     if size is None:
         return None
-    found = estimate_diameter(slide, predictor, scaling, size)
-    if found is None or size.fits(found):
-        return Sizing(asked, 1.0, found, options.frame)
-    return Sizing(asked, _rounded(size.median / found), found, options.frame)
+    found, seen = estimate_diameter(slide, predictor, scaling, size)
+    scale = 1.0 if found is None or size.fits(found) else _rounded(size.best / found)
+    return Sizing(asked, scale, found, options.frame, _alike(seen, scale))
 
 
-def sizing_advice(sizing: Sizing | None, size: ObjectSize | None) -> str | None:
-    """Return what to tell the user of the scale that was chosen; None where the image stays as it is."""
-    if sizing is None or sizing.scale == 1 or sizing.asked != "auto":
-        return None
-    if sizing.diameter is None or size is None:
-        return (
+def sizing_advice(sizing: Sizing | None, size: ObjectSize | None) -> list[str]:
+    """Return what to tell the user of the scale that was chosen, and of what was found at it; often nothing."""
+    if sizing is None or sizing.asked != "auto":
+        return []
+    lines = []
+    if sizing.scale != 1 and (sizing.diameter is None or size is None):
+        lines.append(
             f"by its pixel size the image is segmented at {sizing.scale:.2g} of its size; --diameter off segments it"
             " as it is"
         )
-    return (
-        f"objects are about {sizing.diameter:.0f} px across, the model knows {size.low:.0f} to {size.high:.0f}:"
-        f" segmented at {sizing.scale:.2g} of the size; --diameter off segments as it is"
-    )
+    elif sizing.scale != 1 and sizing.diameter is not None and size is not None:
+        lines.append(
+            f"objects are about {sizing.diameter:.0f} px across, the model knows {size.low:.0f} to {size.high:.0f} and"
+            f" is best at {size.best:.0f}: segmented at {sizing.scale:.2g} of the size; --diameter off segments as it"
+            " is"
+        )
+    if size is not None and sizing.alike is not None and sizing.alike < LEAST_ALIKE:
+        lines.append(
+            f"{1 - sizing.alike:.0%} of what the model finds in this image does not look like its objects, which are"
+            f" round and {size.low:.0f} to {size.high:.0f} px across: look at the mask; --diameter states their size,"
+            " --model chooses another model"
+        )
+    return lines
 
 
 def _mean(size: tuple[float, float] | None) -> float | None:
@@ -145,8 +160,10 @@ def _rounded(scale: float) -> float:
     return float(f"{min(LARGEST_ZOOM, max(SMALLEST_ZOOM, scale)):.4g}")
 
 
-def estimate_diameter(slide: Slide, predictor: Predictor, scaling: Scaling, size: ObjectSize) -> float | None:
-    """Return the diameter of an image's objects, px of the image; None where nothing is found.
+def estimate_diameter(
+    slide: Slide, predictor: Predictor, scaling: Scaling, size: ObjectSize
+) -> tuple[float | None, list[Sighting]]:
+    """Return the diameter of an image's objects, px of the image, None where nothing is found; and what was seen.
 
     Args:
         scaling: of the image's intensities.
@@ -161,24 +178,27 @@ def estimate_diameter(slide: Slide, predictor: Predictor, scaling: Scaling, size
         seen.append(look(slide, predictor, scaling, ENLARGED))
         first = _believed(seen, size)
     if first is None:
-        return None
+        return None, seen
     scale = min(ENLARGED, max(SCALES[-1], size.median / first))
-    if not _shows(slide, scale) or any(abs(math.log(scale / one.scale)) < _NEAR for one in seen):
-        return first
-    return _believed([*seen, look(slide, predictor, scaling, scale)], size) or first
+    if _shows(slide, scale) and all(abs(math.log(scale / one.scale)) >= _NEAR for one in seen):
+        seen.append(look(slide, predictor, scaling, scale))
+        first = _believed(seen, size) or first
+    return first, seen
 
 
 def look(slide: Slide, predictor: Predictor, scaling: Scaling, scale: float) -> Sighting:
     """Return what the model finds in the sample at one scale."""
     from unettile.objects.byrules import label_array  # compiled code
     from unettile.objects.diameters import diameter_percentiles, object_areas
+    from unettile.objects.likeness import alike_area
 
     checkpoint = predictor.checkpoint
     zoomed = slide if scale == 1 else zoomed_image(slide, scale)
     kinds = ("probabilities", "depth") if checkpoint.depth else ("probabilities",)
     classes = len(checkpoint.classes)
     areas: list[NDArray[np.int64]] = []
-    foreground, certain, total = 0, 0.0, 0
+    size = checkpoint.objects_px
+    foreground, certain, total, alike = 0, 0.0, 0, 0
     for box in sample_boxes(zoomed.shape):
         planes = compute_box(zoomed, box, predictor, scaling, kinds)
         levels = planes[:classes]
@@ -193,9 +213,11 @@ def look(slide: Slide, predictor: Predictor, scaling: Scaling, scale: float) -> 
         foreground += int(inside.sum())
         certain += float(np.clip(2 * (1 - levels[0][inside] / 255) - 1, 0, 1).sum())
         total += box.area
+        alike += alike_area(ids, size) if size is not None else 0
     sizes = np.concatenate(areas)
     diameter = float(diameter_percentiles(sizes, [50])[0]) if len(sizes) else 0.0
-    return Sighting(scale, diameter, foreground / total, certain / max(1, foreground))
+    some = max(1, foreground)
+    return Sighting(scale, diameter, foreground / total, certain / some, alike / some)
 
 
 def sample_boxes(shape: tuple[int, int]) -> list[Box]:
@@ -216,6 +238,14 @@ def sample_boxes(shape: tuple[int, int]) -> list[Box]:
 
 def _shows(slide: Slide, scale: float) -> bool:
     return scale == 1 or min(slide.shape) * scale >= LEAST_EDGE
+
+
+def _alike(seen: list[Sighting], scale: float) -> float | None:
+    """Return the share of what was found that looks like the model's objects, where it was looked for at that scale."""
+    near = min(seen, key=lambda one: abs(math.log(scale / one.scale)))
+    if near.share < _LEAST_SHARE or abs(math.log(scale / near.scale)) > _SPREAD:
+        return None
+    return near.alike
 
 
 def _believed(seen: list[Sighting], size: ObjectSize) -> float | None:

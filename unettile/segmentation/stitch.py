@@ -176,7 +176,15 @@ def stitch_crops(
     layer = Layer("stitched", mosaic.channels, reduction)
     size = mosaic.pixel_size_um
     offset = (mosaic.start[0] * size[0], mosaic.start[1] * size[1]) if region and size is not None else None
-    canvas = Canvas(mosaic.shape, (layer,), mosaic.dtype, pixel_size_um=size, offset_um=offset, metadata=metadata)
+    canvas = Canvas(
+        mosaic.shape,
+        (layer,),
+        mosaic.dtype,
+        pixel_size_um=size,
+        offset_um=offset,
+        metadata=metadata,
+        georeference=mosaic.georeference,
+    )
     write_image(output, canvas, mosaic.reader(on_progress))
     return StitchResult(output, mosaic.shape, len(mosaic.crops), start=mosaic.start if region else None)
 

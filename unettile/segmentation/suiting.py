@@ -40,8 +40,8 @@ def check_channels(checkpoint: Checkpoint, channels: int, name: str, *, chosen: 
 
 def advice(checkpoint: Checkpoint, plan: Plan, name: str) -> list[str]:
     """Return what to tell the user before the first block: of pixels that do not suit the model, and of the scale."""
-    lines = [pixel_size_advice(checkpoint, plan, name), sizing_advice(plan.sizing, checkpoint.objects_px)]
-    return [line for line in lines if line is not None]
+    pixels = pixel_size_advice(checkpoint, plan, name)
+    return [*([] if pixels is None else [pixels]), *sizing_advice(plan.sizing, checkpoint.objects_px)]
 
 
 def pixel_size_advice(checkpoint: Checkpoint, plan: Plan, name: str) -> str | None:

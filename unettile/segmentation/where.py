@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.drawn.geojson import read_geojson
+from unettile.drawn.ground import Ground
 from unettile.errors import InputError
 from unettile.images.fingerprint import Fingerprint
 from unettile.images.normalize import Scaling
 from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.restriction import Declared, Restriction
+from unettile.segmentation.restriction import Declared, Drawn, Restriction
 from unettile.segmentation.tissue import Background, Read, Tissue
 from unettile.wording import size_text
+
+POLYGONS = (".geojson", ".json")
+"""Endings of files of polygons."""
 
 Inside = Callable[[Box], NDArray[np.bool_]]
 """Tells which pixels (h, w) of a box are to be segmented."""
@@ -80,9 +87,9 @@ class MaskFile:
             raise
 
     @property
-    def fingerprint(self) -> Fingerprint:
+    def restriction(self) -> Restriction:
         """What tells this mask from another."""
-        return Fingerprint.of(self._slide)
+        return Restriction(mask=Fingerprint.of(self._slide))
 
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of a box are inside, (h, w)."""
@@ -97,10 +104,54 @@ class MaskFile:
         self._slide.close()
 
 
+class PolygonMask:
+    """Polygons over an image: a pixel is inside where its centre is.
+
+    Args:
+        path: a GeoJSON file.
+        ground: the pixels that are segmented.
+
+    Raises:
+        InputError: it cannot be read, holds no polygon, or none that lies on the image.
+    """
+
+    def __init__(self, path: Path, ground: Ground) -> None:
+        self._shapes = ground.place(read_geojson(path), path)
+
+    @property
+    def restriction(self) -> Restriction:
+        """What tells these polygons from others."""
+        return Restriction(polygons=Drawn(len(self._shapes), self._shapes.sha256))
+
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels of a box are inside, (h, w)."""
+        return self._shapes.numbers(box) > 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_mask(mask: ImageSource, ground: Ground) -> MaskFile | PolygonMask:
+    """Open what says where to work: polygons, by their ending, or an image; errors as theirs."""
+    if isinstance(mask, Path) and mask.name.lower().endswith(POLYGONS):
+        return PolygonMask(mask, ground)
+    return MaskFile(mask, ground.shape)
+
+
+def ground_of(plan: Plan) -> Ground:
+    """Return the pixels that a plan's network sees."""
+    scale = plan.scale if plan.is_brought_back else 1.0
+    return Ground(plan.shape, plan.downsample, plan.georeference, scale)
+
+
 def describe_within(
-    mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling
+    mask: ImageSource | None, skip_background: bool, slide: Slide, scaling: Scaling, ground: Ground
 ) -> Restriction | None:
     """Return what the plan says of where to work; None for everywhere.
+
+    Args:
+        slide: as the network sees it.
+        ground: its pixels.
 
     Raises:
         InputError: the mask cannot be read or does not fit, or the image cannot be read.
@@ -110,9 +161,9 @@ def describe_within(
         return Restriction(declared, background=Background.measure(slide, scaling))
     if mask is None:
         return None if declared is None else Restriction(declared)
-    file = MaskFile(mask, slide.shape)
+    file = open_mask(mask, ground)
     try:
-        return Restriction(declared, mask=file.fingerprint)
+        return replace(file.restriction, no_data=declared)
     finally:
         file.close()
 
@@ -133,11 +184,11 @@ def open_within(mask: ImageSource | None, plan: Plan, read: Read, known: Known) 
     elif plan.within.background is not None:
         tissue = Tissue(plan.within.background, plan.shape, plan.scaling, read, plan.geometry.margin)
         yield Within(tissue.inside, known, tissue)
-    elif plan.within.mask is not None:
+    elif plan.within.mask is not None or plan.within.polygons is not None:
         assert mask is not None
-        file = MaskFile(mask, plan.shape)
+        file = open_mask(mask, ground_of(plan))
         try:
-            if file.fingerprint != plan.within.mask:
+            if replace(file.restriction, no_data=plan.within.no_data) != plan.within:
                 raise InputError(f"--mask {mask} was changed while it was read: give the same command again")
             yield Within(file.inside, known)
         finally:

@@ -1,4 +1,4 @@
-"""A training job: pairs found and held out, the destination checked."""
+"""A training job: pairs found and held out, the destination checked, and whether it is done already."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ from typing import Any
 
 import torch
 
-from unettile.checkpoint import Checkpoint
+from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError, UsageError
 from unettile.images.view import FIRST
 from unettile.training.pairs import Pair, find_pairs, hold_out, ranked
 from unettile.training.parts import SourcePart
 from unettile.training.recipe import Recipe
-from unettile.training.state import TrainingFolder
+from unettile.training.state import TrainingFolder, digest_of
+from unettile.training.survey import content_of, set_digest
+
+PLAN = "training_plan"
+"""Key of a model's card that has the digest of the plan it was made by."""
+
+UNFINISHED = "unfinished"
+"""Key of the card of a model that a run left when it was stopped: how far it had come."""
+
+TRAINED_ON = "trained_on"
+"""Key of a model's card that describes the images it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class TrainJob:
         resume: go on with what the training folder holds.
         test: images to score once, at the end.
         start: a model whose parameters the network begins with, instead of random ones.
+        reasons: what was chosen for the recipe, and why, a line each; nothing of a recipe that was given.
+        notes: what else to tell the user before the first step, a line each.
     """
 
     training: tuple[Pair, ...]
@@ -50,6 +62,8 @@ class TrainJob:
     clock_seconds: float | None = None
     resume: bool = False
     start: Checkpoint | None = None
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def plan(self) -> dict[str, Any]:
         """Return, as JSON, what a run that is resumed must share with the one that was stopped."""
@@ -76,14 +90,15 @@ def split(pairs: tuple[Pair, ...], validation: tuple[Pair, ...] | float, test: f
     """Return the pairs of each part.
 
     Args:
-        validation: pairs of their own, or the fraction of the pairs to hold out.
+        validation: pairs of their own, or the fraction of the pairs to hold out; 0 scores those that are trained on.
         test: the fraction to hold out besides.
 
     Raises:
         InputError: fractions that leave a part empty.
     """
     if isinstance(validation, float):
-        return Data(*hold_out(pairs, validation, test))
+        training, validating, testing = hold_out(pairs, validation, test)
+        return Data(training, validating or training, testing)
     if not test:
         return Data(pairs, validation)
     kept, tested, _ = hold_out(pairs, test)
@@ -129,7 +144,7 @@ def find_sources(
 
 
 def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a destination before any work; with `overwrite`, clear what an earlier run left, unless to resume it.
+    """Refuse a destination before any work.
 
     Raises:
         UsageError: an ending other than .safetensors.
@@ -143,8 +158,61 @@ def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
         raise InputError(
             f"{output} exists: choose another name, give --overwrite, or --resume where only its report is missing"
         )
-    if overwrite and not resume:
-        TrainingFolder.beside(output).clear()
+
+
+def make_room(output: Path) -> None:
+    """Clear what an earlier run left beside a model that is to be overwritten.
+
+    Raises:
+        InputError: it is not over: another process trains there.
+    """
+    folder = TrainingFolder.beside(output)
+    if folder.path.is_dir():
+        with folder.held():
+            folder.clear()
+
+
+def plan_digest(job: TrainJob) -> str:
+    """Return the SHA-256 of all that a run which is resumed must share with the one that was stopped."""
+    run = job.recipe.run
+    if not run.steps_per_epoch:  # as many as the images fill
+        run = replace(run, steps_per_epoch=-(-len(job.training) // run.batch))
+    return digest_of(replace(job, recipe=replace(job.recipe, run=run)).plan())
+
+
+def is_finished(job: TrainJob) -> bool:
+    """Whether the model of a job is there, and its report, so that nothing is left to do.
+
+    A process that is killed once the model has its name leaves no report: given again, with `resume`, the job makes it.
+
+    Raises:
+        InputError: another model is there, of another plan or of images or labels that have changed since.
+    """
+    if not job.output.exists():
+        return False
+    try:
+        card = load_checkpoint(job.output).card
+    except InputError:
+        card = {}
+    seen = card.get(TRAINED_ON)
+    now = set_digest(content_of(pair, job.recipe) for pair in job.training)
+    if card.get(PLAN) != plan_digest(job) or not isinstance(seen, dict) or seen.get("sha256") != now:
+        raise InputError(
+            f"{job.output} exists and is no result of this training: choose another name, or give --overwrite"
+        )
+    folder = TrainingFolder.beside(job.output)
+    return UNFINISHED not in card and (folder.report.exists() or not folder.has_state)
+
+
+def check_best(job: TrainJob, best: Checkpoint) -> None:
+    """Refuse the best epoch in a training folder if another training put it there.
+
+    Raises:
+        InputError: it did.
+    """
+    if best.card.get(PLAN) != plan_digest(job):
+        file = TrainingFolder.beside(job.output).best
+        raise InputError(f"{file} is of another training than its folder: start afresh with --overwrite")
 
 
 def _names_digest(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import count
 
 import torch
+from torch import Tensor
 
 from unettile.errors import Incomplete, InputError
 from unettile.limits import count_threads
@@ -73,6 +74,14 @@ def load_batches(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def placed(batch: Arrays, device: torch.device) -> tuple[Tensor, ...]:
+    """Return a batch on a device."""
+    tensors = [torch.from_numpy(part) for part in batch]
+    if device.type == "cuda":  # from pinned memory a GPU fetches beside its work
+        tensors = [tensor.pin_memory() for tensor in tensors]
+    return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
 
 def _in_order(pool: ProcessPoolExecutor, batches: Iterator[range], ahead: int) -> Iterator[Arrays | InputError]:

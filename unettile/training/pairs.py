@@ -143,16 +143,18 @@ def hold_out(
 
     The pairs whose names have the smallest SHA-256 validate, the next ones test: adding images to a set moves few.
 
+    A fraction above 0 takes one at least.
+
     Raises:
-        InputError: fractions, or a number of pairs, that leave a part empty that should not be.
+        InputError: fractions, or a number of pairs, that leave nothing to train on.
     """
-    validating, testing = round(len(pairs) * validation), round(len(pairs) * test)
+    validating, testing = (max(round(len(pairs) * part), int(0 < part < 1)) for part in (validation, test))
     for name, fraction, count in (("validation", validation, validating), ("test", test, testing)):
-        wanted = fraction > 0 or name == "validation"
-        if (wanted and count == 0) or validating + testing >= len(pairs):
+        if validating + testing >= len(pairs):
             raise InputError(
-                f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need at least one for each "
-                f"part, and some to train on; change {'--validation' if name == 'validation' else 'split.test'}"
+                f"a {name} fraction of {fraction:g} takes {count} of {len(pairs)} images: need some to train on; give "
+                f"more images, change {'--validation' if name == 'validation' else 'split.test'}, or give --validation "
+                "0, which scores the images that are trained on"
             )
     part = {pair: index >= validating for index, pair in enumerate(ranked(pairs)[: validating + testing])}
     return (

@@ -11,13 +11,17 @@ from unettile.labels import BORDER
 
 @dataclass(frozen=True)
 class ImagePart:
-    """How images are scaled: percentiles become 0 and 1, or -1 and 1 if `signed`; `grey_to_rgb` repeats grey images."""
+    """How images are scaled: percentiles become 0 and 1, or -1 and 1 if `signed`; `grey_to_rgb` repeats grey images.
+
+    `pixel_size_um` is the edge of their pixels, µm, for the model's card; 0 is what all of them state, if they agree.
+    """
 
     low_percentile: float = 1.0
     high_percentile: float = 99.8
     per_channel: bool = False
     signed: bool = False
     grey_to_rgb: bool = False
+    pixel_size_um: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class LabelPart:
     """What labels mean: `classes` (the value is the class) or objects, which are class 1, whatever their number.
 
     Objects are `instances`, each of an id > 0 of its own, or the connected `components` of all that is above 0.
+    `values` has the number that stands for each name in label images, 0 and 255 say; without it that is 0, 1, 2, …
     `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
     background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
     and makes a last class, "border", of all background up to so wide between two instances; half is taken from each, so
@@ -37,6 +42,7 @@ class LabelPart:
 
     kind: str = "instances"
     names: tuple[str, ...] = ("background", "object")
+    values: tuple[int, ...] = ()
     colors: tuple[Colour, ...] = ()
     gap: int = 2
     border: int = 0

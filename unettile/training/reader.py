@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import OrderedDict
 from types import TracebackType
 from typing import Any
@@ -13,7 +15,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.orientation import describe_turn
 from unettile.images.plain import PlainSlide
-from unettile.images.slide import Slide, open_labels, open_slide
+from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
 from unettile.images.zoomed import ZoomedLabels, zoomed_image
 from unettile.metrics.objects import connected_components
 from unettile.training.pairs import Pair
@@ -39,6 +41,7 @@ class OpenPair:
         labels_slide = open_labels(pair.labels, pair.label_view)
         self._labels: Slide | ZoomedLabels = labels_slide
         self._weights: Slide | None = open_slide(pair.weights) if pair.weights is not None else None
+        self._sources = self.image, labels_slide, self._weights
         for slide in (labels_slide, self._weights):
             if slide is not None and slide.shape != self.image.shape:
                 self.close()
@@ -57,6 +60,11 @@ class OpenPair:
     @property
     def shape(self) -> tuple[int, int]:
         return self.image.shape
+
+    def content(self) -> str:
+        """Return a digest of what files or arrays hold, whole up to 16 MiB, sampled beyond; names are no part of it."""
+        prints = [None if slide is None else fingerprint(slide) for slide in self._sources]
+        return hashlib.sha256(json.dumps(prints, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def nbytes(self) -> int:

@@ -25,13 +25,16 @@ from unettile.training.parts import (
     SplitPart,
 )
 
+OWN_KEYS = ("name", "encoder_parameters", "start")  # of [network]; the others are its config's
+
 
 @dataclass(frozen=True)
 class NetworkPart:
     """Which network: its name, and what of its config the recipe says; the rest is the preset's, or the default.
 
     In the TOML file all stand in one table. `config` may name a `preset`; the number of classes is that of the labels'
-    names. `encoder_parameters` is a file of ImageNet parameters that the network's encoder begins with.
+    names. `encoder_parameters` is a file of ImageNet parameters that the network's encoder begins with; `start` a
+    model of the same network, by name or file, whose parameters all of it begins with.
 
     Raises:
         InputError: no such network, preset or key, or a value out of its range.
@@ -39,10 +42,11 @@ class NetworkPart:
 
     name: str = "unet"
     encoder_parameters: str = ""
+    start: str = ""
     config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("name", "encoder_parameters"):
+        for key in OWN_KEYS:
             if not isinstance(getattr(self, key), str):
                 raise InputError(f"recipe: network.{key} = {getattr(self, key)!r} has the wrong type; need a text")
         if "classes" in self.config:
@@ -59,13 +63,13 @@ class NetworkPart:
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> NetworkPart:
-        own = {key: table[key] for key in ("name", "encoder_parameters") if key in table}
+        own = {key: table[key] for key in OWN_KEYS if key in table}
         return cls(**own, config={key: value for key, value in table.items() if key not in own})
 
     def to_table(self) -> dict[str, Any]:
         """Return it as the TOML file has it."""
         parts: dict[str, Any] = {"name": self.name, **self.config}
-        return parts | {"encoder_parameters": self.encoder_parameters} if self.encoder_parameters else parts
+        return parts | {key: getattr(self, key) for key in OWN_KEYS[1:] if getattr(self, key)}
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,13 @@ class Recipe:
             raise InputError('recipe: labels.diameter is that of objects; need labels.kind = "instances" with it')
         if part.ignore >= 0 and part.kind == "components":
             raise InputError("recipe: labels.ignore is a number of a label image, of which components keep none")
+        if part.values and (part.kind != "classes" or len(part.values) != len(part.names)):
+            raise InputError(
+                f"recipe: labels.values has {len(part.values)} numbers for {len(part.names)} names: need one for each, "
+                'and labels.kind = "classes"'
+            )
+        if part.values and (len(set(part.values)) < len(part.values) or 0 <= part.ignore < len(part.names)):
+            raise InputError("recipe: labels.values needs numbers that differ, and labels.ignore none of the classes'")
         if part.colors and len(part.colors) != self.classes:
             raise InputError(f"recipe: labels.colors has {len(part.colors)} colours for {self.classes} classes")
         self.network_config()
@@ -191,6 +202,9 @@ class Recipe:
             for part, table in named
         )
         return "\n\n".join(tables) + "\n"
+
+
+OWN_KEYS = ("name", "encoder_parameters", "start")  # of [network]; the others are its config's
 
 
 def _plain(value: Any) -> Any:

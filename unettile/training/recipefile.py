@@ -17,7 +17,7 @@ from unettile.training.parts import SourcePart
 from unettile.training.recipe import NetworkPart, Recipe
 from unettile.typed import said
 
-SHIPPED = ("nuclei", "nuclei-valid", "adam", "paper")
+SHIPPED = ("nuclei", "nuclei-valid", "semantic", "adam", "paper")
 
 _MOST_BYTES = 2**24
 
@@ -39,9 +39,20 @@ def read_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
         values = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
     except (ValueError, OSError, RecursionError) as error:  # numbers of thousands of digits, brackets in brackets
         raise InputError(f"{path} is not a TOML file: {str(error)[:200]}") from error
+    if any(change.partition("=")[0].strip() == "sources" for change in changes):
+        values.pop("card", None)  # its words are about other images
+    return recipe_from_dict(with_changes(values, changes))
+
+
+def with_changes(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
+    """Return a recipe's plain values, changed in place.
+
+    Raises:
+        UsageError: a change that is not KEY=VALUE.
+    """
     for change in changes:
         _apply(values, change)
-    return recipe_from_dict(values)
+    return values
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unettile.checkpoint import Checkpoint
+from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import UsageError
 from unettile.images.view import FIRST, View
+from unettile.limits import count_threads
+from unettile.models import find_model
 from unettile.protection import protect
-from unettile.training.job import Data, TrainJob, check_output, find_sources, split
+from unettile.training.auto import Means, choose_recipe
+from unettile.training.facts import find_facts
+from unettile.training.job import Data, TrainJob, check_output, find_sources, make_room, split
+from unettile.training.meaning import find_meaning, settle_values
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe
-from unettile.training.recipefile import read_recipe
+from unettile.training.recipefile import read_recipe, recipe_from_dict, with_changes
 from unettile.training.state import TrainingFolder
+from unettile.training.survey import settle_diameter
 from unettile.training.views import choose_views
+
+AUTO = "auto"
+"""The recipe that is chosen for the images and the job."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class TrainRequest:
     Args:
         images, labels: folders, or lists.
         output: the checkpoint.
-        recipe: its name, or a file.
+        recipe: its name, or a file; AUTO chooses one.
         changes: of the recipe, KEY=VALUE.
         start: a model whose parameters the network begins with.
         weights: weight maps of the images.
@@ -65,15 +74,27 @@ class TrainRequest:
             InputError: images, labels, a recipe or an output that is refused.
         """
         chosen = choose_device(self.device)
-        changes = (*self.changes, *([f"run.epochs={self.epochs}"] if self.epochs else ()))
-        recipe = read_recipe(self.recipe, changes)
         given = (self.images, self.labels, self.weights, self.validation_images, self.validation_labels)
         files = [one for one in given if isinstance(one, Path)]
-        protect([*files, Path(self.recipe)], [self.output, TrainingFolder.beside(self.output).path])
-        held_out = self._held_out(recipe)
+        own = [] if self.recipe == AUTO else [Path(self.recipe)]
+        folder = TrainingFolder.beside(self.output)
+        protect([*files, *own], [self.output, folder.path])
         check_output(self.output, overwrite=self.overwrite, resume=self.resume)
+        reasons: tuple[str, ...] = ()
+        if self.recipe == AUTO and self.resume and folder.has_state:  # chosen when it began
+            recipe = read_recipe(str(folder.recipe), self._changes)
+        else:
+            recipe, reasons = self.choose()
+        held_out = self._held_out(recipe)
+        if self.overwrite and not self.resume:
+            make_room(self.output)
         data = self._data(recipe, held_out)
-        counts_epochs = any(key.startswith("run.epochs=") for key in changes)
+        part, note = settle_values(data.training, recipe.labels)
+        recipe = settle_diameter(data.training, replace(recipe, labels=part))
+        counts_epochs = any(key.startswith("run.epochs=") for key in self._changes)
+        start = self.start
+        if start is None and recipe.network.start:
+            start = load_checkpoint(find_model(recipe.network.start))
         return TrainJob(
             data.training,
             data.validation,
@@ -86,8 +107,36 @@ class TrainRequest:
             max_seconds=self.max_seconds if counts_epochs else None,
             clock_seconds=None if counts_epochs else self.max_seconds,
             resume=self.resume,
-            start=self.start,
+            start=start,
+            reasons=reasons,
+            notes=() if note is None else (note,),
         )
+
+    def choose(self) -> tuple[Recipe, tuple[str, ...]]:
+        """Return the recipe, and where it is chosen for the images and the job, what was chosen and why, a line each.
+
+        Raises:
+            InputError: a recipe that is refused, or images and labels that none can be chosen for.
+        """
+        if self.recipe != AUTO:
+            return read_recipe(self.recipe, self._changes), ()
+        asked = {change.partition("=")[0].strip(): change for change in self._changes}
+        told = tuple(change for key, change in asked.items() if key.startswith("labels."))
+        labels = recipe_from_dict(with_changes({}, told)).labels
+        kind = labels.kind if "labels.kind" in asked else "classes" if "labels.names" in asked else None
+        pairs = choose_views(pair_up(self.images, self.labels, self.weights), self.view, 0)
+        meaning = find_meaning(pairs, labels, kind)
+        device = choose_device(self.device).type
+        seconds = None if "run.epochs" in asked else self.max_seconds
+        plan = choose_recipe(find_facts(pairs, meaning), meaning, Means(device, count_threads(), seconds))
+        values = plan.recipe.to_dict()
+        if self.start is not None or any(key.startswith("network.") or "." not in key for key in asked):
+            values["network"].pop("start", None)  # another network, or other parameters
+        return recipe_from_dict(with_changes(values, self._changes)), plan.reasons
+
+    @property
+    def _changes(self) -> tuple[str, ...]:
+        return (*self.changes, *([f"run.epochs={self.epochs}"] if self.epochs else ()))
 
     def _held_out(self, recipe: Recipe) -> tuple[Pair, ...] | float:
         """Return the pairs to validate on, or the fraction to hold out."""

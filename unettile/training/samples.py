@@ -20,14 +20,13 @@ from unettile.training.augment import (
     resample_map,
     vary_values,
 )
-from unettile.training.depths import normalized_depth
 from unettile.training.draw import Draw
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair, PairReader
 from unettile.training.recipe import Recipe
 from unettile.training.survey import Source
-from unettile.training.targets import Target, target_margin, target_of
-from unettile.weightmap import reach, weight_map
+from unettile.training.targets import normalized_depth, target_margin, target_of
+from unettile.weightmap import reach
 
 Sample = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
@@ -103,27 +102,20 @@ class Samples:
         recipe, edge, near = self._recipe, self._recipe.run.output_edge, self._near
         box, y, x = _touched(warp.centre(edge + 2 * near), opened.shape)
         labels = resample_labels(opened.ids(box), y, x)
-        target = target_of(labels, recipe.labels, str(opened.pair.labels))
+        target = target_of(labels, recipe.labels, str(opened.pair.labels), recipe.loss.sigma)
         middle = np.s_[near : near + edge, near : near + edge]
         classes = np.ascontiguousarray(target.classes[middle])
         made_before = opened.weights(box)
         if made_before is not None:
             weights = resample_map(made_before, y, x)[middle]
         else:
-            weights = sample_weights(target, recipe)[middle]
+            weights = target.weights(recipe.loss.w0, recipe.loss.sigma)[middle]
             if self._balance is not None:
                 weights = weights + self._balance[classes] - 1  # replaces the class term, which is 1
         if target.counted is not None:
             weights = np.where(target.counted[middle], weights, 0)
         depth = normalized_depth(labels)[middle] if recipe.labels.depth else np.empty((0, 0), np.float32)
         return classes, np.ascontiguousarray(weights, np.float32), np.ascontiguousarray(depth)
-
-
-def sample_weights(target: Target, recipe: Recipe) -> NDArray[np.float32]:
-    """Return the weight map of a target, w_c = 1 everywhere."""
-    if target.instances is not None and recipe.loss.w0 > 0:
-        return weight_map(target.instances, recipe.loss.w0, recipe.loss.sigma)
-    return np.ones(target.classes.shape, np.float32)
 
 
 def to_channels(image: NDArray[np.float32], recipe: Recipe, pair: Pair) -> NDArray[np.float32]:

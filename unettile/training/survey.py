@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from unettile.errors import InputError
 from unettile.images.normalize import Scaling
 from unettile.objects.diameters import diameter_percentiles, object_areas, zoom_to
 from unettile.training.pairs import Pair
-from unettile.training.reader import OpenPair
+from unettile.training.reader import HELD_BYTES, OpenPair
 from unettile.training.recipe import Recipe
 from unettile.training.targets import target_margin, target_of
 from unettile.weightmap import balanced_weights
@@ -37,6 +37,9 @@ class Source:
         counts: pixels of each class among those looked at.
         places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced.
         areas: px of each object, if labels are instances; at the size at which the pair is read.
+        objects: how many there are; None of labels that are classes, or too large to be looked at whole.
+        pixel_size_um: mean edge of a pixel at that size; None if the image does not say.
+        content: digest of the image, its labels and its weight map, sampled where they are large.
     """
 
     pair: Pair
@@ -46,6 +49,9 @@ class Source:
     counts: tuple[int, ...]
     places: tuple[NDArray[np.int32], ...]
     areas: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    objects: int | None = None
+    pixel_size_um: float | None = None
+    content: str = ""
 
 
 def survey(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
@@ -97,7 +103,42 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
             )
         scaling = recipe.normalization.measure(image)
         counts, places = _look_at_labels(opened, recipe)
-        return Source(pair, opened.shape, image.channels, scaling, counts, places, areas)
+        size = image.pixel_size_um
+        return Source(
+            pair,
+            opened.shape,
+            image.channels,
+            scaling,
+            counts,
+            places,
+            areas,
+            _count_objects(opened, recipe, areas),
+            None if size is None else (size[0] + size[1]) / 2,
+            opened.content(),
+        )
+
+
+def set_digest(contents: Iterable[str]) -> str:
+    """Return the SHA-256 of a set of pairs by the `Source.content` of each; their order and names do not matter."""
+    return hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()
+
+
+def content_of(pair: Pair, recipe: Recipe) -> str:
+    """Return a pair's `Source.content`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with OpenPair(pair, recipe.labels) as opened:
+        return opened.content()
+
+
+def _count_objects(opened: OpenPair, recipe: Recipe, areas: NDArray[np.int64]) -> int | None:
+    if recipe.labels.kind == "instances":
+        return len(areas)
+    if recipe.labels.kind == "classes" or opened.nbytes > HELD_BYTES:
+        return None
+    return int(opened.ids(Box.of_shape(opened.shape)).max(initial=0))  # components are numbered from 1
 
 
 def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], tuple[NDArray[np.int32], ...]]:

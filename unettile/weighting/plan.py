@@ -14,8 +14,9 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
+from unettile.images.planes import plane_views
 from unettile.images.provenance import read_provenance
-from unettile.images.slide import image_stem, is_folder, list_images, open_labels
+from unettile.images.slide import image_stem, is_folder, list_images
 from unettile.protection import protect
 from unettile.weighting import OnProgress
 from unettile.weighting.survey import LabelFile, survey
@@ -134,6 +135,8 @@ class WeightPlan:
             dtype=np.dtype(self.weighting.dtype),
             pixel_size_um=file.pixel_size_um,
             metadata=metadata,
+            georeference=file.georeference,
+            stack=file.stack,
         )
 
     @property
@@ -234,8 +237,7 @@ def default_output(labels: Path) -> Path:
 def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
     """Return each label image and the path of its map."""
     if not is_folder(labels):
-        with open_labels(labels):  # no such file, or no image: said before anything about the output
-            pass
+        plane_views(labels)  # no such file, or no image: said before anything about the output
         if is_folder(target):
             raise UsageError(
                 f"-o {target} is a folder: one label image gives one file; name it, say {target / 'w.tif'}"

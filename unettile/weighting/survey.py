@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.georeference import Georeference
 from unettile.images.idparts import IdParts, count_parts
+from unettile.images.planes import plane_views
 from unettile.images.slide import fingerprint, open_labels
+from unettile.images.view import FIRST, View
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
 
@@ -30,6 +33,8 @@ class LabelFile:
         output: where its weight map goes.
         shape: (H, W).
         pixel_size_um: height and width of a pixel, if the file says.
+        georeference: where on earth the pixels lie, if the file says.
+        views: of the planes of a stack; of one image the whole.
         cells: distinct ids above 0, or separate parts.
         id_parts: what speaks for or against ids that are cells.
         foreground: pixels of cells, after gaps were carved.
@@ -44,10 +49,17 @@ class LabelFile:
     id_parts: IdParts
     foreground: int
     fingerprint: dict[str, Any]
+    georeference: Georeference | None = None
+    views: tuple[View, ...] = (FIRST,)
 
     @property
     def pixels(self) -> int:
-        return self.shape[0] * self.shape[1]
+        return self.shape[0] * self.shape[1] * len(self.views)
+
+    @property
+    def stack(self) -> tuple[int, int]:
+        """How many points in time and planes in depth there are."""
+        return len({view.t for view in self.views}), len({view.z for view in self.views})
 
 
 def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
@@ -59,7 +71,29 @@ def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
     Raises:
         InputError: unreadable, or no label map.
     """
-    with open_labels(labels) as slide, ExitStack() as stack:
+    views = tuple(plane_views(labels))
+    with open_labels(labels, views[0]) as slide:
+        file = LabelFile(
+            slide.path,
+            output,
+            slide.shape,
+            slide.pixel_size_um,
+            0,
+            IdParts(),
+            0,
+            fingerprint(slide),
+            slide.georeference,
+            views,
+        )
+    for view in views:
+        file = _with_plane(file, view, gap, components)
+    return file
+
+
+def _with_plane(file: LabelFile, view: View, gap: int, components: bool) -> LabelFile:
+    """Return what is known of a file once a plane of it was read, too."""
+    labels = file.labels
+    with open_labels(labels, view) as slide, ExitStack() as stack:
         if slide.channels != 1:
             raise InputError(f"{labels} has {slide.channels} channels, a picture: need a label map, one channel of ids")
         id_parts = IdParts() if components else count_parts(slide)
@@ -74,8 +108,12 @@ def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
                 inner = box.relative_to(near).slices
                 ids.add(read[inner])
                 foreground += int(np.count_nonzero(carve_gaps(read, gap)[inner]))
-        size = slide.pixel_size_um
-        return LabelFile(slide.path, output, slide.shape, size, ids.count(), id_parts, foreground, fingerprint(slide))
+        return replace(
+            file,
+            cells=file.cells + ids.count(),
+            id_parts=file.id_parts + id_parts,
+            foreground=file.foreground + foreground,
+        )
 
 
 class _Ids:

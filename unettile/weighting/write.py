@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.box import Box
+from unettile.images.canvas import Reader
 from unettile.images.formats import format_of
 from unettile.images.slide import open_labels
+from unettile.images.view import View
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
 from unettile.protection import protect
@@ -59,23 +61,36 @@ def _write(
     weighting, done = plan.weighting, 0
     preview = Preview(file.shape, weighting.w0, plan.class_weights[0])
     rows, columns = weighting.margin
-    with open_labels(file.labels) as slide, ExitStack() as stack:
-        read_ids = open_ids(slide, stack, components=weighting.components)
-        whole = Box.of_shape(slide.shape)
+    with ExitStack() as every:
+        plane = every.enter_context(ExitStack())  # what is open of the plane that is being written
 
-        def read(box: Box) -> NDArray[Any]:
-            nonlocal done
-            near = Box(box.y0 - rows, box.x0 - columns, box.y1 + rows, box.x1 + columns).intersect(whole)
-            labels = carve_gaps(read_ids(near), weighting.gap)
-            border = weighting.border
-            weights = weight_map(labels, border.w0, border.sigma, plan.class_weights, border.pixel_size, threads=None)
-            inner = box.relative_to(near).slices
-            if picture is not None:
-                preview.add(box, labels[inner], weights[inner])
-            done += box.area
-            on_pixels(done)
-            return weights[inner].astype(weighting.dtype, copy=False)
+        def reader(view: View, shown: bool) -> Reader:
+            """Return what gives the weights of a plane, which the first box that is asked for opens."""
+            read_ids: Callable[[Box], NDArray[Any]] | None = None
 
+            def read(box: Box) -> NDArray[Any]:
+                nonlocal done, read_ids
+                if read_ids is None:
+                    plane.close()
+                    slide = plane.enter_context(open_labels(file.labels, view))
+                    read_ids = open_ids(slide, plane, components=weighting.components)
+                near = Box(box.y0 - rows, box.x0 - columns, box.y1 + rows, box.x1 + columns)
+                near = near.intersect(Box.of_shape(file.shape))
+                labels = carve_gaps(read_ids(near), weighting.gap)
+                border = weighting.border
+                size = border.pixel_size
+                weights = weight_map(labels, border.w0, border.sigma, plan.class_weights, size, threads=None)
+                inner = box.relative_to(near).slices
+                if shown:
+                    preview.add(box, labels[inner], weights[inner])
+                done += box.area
+                on_pixels(done)
+                return weights[inner].astype(weighting.dtype, copy=False)
+
+            return read
+
+        middle = len(file.views) // 2  # of a stack, the plane that a picture shows
+        reads = [reader(view, picture is not None and number == middle) for number, view in enumerate(file.views)]
         finals = [file.output, *([] if picture is None else [picture])]
         for final in finals:
             if final.parent.is_dir():  # if not, writing says so
@@ -86,7 +101,7 @@ def _write(
             with naming(file.output):
                 if form.is_directory:
                     temporary.mkdir()
-                form.write(temporary, plan.canvas(file), read)
+                form.write(temporary, plan.canvas(file), reads)
             if picture is not None:
                 with naming(picture):
                     preview.write(temporaries[picture], plan.preview_metadata(file))

@@ -1,15 +1,54 @@
-"""What the processes of a run do together; each of these is called by all of them, or by the only one."""
+"""The processes of a run: how they begin, and what they do together; each of these is called by all of them."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from unettile.training.survey import Source
 from unettile.training.validate import ImageScore, Judge, Scores
+
+FABRIC_PRECISION = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PATIENCE = timedelta(hours=12)  # the first process may survey or write for long while others wait
+
+
+def make_fabric(device: torch.device, precision: str) -> Fabric:
+    """Return Fabric for this process; several are started by `torchrun`, whose variables alone say how many."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it has advice for users of Fabric
+    if device.type == "cuda":
+        _choose_kernels(precision)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    devices: int | list[int] = local
+    if device.type == "cuda" and world == 1:
+        devices = [device.index or 0]
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=devices,
+        num_nodes=max(1, world // local),
+        strategy=DDPStrategy(timeout=PATIENCE) if world > 1 else "auto",
+        precision=FABRIC_PRECISION[precision],  # type: ignore[arg-type]
+        # named, or Fabric would take ranks from a batch system's variables, which say nothing of this process
+        plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
+    )
+    fabric.launch()
+    return fabric
+
+
+def _choose_kernels(precision: str) -> None:
+    """Let float32 be float32 unless it is to be tf32, and take kernels that add up in one order, the same each time."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 def mean_and_signal(loss: float, signum: int | None, fabric: Fabric) -> tuple[float, int | None]:

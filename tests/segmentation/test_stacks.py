@@ -1,0 +1,188 @@
+"""Stacks: each plane as it is alone, in one file of the same axes that others read; stopped, sharded, gone on with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorstore
+import tifffile
+from numpy.typing import NDArray
+
+import unettile.tiling
+from tests.narrow import make_pixels
+from unettile.box import Box
+from unettile.errors import InputError, Interrupted, UsageError
+from unettile.images.arrays import ArrayImage
+from unettile.images.normalize import Normalization
+from unettile.images.planes import PlaneRange, parse_planes, stack_lengths
+from unettile.images.record import read_metadata, read_record
+from unettile.images.slide import open_labels, read_labels
+from unettile.images.view import FIRST, View
+from unettile.inference.predict import Predictor
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.run.watch import Watch
+from unettile.segmentation.stackrun import MissingPlanes
+from unettile.segmentation.stacks import segment, segment_part, stitch
+from unettile.tiling import Shard
+
+TIMES, DEPTHS, SHAPE = 2, 3, (70, 90)
+ALL = SegmentOptions(diameter="off", times=PlaneRange(), depths=PlaneRange())
+
+
+def pixels() -> NDArray[np.uint8]:
+    """Return planes (T, Z, Y, X) of very different brightness."""
+    planes = [make_pixels(*SHAPE, seed=seed) // (1 + seed) for seed in range(TIMES * DEPTHS)]
+    return np.stack(planes).reshape(TIMES, DEPTHS, *SHAPE)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, pixels(), imagej=True, metadata={"axes": "TZYX"})
+    return path
+
+
+def alone(stack: Path, predictor: Predictor, folder: Path, **options: Any) -> NDArray[Any]:
+    """Return the masks of the planes, each segmented alone."""
+    found = []
+    for t in range(TIMES):
+        for z in range(DEPTHS):
+            one = replace(ALL, times=None, depths=None, view=View(t=t, z=z), **options)
+            segment(stack, folder / "one.tif", predictor, one, overwrite=True)
+            found.append(read_labels(folder / "one.tif"))
+    return np.stack(found).reshape(TIMES, DEPTHS, *SHAPE)
+
+
+@pytest.mark.parametrize("scaling", ["plane", "stack"])
+def test_a_plane_is_as_it_is_alone(scaling: str, stack: Path, predictor: Predictor, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.ome.tif"
+    options = replace(ALL, scaling=scaling)
+    segment(stack, mask, predictor, options)
+    expected = alone(stack, predictor, tmp_path, scaling=scaling)
+    assert np.array_equal(tifffile.imread(mask), expected) and len(np.unique(expected)) == 2
+    metadata = read_metadata(mask)
+    assert metadata["planes"] == {"t": [0, 1], "z": [0, 1, 2]} and metadata["view"]["z"] is None
+    if scaling == "plane":
+        assert len(metadata["by_plane"]["scaling"]) == 6 and "scaling" not in metadata
+    else:
+        assert metadata["scaling_of"] == "stack" and "by_plane" not in metadata
+        whole = Normalization().measure_array(pixels().reshape(TIMES * DEPTHS * SHAPE[0], SHAPE[1], 1))
+        assert metadata["scaling"] == whole.to_dict()
+
+
+def test_a_range_changes_no_pixel(stack: Path, predictor: Predictor, tmp_path: Path) -> None:
+    segment(stack, tmp_path / "all.ome.tif", predictor, ALL)
+    some = replace(ALL, times=None, view=View(t=1), depths=PlaneRange(1, 3))
+    segment(stack, tmp_path / "some.ome.tif", predictor, some)
+    assert np.array_equal(tifffile.imread(tmp_path / "some.ome.tif"), tifffile.imread(tmp_path / "all.ome.tif")[1, 1:])
+    segment(stack, tmp_path / "one.tif", predictor, replace(some, depths=PlaneRange(2, 3), scaling="stack"))
+    assert np.array_equal(read_labels(tmp_path / "one.tif"), tifffile.imread(tmp_path / "all.ome.tif")[1, 2])
+
+
+@pytest.mark.parametrize("write", [("classes",), ("probabilities",), ("instances",)], ids=lambda one: one[0])
+def test_every_format_has_the_same_axes(
+    write: tuple[str, ...], stack: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    options = replace(ALL, write=write)
+    for ending in (".tif", ".ome.tif", ".ome.zarr"):
+        segment(stack, tmp_path / f"mask{ending}", predictor, options)
+    channels = 2 if write == ("probabilities",) else 1
+    with tifffile.TiffFile(tmp_path / "mask.tif") as file:
+        assert file.is_imagej and file.series[0].axes == ("TZCYX" if channels > 1 else "TZYX")
+        assert file.imagej_metadata["slices"] == DEPTHS and file.imagej_metadata["frames"] == TIMES
+        offsets = [page.dataoffsets[0] for page in file.pages]
+        step = SHAPE[0] * SHAPE[1] * file.series[0].dtype.itemsize
+        assert all(page.compression == 1 and len(page.dataoffsets) == 1 for page in file.pages)
+        assert offsets == [offsets[0] + number * step for number in range(len(offsets))]  # as ImageJ reads it
+        imagej = file.asarray()
+    with tifffile.TiffFile(tmp_path / "mask.ome.tif") as file:
+        assert file.is_ome and file.series[0].axes == ("TZCYX" if channels > 1 else "TZYX")
+        assert np.array_equal(file.asarray(), imagej)
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(tmp_path / "mask.ome.zarr/0")}}
+    array = tensorstore.open(spec, read=True).result()
+    zarr = array.read().result()
+    assert array.domain.labels == (("t", "c", "z", "y", "x") if channels > 1 else ("t", "z", "y", "x"))
+    assert np.array_equal(zarr.swapaxes(1, 2) if channels > 1 else zarr, imagej)
+    for ending in (".tif", ".ome.tif", ".ome.zarr"):
+        assert stack_lengths(tmp_path / f"mask{ending}", FIRST) == (TIMES, DEPTHS)
+        with open_labels(tmp_path / f"mask{ending}", View(t=1, z=2)) as slide:
+            ours = np.moveaxis(slide.read(Box.of_shape(SHAPE)), 2, 0)
+        assert np.array_equal(ours.squeeze(0) if channels == 1 else ours, imagej[1, 2])
+        assert read_record(tmp_path / f"mask{ending}").kind == write[0]
+    if write == ("instances",):
+        assert read_metadata(tmp_path / "mask.tif")["objects"] == [int(one.max()) for one in imagej.reshape(-1, *SHAPE)]
+
+
+def test_a_run_that_was_stopped_goes_on(stack: Path, predictor: Predictor, tmp_path: Path) -> None:
+    segment(stack, tmp_path / "whole.tif", predictor, ALL)
+    stops = iter([None] * 5 + [2] * 99)
+    with pytest.raises(Interrupted):
+        segment(stack, tmp_path / "mask.tif", predictor, ALL, Watch(should_stop=lambda: next(stops)))
+    assert (tmp_path / "mask.tif.run" / "stack.json").exists() and not (tmp_path / "mask.tif").exists()
+    with pytest.raises(InputError, match=r"holds an unfinished run that differs in --z"):
+        segment(stack, tmp_path / "mask.tif", predictor, replace(ALL, depths=PlaneRange(0, 2)))
+    result = segment(stack, tmp_path / "mask.tif", predictor, ALL)
+    assert result.tally.resumed > 0 and result.planes == 6
+    assert (tmp_path / "mask.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    assert not (tmp_path / "mask.tif.run").exists()
+    assert segment(stack, tmp_path / "mask.tif", predictor, ALL).was_finished
+    with pytest.raises(InputError, match="made otherwise"):
+        segment(stack, tmp_path / "mask.tif", predictor, replace(ALL, scaling="plane"))
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_shards_make_the_file_of_one(
+    count: int, stack: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more planes than shards whole ones, of fewer a part of each."""
+    monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 64)
+    options = replace(ALL, output_edge=68)
+    segment(stack, tmp_path / "whole.tif", predictor, ALL)
+    run = tmp_path / "run"
+    for index in range(count - 1):
+        segment_part(stack, run, Shard(index, count), predictor, options)
+    with pytest.raises(MissingPlanes, match=f"run shard(s 0-6| 1) of {count} again"):
+        stitch(run, tmp_path / "mask.tif")
+    segment_part(stack, run, Shard(count - 1, count), predictor, options)
+    stitch(run, tmp_path / "mask.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "mask.tif"), tifffile.imread(tmp_path / "whole.tif"))
+    assert stitch(run, tmp_path / "mask.tif").was_finished
+    segment(stack, tmp_path / "mask.tif", predictor, options)  # the tile edge alone is another: it is finished
+
+
+def test_an_image_that_is_no_stack_is_one_plane(predictor: Predictor, tmp_path: Path) -> None:
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, make_pixels(*SHAPE))
+    segment(image, tmp_path / "a.tif", predictor, ALL)
+    segment(image, tmp_path / "b.tif", predictor, SegmentOptions(diameter="off"))
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+
+
+def test_arrays_are_stacks_too(stack: Path, predictor: Predictor, tmp_path: Path) -> None:
+    segment(stack, tmp_path / "file.ome.tif", predictor, ALL)
+    segment(ArrayImage(pixels(), "tzyx"), tmp_path / "array.ome.tif", predictor, ALL)
+    assert np.array_equal(tifffile.imread(tmp_path / "array.ome.tif"), tifffile.imread(tmp_path / "file.ome.tif"))
+
+
+def test_what_is_refused(stack: Path, predictor: Predictor, tmp_path: Path) -> None:
+    out = tmp_path / "mask.tif"
+    for options, message in (
+        (replace(ALL, depths=PlaneRange(1, 9)), r"--z 1:9 does not exist: it holds 3; use 0:3"),
+        (replace(ALL, times=None), r"it is a stack along --time, too; choose with --time"),
+    ):
+        with pytest.raises(InputError, match=message):
+            segment(stack, out, predictor, options)
+    with pytest.raises(UsageError, match="a PNG holds one plane, not 6"):
+        segment(stack, tmp_path / "mask.png", predictor, ALL)
+    with pytest.raises(UsageError, match="--verify is of one plane"):
+        segment(stack, out, predictor, ALL, verify=True)
+    with pytest.raises(UsageError, match="--scaling 'slice' is not known: need stack or plane"):
+        replace(ALL, scaling="slice")
+    for text in ("x", "3:2", "1:1", "-1", "1:2:3", ":0"):
+        with pytest.raises(UsageError, match="need a number from 0, a range like 0:30, or all"):
+            parse_planes(text, "--z")
+    assert list(tmp_path.iterdir()) == [stack]

@@ -1,0 +1,119 @@
+"""The final file of a stack: its planes streamed from their run directories, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError
+from unettile.images.canvas import Canvas, Reader
+from unettile.images.formats import format_of, write_image
+from unettile.segmentation.output import Counts, Written, canvas_of, reader_of
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.planes import Planes
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.reader import BlockReader
+from unettile.segmentation.run.watch import Watch
+
+_BY_PLANE = ("image", "scaling", "sizing", "within")
+"""Of a plan's metadata, what may differ from plane to plane."""
+
+
+def stack_metadata(planes: Planes, plans: Sequence[Plan]) -> dict[str, Any]:
+    """Return what the file of a stack says of itself: what its planes have in common, and what each has of its own."""
+    every = [plan.metadata() for plan in plans]
+    common = dict(every[0])
+    common["view"] = common["view"] | {"t": None, "z": None}
+    common["planes"] = {"t": list(planes.times), "z": list(planes.depths)}
+    own = [key for key in _BY_PLANE if key in common and any(one[key] != common[key] for one in every)]
+    for key in own:
+        del common[key]
+    return common | ({"by_plane": {key: [one[key] for one in every] for key in own}} if own else {})
+
+
+def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[int] = ()) -> Canvas:
+    """Return what the planes of a stack are written as.
+
+    Args:
+        objects: of each plane, how many there are; empty where none are written.
+
+    Raises:
+        InputError: planes of several sizes, as they come where each is segmented at a scale of its own.
+    """
+    if len({plan.output_shape for plan in plans}) > 1:
+        raise InputError(
+            "the planes of the stack come out at several sizes: give --scaling stack, --diameter, or --frame image"
+        )
+    canvas = canvas_of(plans[0], max(objects, default=0))
+    metadata = stack_metadata(planes, plans) | ({"objects": list(objects)} if objects else {})
+    return replace(canvas, metadata=metadata, stack=planes.shape)
+
+
+def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watch: Watch) -> Written:
+    """Write finished planes to one file; ids are those of each plane alone, from 1.
+
+    Raises:
+        Incomplete: a block is missing or damaged, or the time is up.
+        Interrupted: a signal asked to stop.
+        InputError: the destination cannot be written, or planes do not fit together.
+        UsageError: a format that cannot hold them.
+    """
+    plans = [run.plan for run in runs]
+    objects = [_count(run, output.parent, watch) for run in runs] if "instances" in plans[0].write else []
+    canvas = stack_canvas(planes, plans, objects)
+    format_of(output).check(canvas)
+    counts = Counts(np.zeros(len(plans[0].class_names), np.int64))
+    with _OnePlane(canvas, output.parent, watch, counts) as one:
+        write_image(output, canvas, [one.reader(run) for run in runs])
+    named = dict(zip(plans[0].class_names, counts.pixels.tolist(), strict=True))
+    return Written(named if "classes" in plans[0].write else None)
+
+
+def _count(run: RunDirectory, directory: Path, watch: Watch) -> int:
+    """Return how many objects a plane has."""
+    from unettile.segmentation.instances import find_instances  # compiled code, which other runs do without
+
+    with BlockReader(run) as blocks, find_instances(blocks, directory, lambda done, total: watch.check()) as objects:
+        return objects.count
+
+
+class _OnePlane:
+    """Reads planes of which one is open at a time: the one that is being written."""
+
+    def __init__(self, canvas: Canvas, directory: Path, watch: Watch, counts: Counts) -> None:
+        self._canvas, self._directory, self._watch, self._counts = canvas, directory, watch, counts
+        self._stack = ExitStack()
+        self._run: RunDirectory | None = None
+
+    def __enter__(self) -> _OnePlane:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def reader(self, run: RunDirectory) -> Reader:
+        """Return what gives the pixels of a plane; the first box that is asked for opens it."""
+
+        def read(box: Box) -> NDArray[Any]:
+            if self._run is not run:
+                self._open(run)
+            return self._read(box)
+
+        return read
+
+    def _open(self, run: RunDirectory) -> None:
+        self._stack.close()
+        blocks, objects = self._stack.enter_context(BlockReader(run)), None
+        if "instances" in run.plan.write:
+            from unettile.segmentation.instances import find_instances
+
+            found = find_instances(blocks, self._directory, lambda done, total: self._watch.check())
+            objects = self._stack.enter_context(found)
+        self._run, self._read = run, reader_of(blocks, self._canvas, self._watch, objects, self._counts)

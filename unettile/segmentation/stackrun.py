@@ -1,0 +1,175 @@
+"""The run directory of a stack: every plane an image of its own, with a run directory of its own.
+
+stack.json            which planes, and in how many shards
+planes/t0000_z0003/   the run directory of a plane
+
+Shards are of planes where there are as many; else each shard does its part of every plane.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from unettile.atomic import atomic_path
+from unettile.errors import Incomplete, InputError
+from unettile.images.slide import ImageSource
+from unettile.inference.predict import Predictor
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.planes import Planes, of_plane
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.planfile import lacks_plan
+from unettile.segmentation.run.watch import Tally, Watch
+from unettile.segmentation.segment import segment_shard
+from unettile.segmentation.stitch import shard_list
+from unettile.tiling import Shard
+
+_FORMAT = 1
+_FILE = "stack.json"
+
+
+class StackDirectory:
+    """The run directory of a stack; make one with `join` or `open`."""
+
+    def __init__(self, path: Path, planes: Planes, shards: int) -> None:
+        self.path, self.planes, self.shards = path, planes, shards
+        self.paths = [path / "planes" / f"t{t:04d}_z{z:04d}" for t, z in planes]
+
+    @classmethod
+    def join(cls, path: Path, planes: Planes, shards: int, discard: bool = False) -> StackDirectory:
+        """Create one, or go on with one of the same planes.
+
+        Args:
+            discard: one that is there is removed.
+
+        Raises:
+            InputError: it has other planes, is something else, or cannot be written.
+        """
+        wanted = {"format": _FORMAT, "t": list(planes.times), "z": list(planes.depths), "shards": shards}
+        if discard and is_stack_run(path):
+            shutil.rmtree(path, ignore_errors=True)
+        if path.exists() and not is_stack_run(path) and not _is_unborn(path):
+            raise InputError(f"{path} exists and is no run of a stack: choose another output, or remove it")
+        try:
+            (path / "planes").mkdir(parents=True, exist_ok=True)
+            if not is_stack_run(path):
+                with atomic_path(path / _FILE) as temporary:
+                    temporary.write_text(json.dumps(wanted), "utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        found = _read(path)
+        names = {"t": "--time", "z": "--z", "shards": "the number of shards"}
+        different = [name for key, name in names.items() if found[key] != wanted[key]]
+        if different:
+            raise InputError(
+                f"{path} holds an unfinished run that differs in {', '.join(different)}: give the same options to go"
+                " on, or remove that directory to start afresh"
+            )
+        return cls(path, planes, shards)
+
+    @classmethod
+    def open(cls, path: Path) -> StackDirectory:
+        """Open one to stitch it.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        found = _read(path)
+        return cls(path, Planes(tuple(found["t"]), tuple(found["z"])), found["shards"])
+
+    def compute(
+        self, image: ImageSource, shard: Shard, predictor: Predictor, options: SegmentOptions, watch: Watch
+    ) -> Tally:
+        """Compute a shard; errors as `segment_shard`."""
+        by_planes, tally = len(self.planes) >= shard.count, Tally()
+        own = [number for number in range(len(self.paths)) if shard.index in self.shards_of(number)]
+        planes = list(self.planes)
+        for done, number in enumerate(own):
+            seen = replace(watch, on_progress=_part_of(watch, done, len(own)))
+            if done:  # what is to be said of the first plane is to be said of all
+                seen = replace(seen, on_advice=lambda line: None)
+            part = Shard(0, 1) if by_planes else shard
+            result = segment_shard(image, self.paths[number], part, predictor, of_plane(options, planes[number]), seen)
+            tally.computed += result.tally.computed
+            tally.resumed += result.tally.resumed
+            tally.pixels += result.tally.pixels
+        return tally
+
+    def shards_of(self, number: int) -> list[int]:
+        """Return which shards compute a plane, or a part of it."""
+        count, shards = len(self.planes), self.shards
+        if count < shards:
+            return list(range(shards))
+        return [one for one in range(shards) if one * count // shards <= number < (one + 1) * count // shards]
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the planes that are not whole."""
+        found = []
+        for number, path in enumerate(self.paths):
+            if not path.exists() or lacks_plan(path):
+                found.append(number)
+                continue
+            run = RunDirectory.open(path)
+            if not all(run.is_done(block) for block in run.plan.blocks):
+                found.append(number)
+        return found
+
+    def remove(self) -> None:
+        """Remove it, what says that it is one last."""
+        shutil.rmtree(self.path / "planes", ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove_if_empty(self) -> None:
+        """Remove it unless something of a block is in it."""
+        if not any(any(self.path.glob(f"planes/*/{name}/[!.]*")) for name in ("done", "parts")):
+            self.remove()
+
+
+class MissingPlanes(Incomplete):
+    """Planes of a stack that are not finished, or damaged, and the shards that compute them."""
+
+    def __init__(self, directory: StackDirectory, missing: list[int]) -> None:
+        planes = list(directory.planes)
+        self.planes = [list(planes[number]) for number in missing]
+        self.count = directory.shards
+        self.shards = sorted({shard for number in missing for shard in directory.shards_of(number)})
+        self.array = shard_list(self.shards)
+        super().__init__(
+            f"{directory.path} lacks {len(missing)} of {len(planes)} planes (missing, unfinished or damaged): run"
+            f" shard{'s' if len(self.shards) > 1 else ''} {self.array} of {self.count} again (--array={self.array},"
+            f" --shard {self.shards[0]}/{self.count}), then stitch"
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        return {"planes": self.planes, "shards": self.shards, "of_shards": self.count, "array": self.array}
+
+
+def is_stack_run(path: Path) -> bool:
+    """Whether it is the run directory of a stack."""
+    return (path / _FILE).is_file()
+
+
+def _part_of(watch: Watch, done: int, planes: int) -> Callable[[int, int], None]:
+    return lambda pixels, total: watch.on_progress(done * total + pixels, planes * total)
+
+
+def _is_unborn(path: Path) -> bool:
+    """Whether a directory holds no more than a run leaves that died before its planes were written down."""
+    with suppress(OSError):
+        return all(entry.name == "planes" or entry.name.startswith(f".{_FILE}") for entry in path.iterdir())
+    return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / _FILE).read_text("utf-8"))
+        if found["format"] != _FORMAT or not found["t"] or not found["z"] or int(found["shards"]) < 1:
+            raise ValueError
+        return dict(found)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / _FILE} is damaged or of another version: remove {path} to start afresh") from error

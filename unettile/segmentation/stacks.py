@@ -1,0 +1,130 @@
+"""Stacks: an image, or every plane of a stack as an image of its own, to one file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unettile.atomic import remove_leftovers
+from unettile.errors import UsageError
+from unettile.images import provenance
+from unettile.images.canvas import Canvas
+from unettile.images.formats import format_of
+from unettile.images.slide import ImageSource
+from unettile.inference.predict import Predictor
+from unettile.protection import protect
+from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.output import check_output
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.planes import choose_planes, of_plane
+from unettile.segmentation.planning import plan_image
+from unettile.segmentation.run.directory import RunDirectory
+from unettile.segmentation.run.watch import Tally, Watch
+from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image, segment_shard
+from unettile.segmentation.stackfile import stack_canvas, write_stack
+from unettile.segmentation.stackrun import MissingPlanes, StackDirectory, is_stack_run
+from unettile.segmentation.stitch import StitchResult, stitch_run
+from unettile.tiling import Shard
+
+
+def segment(
+    image: ImageSource,
+    output: Path,
+    predictor: Predictor,
+    options: SegmentOptions,
+    watch: Watch | None = None,
+    overwrite: bool = False,
+    verify: bool = False,
+) -> SegmentResult:
+    """Segment an image, or the planes of a stack, into a file; see `segment_image`.
+
+    Raises:
+        UsageError: options that do not fit.
+        InputError: image or destination refused.
+        Interrupted, Incomplete: `watch` asked to stop; what is finished is kept in the run directory.
+    """
+    options, planes = choose_planes(image, predictor, options)
+    if planes is None:
+        return segment_image(image, output, predictor, options, watch, overwrite, verify)
+    _refuse_verifying(verify)
+    watch, start, place = watch or Watch(), time.monotonic(), run_directory_for(output)
+    protect([one for one in (image, options.mask) if isinstance(one, Path)], [output, place])
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
+    if is_there:
+        plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
+        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans)):
+            remove_leftovers(output)
+            return SegmentResult(output, plans[0], Tally(), time.monotonic() - start, was_finished=True)
+    first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
+    format_of(output).check(stack_canvas(planes, [first]))
+    directory = StackDirectory.join(place, planes, 1, discard=overwrite)
+    try:
+        tally = directory.compute(image, Shard(0, 1), predictor, options, watch)
+        remove_leftovers(output)
+        with watch.profile.part("write"):
+            written = write_stack([RunDirectory.open(path) for path in directory.paths], planes, output, watch)
+    except Exception:
+        directory.remove_if_empty()
+        raise
+    directory.remove()
+    return SegmentResult(output, first, tally, time.monotonic() - start, written, planes=len(planes))
+
+
+def segment_part(
+    image: ImageSource,
+    directory: Path,
+    shard: Shard,
+    predictor: Predictor,
+    options: SegmentOptions,
+    watch: Watch | None = None,
+    verify: bool = False,
+) -> SegmentResult:
+    """Segment one shard of an image, or of a stack, into a run directory; errors as `segment_shard`."""
+    options, planes = choose_planes(image, predictor, options)
+    if planes is None:
+        return segment_shard(image, directory, shard, predictor, options, watch, verify)
+    _refuse_verifying(verify)
+    start = time.monotonic()
+    first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
+    stack = StackDirectory.join(directory, planes, shard.count)
+    tally = stack.compute(image, shard, predictor, options, watch or Watch())
+    return SegmentResult(directory, first, tally, time.monotonic() - start, planes=len(planes))
+
+
+def stitch(directory: Path, output: Path, overwrite: bool = False, watch: Watch | None = None) -> StitchResult:
+    """Write a run directory, of an image or of a stack, to one file; see `stitch_run`.
+
+    Raises:
+        MissingBlocks, MissingPlanes: blocks are missing or damaged; names the shards that compute them.
+        InputError: no run directory, or the destination is refused.
+        UsageError: an output whose format is not written, or cannot hold the pixels.
+    """
+    if not is_stack_run(directory):
+        return stitch_run(directory, output, overwrite, watch)
+    is_there = not overwrite and output.exists()
+    check_output(output, overwrite=overwrite or is_there)
+    stack = StackDirectory.open(directory)
+    missing = stack.missing()
+    if missing:
+        raise MissingPlanes(stack, missing)
+    runs = [RunDirectory.open(path) for path in stack.paths]
+    plans = [run.plan for run in runs]
+    canvas, parts = stack_canvas(stack.planes, plans), sum(len(plan.blocks) for plan in plans)
+    remove_leftovers(output)
+    if is_there and provenance.is_finished(output, _wanted(canvas, plans)):
+        return StitchResult(output, canvas.shape, parts, was_finished=True)
+    format_of(output).check(canvas)
+    return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch()))
+
+
+def _wanted(canvas: Canvas, plans: Sequence[Plan]) -> dict[str, Any]:
+    """Return what the metadata of a finished file must say; where the tile edge changes nothing, any will do."""
+    return {key: value for key, value in canvas.metadata.items() if key != "tile" or not plans[0].geometry.exact}
+
+
+def _refuse_verifying(verify: bool) -> None:
+    if verify:
+        raise UsageError("--verify is of one plane: give --z N and --time N, without ranges")
