@@ -32,7 +32,8 @@ from unettile.networks import build_network
 from unettile.training.loader import Share, load_batches
 from unettile.training.losses import training_loss
 from unettile.training.pairs import find_pairs
-from unettile.training.recipe import Recipe, read_recipe
+from unettile.training.recipe import Recipe
+from unettile.training.recipefile import read_recipe
 from unettile.training.samples import Arrays, Samples
 from unettile.training.schedule import make_optimizer
 from unettile.training.survey import survey

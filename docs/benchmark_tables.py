@@ -217,20 +217,22 @@ def training(result: Result) -> str:
 
 
 def objects(result: Result) -> str:
-    stages = {name: None for row in result["results"] for name in row["mpx_per_s"]}
+    stages = {name: None for row in result["results"] for name in row["mpx_per_processor_s"]}
     rows = [
         (
             f"{row['edge']:,}²",
             f"{row['objects']:,}",
             "yes" if row["split"] else "no",
-            *(short(row["mpx_per_s"].get(name)) for name in stages),
-            short(row["mpx_per_s_all"]),
+            *(short(row["mpx_per_processor_s"].get(name)) for name in stages),
+            short(row["mpx_per_processor_s_all"]),
             f"{row['peak_mib']:,}",
         )
         for row in result["results"]
     ]
-    heads = "".join(f"|{name}, Mpx/s" for name in stages)
-    return said(where(result), table(f"mask, px|objects|split{heads}|all, Mpx/s|peak of memory, MiB", rows))
+    heads = "".join(f"|{name}" for name in stages)
+    return said(
+        f"{where(result)}; Mpx a second of processor time", table(f"mask, px|objects|split{heads}|all|peak, MiB", rows)
+    )
 
 
 TABLES: dict[str, Callable[[Result], str]] = {

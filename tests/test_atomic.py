@@ -126,3 +126,16 @@ def test_the_file_of_a_group_that_met_a_full_disk_is_named(tmp_path: Path) -> No
         with naming(finals[1]):
             raise OSError(errno.ENOSPC, "no")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_names_have_temporary_ones(tmp_path: Path) -> None:
+    final = tmp_path / ("n" * 251 + ".tif")
+    with atomic_path(final) as temporary:
+        temporary.write_text("x")
+    assert final.read_text() == "x" and [path.name for path in tmp_path.iterdir()] == [final.name]
+    host = socket.gethostname()
+    dead = temporary.with_name(temporary.name.replace(f".{os.getpid()}.tmp", ".99999999.tmp"))
+    assert host in dead.name
+    dead.write_text("left behind")
+    remove_leftovers(final)
+    assert not dead.exists() and final.exists()

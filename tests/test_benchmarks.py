@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from unettile.training.recipe import read_recipe
+from unettile.training.recipefile import read_recipe
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import hashlib
 import os
 import shutil
 import socket
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unettile.errors import InputError
+
+_LONGEST = 220  # bytes of a name and the host's that leave room for the rest of a temporary one
 
 REFUSALS = {
     errno.ENOSPC: "the disk is full",
@@ -175,7 +178,16 @@ def _remove(path: Path) -> None:
 
 def _beside(final: Path, ending: str) -> Path:
     """Return a hidden name of this process in the same directory."""
-    return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{ending}")
+    return final.with_name(f"{_start(final)}{os.getpid()}.{ending}")
+
+
+def _start(final: Path) -> str:
+    """Return how temporary names for `final` by processes of this host begin; a long name is shortened to its hash."""
+    host = socket.gethostname()
+    name = os.fsencode(final.name)
+    if len(name) + len(host) > _LONGEST:
+        return f".{hashlib.sha256(name).hexdigest()[:32]}.{host[:64]}."
+    return f".{final.name}.{host}."
 
 
 def _refusal(error: OSError, final: Path, temporary: Path) -> Exception:
@@ -189,7 +201,7 @@ def _refusal(error: OSError, final: Path, temporary: Path) -> Exception:
 
 def remove_leftovers(final: Path) -> None:
     """Remove temporary files for `final` that killed processes of this host left behind."""
-    start = f".{final.name}.{socket.gethostname()}."
+    start = _start(final)
     for path in final.parent.iterdir():
         if not path.name.startswith(start):
             continue

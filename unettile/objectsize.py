@@ -6,6 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_BEST = 1.25  # times the median; measured on images of four sources with both shipped models: see docs/sizes.md
+_LARGE = 1.5
+
 
 @dataclass(frozen=True)
 class ObjectSize:
@@ -18,8 +21,9 @@ class ObjectSize:
     Raises:
         ValueError: no sizes in this order above 0.
 
-    >>> ObjectSize(28.0, 12.5, 55.0).fits(45.0)
-    True
+    >>> size = ObjectSize(28.0, 12.5, 55.0)
+    >>> size.fits(40.0), size.fits(45.0), size.best
+    (True, False, 35.0)
     """
 
     median: float
@@ -30,9 +34,14 @@ class ObjectSize:
         if not 0 < self.low <= self.median <= self.high < math.inf:
             raise ValueError(f"need sizes 0 < low <= median <= high, got {self.low}, {self.median} and {self.high}")
 
+    @property
+    def best(self) -> float:
+        """The diameter, px, that objects are brought to: above the median, where outlines are drawn more finely."""
+        return min(_BEST * self.median, self.high)
+
     def fits(self, diameter: float) -> bool:
-        """Whether the model knows objects of that diameter, px."""
-        return self.low <= diameter <= self.high
+        """Whether objects of that diameter, px, are best left as they are: not smaller than those known, nor large."""
+        return self.low <= diameter <= min(_LARGE * self.median, self.high)
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)

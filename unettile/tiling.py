@@ -25,6 +25,7 @@ from unettile.geometry import Geometry
 
 BLOCK_EDGE = 3072  # px; 8 x 8 tiles of 384: 1,156 files for 100,000 x 100,000 px
 MOST_SHARDS = 2**20
+MOST_PIXELS = 2**39  # of an image: 741,000 px a side, two days of a fast processor
 BLOCK_BYTES = 2**27  # of a block's pixels, in and out; images of many channels get smaller blocks
 
 

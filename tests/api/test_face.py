@@ -70,7 +70,7 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
     (unettile.evaluate, evaluate_command, set()),
     (unettile.weight_map, weights_command, {"output", "preview", "overwrite"}),  # an array is returned
     (unettile.objects, objects_command, set()),
-    (unettile.train, train_command, set()),
+    (unettile.train, train_command, {"plan"}),  # a recipe to edit is a file of the command's
 ]  # fmt: skip
 ADDED = {
     "segment": {"self", "image", "progress"},

@@ -430,7 +430,9 @@ def test_nothing_to_read_is_refused(tmp_path: Path, weights: Weights, command: s
         ("--w0", "-1"),
         ("--gap", "-1"),
         ("--dtype", "float64"),
-        ("--dtype", "float16", "--w0", "65000"),
+        ("--dtype", "float16", "--w0", "66000"),
+        ("--w0", "1e300"),
+        ("--sigma", "1e300"),
         ("--pixel-size", "1"),
         ("--pixel-size", "1,x"),
         ("--pixel-size", "1,0"),
@@ -487,3 +489,15 @@ def test_quiet_says_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(["weights", str(folder), "--quiet"]) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")
+
+
+def test_class_weights_that_the_type_cannot_hold_are_refused_with_the_figure(
+    tmp_path: Path, weights: Callable[..., tuple[int, dict[str, Any], str]]
+) -> None:
+    labels = np.zeros((400, 400), np.uint8)
+    labels[0, 0] = 1  # one pixel of a cell: w_c of 80,000
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    code, _, said = weights(tmp_path / "a.tif", "-o", tmp_path / "w.tif", "--dtype", "float16")
+    assert code == 2 and "weights reach 80000" in said and "float16 holds up to 65504" in said and "float32" in said
+    assert not (tmp_path / "w.tif").exists()
+    assert weights(tmp_path / "a.tif", "-o", tmp_path / "w.tif")[0] == 0

@@ -20,7 +20,7 @@ from unettile.training.meaning import Meaning, find_meaning
 from unettile.training.network import make_network
 from unettile.training.pairs import Pair, find_pairs, hold_out
 from unettile.training.parts import LabelPart
-from unettile.training.recipe import read_recipe, recipe_from_dict
+from unettile.training.recipefile import read_recipe, recipe_from_dict
 from unettile.training.request import TrainRequest
 
 CPU = Means("cpu", 2, 600.0)
@@ -136,7 +136,7 @@ def test_plan_stops_before_training_and_its_recipe_can_be_given(data: Path, caps
     assert run(["train", *folders, "-o", str(model), "--plan"]) == 3
     assert "exists" in capsys.readouterr().err
     request = TrainRequest(data / "images", data / "labels", model, str(plan), resume=True)
-    job, start = request.job(), load_checkpoint(find_model("nuclei-lite"))
+    job, start = request.job(), load_checkpoint(find_model("nuclei"))
     assert job.recipe == read_recipe(str(plan)) and job.reasons == ()
     assert job.start is not None and job.start.sha256 == start.sha256
 

@@ -14,7 +14,8 @@ from unettile.models import find_model
 from unettile.training.card import Seen, _portable
 from unettile.training.pairs import Pair, find_pairs
 from unettile.training.parts import ImagePart, LabelPart
-from unettile.training.recipe import NetworkPart, Recipe, read_recipe
+from unettile.training.recipe import NetworkPart, Recipe
+from unettile.training.recipefile import read_recipe
 from unettile.training.survey import survey
 
 

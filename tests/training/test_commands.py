@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.training.runs import make_job
 from unettile.checkpoint import load_checkpoint
 from unettile.cli import run
+from unettile.commands.train import _fits
+from unettile.training.result import TrainProgress
 
 SMALL = """
 [network]
@@ -52,9 +56,12 @@ def train(data: Path, *arguments: object) -> int:
     return run(["train", *paths, "-o", str(data / "model.safetensors"), "--workers", "0", *given])
 
 
-def test_a_time_without_epochs_is_planned_into_and_ends_well(data: Path, recipe: Path) -> None:
+def test_a_time_without_epochs_is_planned_into_and_ends_well(
+    data: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     changes = ("--set", "run.steps_per_epoch=100000", "--validation", 0.34)
     code = train(data, "--recipe", recipe, *changes, "--max-time", "6s")
+    assert "steps fit into 6 s" in capsys.readouterr().err
     assert code == 0 and load_checkpoint(data / "model.safetensors").objects_px is not None
     rows = list(csv.DictReader((data / "model.training" / "log.csv").read_text().splitlines()))
     assert len(rows) == 2 and float(rows[-1]["seconds"]) > 3
@@ -64,8 +71,21 @@ def test_a_time_without_epochs_is_planned_into_and_ends_well(data: Path, recipe:
 def test_a_time_with_epochs_is_a_limit(data: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--recipe", recipe, "--validation", 0.34, "--max-time", "1s", "--epochs", 4000)
     assert train(data, *arguments) == 75
-    assert "give the same command with --resume" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "give the same command with --resume" in said and "model.safetensors is the best so far" in said
+    assert (data / "model.training" / "report.html").exists()
     assert train(data, *arguments[:-2], "--set", "run.epochs=4000", "--resume") == 75, "however it is given"
+
+
+def test_the_first_steps_tell_how_far_a_run_will_come(data: Path) -> None:
+    now = TrainProgress(10, 1000, 0.5, None, 2.0)
+    job = make_job(data)
+    assert _fits(job, now) == "1000 steps, about 33 min 00 s besides validation"
+    assert _fits(replace(job, clock_seconds=2000.0), now) == "about 1000 steps fit into 33 min 20 s"
+    assert _fits(replace(job, max_seconds=600.0), now).startswith(
+        "about 310 of 1000 steps fit into 10 min 00 s; the best"
+    )
+    assert _fits(replace(job, max_seconds=6000.0), now) == _fits(job, now)
 
 
 def test_one_command_trains_from_all_sources(data: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from unettile.images.arrays import ArrayImage
 from unettile.training.meaning import find_meaning, settle_values
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
-from unettile.training.recipe import recipe_from_dict
+from unettile.training.recipefile import recipe_from_dict
 from unettile.training.targets import read_ids
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from unettile.errors import InputError, UsageError
-from unettile.training.recipe import SHIPPED, Recipe, read_recipe, recipe_from_dict
+from unettile.training.keys import KEYS
+from unettile.training.parts import SourcePart
+from unettile.training.recipe import OWN_KEYS, Recipe
+from unettile.training.recipefile import SHIPPED, read_recipe, recipe_from_dict
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -47,12 +55,12 @@ def test_set_changes_one_key() -> None:
         ("augment.zoom=[2.0, 1.0]", "no range"),
         ("labels.kind=polygons", "instances, components, classes"),
         ("labels.colors=[[0, 0, 0]]", "1 colours for 2 classes"),
-        ("labels.colors=[[0, 0, 0], [0, 0, 256]]", "from 0 to 255"),
+        ("labels.colors=[[0, 0, 0], [0, 0, 256]]", "at least 0 and at most 255"),
         ("loss.cross_entropy=0", "the loss has no term"),
         ("run.accumulate=4", "cannot be split"),
         ("run.ema=1.0", "less than 1"),
         ("samples.area=2", "at most 1"),
-        ("samples.weights={a = 0}", "figures above 0"),
+        ("samples.weights={a = 0}", "more than 0"),
         ("samples.weights={a = true}", "wrong type"),
         ("augment.zoom=[1.0]", "need a list of 2"),
         ("labels.diameter=-1", "at least 0"),
@@ -73,6 +81,64 @@ def test_set_changes_one_key() -> None:
 def test_a_wrong_key_or_value_is_refused_by_name(change: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_recipe("nuclei-valid", (change,))
+
+
+ABSURD = (
+    "run.epochs=1000000000",
+    "run.epochs=" + "9" * 5000,
+    "run.batch=1000000",
+    "run.output_edge=1000000",
+    "augment.zoom=[1e-300, 1e300]",
+    "augment.zoom=[-1.0, 1.0]",
+    "augment.elastic_grid=100000",
+    "augment.brightness=-0.1",
+    "augment.contrast=1e9",
+    "augment.blur=1e9",
+    "labels.gap=1000000",
+    "labels.border=1000000",
+    "labels.diameter=1e9",
+    "loss.sigma=1e300",
+    "loss.sigma=inf",
+    "loss.w0=1e300",
+    "widths=[1000000000, 1000000000]",
+    "in_channels=1000000000",
+    "optimizer.learning_rate=1e300",
+    "images.low_percentile=-1",
+    "images.low_percentile=99.9",
+    "samples.weights={a = 1e300}",
+    "objects.min_size=" + "9" * 18,
+    "card.limits=" + "x" * 20_000,
+    "card.limits=\x1b[31m",
+    "card.limits=\udcff",
+    'labels.names=["", "cell"]',
+    'labels.names=["cell", "cell"]',
+    "run.epochs=" + "[" * 10_000,
+)
+
+
+@pytest.mark.parametrize("change", ABSURD, ids=[change[:30] for change in ABSURD])
+def test_absurd_values_are_refused_in_a_line(change: str) -> None:
+    with pytest.raises((InputError, UsageError)) as refused:
+        read_recipe("nuclei-valid", (change,))
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+    assert change.partition("=")[0].rpartition(".")[2].split("_")[0] in str(refused.value)
+
+
+def test_every_key_has_a_range_that_holds_its_default_and_no_other_key_has() -> None:
+    hints = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in ("network", "sources")}
+    known = {f"{part}.{entry.name}" for part, kind in hints.items() for entry in fields(kind)}
+    known |= {f"sources.NAME.{entry.name}" for entry in fields(SourcePart)}
+    assert {key.name for key in KEYS} == known | {f"network.{name}" for name in OWN_KEYS}
+    for key in KEYS:
+        numeric = key.name in known and not key.name.startswith("sources")
+        value = getattr(getattr(Recipe(), key.name.split(".")[0]), key.name.split(".")[1]) if numeric else None
+        assert key.low is not None or isinstance(value, bool | str | tuple | None), f"{key.name} needs a range"
+
+
+def test_the_page_of_keys_is_up_to_date() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "docs/make_recipes.py", "--check"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_network_is_a_preset_and_what_the_recipe_changes_of_it(tmp_path: Path) -> None:
@@ -125,7 +191,7 @@ def test_a_key_without_its_table_is_told_where_it_belongs(change: str, home: str
     with pytest.raises(UsageError, match=rf"did you mean {re.escape(home)}\?"):
         read_recipe("nuclei", (change,))
     key, value = change.split("=")
-    assert read_recipe("nuclei", (f"{home}={value}",)).value(home) == float(value), key
+    assert attrgetter(home)(read_recipe("nuclei", (f"{home}={value}",))) == float(value), key
 
 
 def test_what_is_no_change_and_what_is_no_recipe(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ import torch
 
 from tests.networks.cases import CASES, Case
 from tests.training.runs import RECIPE, make_job, run
+from unettile.checkpoint import load_checkpoint
 from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.geometry import Geometry
 from unettile.networks import build_network
-from unettile.training.job import make_room
+from unettile.training import loop
+from unettile.training.job import is_finished, make_room
+from unettile.training.loop import train
 from unettile.training.parts import ImagePart, LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
 from unettile.training.result import TrainResult
@@ -61,7 +65,7 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, at: i
     with pytest.raises(Interrupted) as stopped:
         run(make_job(data, RICH, "stopped"), lambda step: signal.SIGTERM if step == at else None)
     assert stopped.value.exit_code == 143
-    assert not (data / "stopped.safetensors").exists()
+    assert load_checkpoint(data / "stopped.safetensors").card["unfinished"] == f"{max(1, at // 2)} of 4 epochs"
     with pytest.raises(InputError, match="--resume"):
         run(make_job(data, RICH, "stopped"))
     resumed, _ = run(replace(make_job(data, RICH, "stopped"), resume=True))
@@ -145,7 +149,7 @@ def test_a_time_limit_saves_and_says_how_to_go_on(data: Path) -> None:
     with pytest.raises(Incomplete, match="after step 1: the run is saved; give the same command with --resume"):
         run(replace(make_job(data), max_seconds=0))
     assert TrainingFolder.beside(data / "model.safetensors").has_state
-    assert not (data / "model.safetensors").exists()
+    assert "background_shift" not in load_checkpoint(data / "model.safetensors").card, "the recipe does not calibrate"
 
 
 def test_resuming_with_another_recipe_or_a_damaged_state_is_refused(data: Path) -> None:
@@ -231,6 +235,57 @@ def test_a_second_training_into_one_model_is_refused_while_the_first_goes_on(dat
     result, _ = run(make_job(data), second)
     assert f"process {os.getpid()} on" in refused[0] and "\n" not in refused[0]
     assert result.checkpoint.card["scores"]["loss"] == result.best.validation_loss
+
+
+CALIBRATED = replace(RECIPE, run=replace(RECIPE.run, select="iou", calibrate=True))
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_a_run_that_is_stopped_leaves_a_model_and_its_report(data: Path, at: int) -> None:
+    """Before the first epoch ends that of the moment, then the best epoch so far."""
+    reports: list[TrainResult] = []
+    job = make_job(data, CALIBRATED)
+    with pytest.raises(Interrupted, match=r"--resume; .*model\.safetensors is the best so far, of epoch 1"):
+        train(job, lambda now: None, stop_at(at), reports.append)
+    (left,) = reports
+    model = load_checkpoint(job.output)
+    assert model.sha256 == left.checkpoint.sha256 and model.card["epoch"] == 1
+    assert "background_shift" in model.card and model.card["unfinished"] == "1 of 2 epochs"
+    assert not is_finished(job)
+    train(replace(job, resume=True), lambda now: None, lambda: None, reports.append)
+    assert len(reports) == 2 and "unfinished" not in load_checkpoint(job.output).card
+
+
+def stop_at(step: int) -> Callable[[], int | None]:
+    count = 0
+
+    def should_stop() -> int | None:
+        nonlocal count
+        count += 1
+        return signal.SIGTERM if count == step else None
+
+    return should_stop
+
+
+def test_a_run_that_fails_leaves_the_best_so_far(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, count = loop._Run._train_step, 0
+
+    def failing(self: loop._Run, *batch: Any) -> float:
+        nonlocal count
+        count += 1
+        return step(self, *batch) if count < 6 else float("nan")
+
+    monkeypatch.setattr(loop._Run, "_train_step", failing)
+    with pytest.raises(InputError, match=r"the loss is nan at step 5: lower .*; .* is the best so far, of epoch 1$"):
+        run(make_job(data))
+    assert load_checkpoint(data / "model.safetensors").card["unfinished"] == "1 of 2 epochs"
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop._Run, "_train_step", lambda self, *batch: float("nan"))
+    with pytest.raises(InputError, match=r"check inputs$"):
+        run(make_job(data))
+    assert not (data / "model.safetensors").exists()
 
 
 def test_two_processes_follow_the_curve_of_one(data: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from unettile.training.job import TrainJob
 from unettile.training.loop import train
 from unettile.training.pairs import find_pairs, hold_out
-from unettile.training.recipe import recipe_from_dict
+from unettile.training.recipefile import recipe_from_dict
 
 if __name__ == "__main__":
     data = Path(sys.argv[1])

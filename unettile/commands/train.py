@@ -29,6 +29,7 @@ from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
 
 if TYPE_CHECKING:
+    from unettile.training.job import TrainJob
     from unettile.training.request import TrainRequest
     from unettile.training.result import TrainProgress
     from unettile.training.state import LogRow
@@ -198,8 +199,13 @@ def train(
         finish_step_first("stopping after this step; the run is saved") as should_stop,
         console.steps("training") as show,
     ):
+        told = False
 
         def on_progress(progress: TrainProgress) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                console.message(_fits(job, progress))
             show(progress.step, progress.steps, f"loss {progress.loss:.4f}")
             if progress.row is not None:
                 row = progress.row
@@ -207,12 +213,11 @@ def train(
                     f"epoch {row.epoch}: loss {row.training_loss:.4f}, {_scores(row)}, {format_duration(row.seconds)}"
                 )
 
-        result = run_training(job, on_progress, should_stop)
+        report = TrainingFolder.beside(output).report
+        result = run_training(job, on_progress, should_stop, lambda made: write_report(made, job.recipe, report))
     if not result.first:
         return
     best = result.best
-    report = result.folder / "report.html"
-    write_report(result, job.recipe, report)
     console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; report in {report}")
     console.result(
         {
@@ -245,6 +250,21 @@ def _write_plan(request: TrainRequest, path: Path, overwrite: bool, console: Con
         temporary.write_text(describe(reasons) + recipe.to_toml(), "utf-8")
     console.message(f"wrote {path}: change it if need be, and train with --recipe {path}")
     console.result({"status": "planned", "output": str(path), "reasons": list(reasons), "recipe": recipe.to_dict()})
+
+
+def _fits(job: TrainJob, progress: TrainProgress) -> str:
+    """Say how far a run will come, from the pace of its first steps."""
+    pace = progress.seconds_a_step
+    needed = format_duration(pace * (progress.steps - progress.step))
+    if job.clock_seconds is not None:
+        return f"about {progress.steps} steps fit into {format_duration(job.clock_seconds)}"
+    if job.max_seconds is not None and pace * (progress.steps - progress.step) > job.max_seconds:
+        fitting = progress.step + round(job.max_seconds / pace)
+        return (
+            f"about {fitting} of {progress.steps} steps fit into {format_duration(job.max_seconds)}; the best so far is"
+            " left then, and --resume goes on; --max-time without a number of epochs plans the whole run into the time"
+        )
+    return f"{progress.steps} steps, about {needed} besides validation"
 
 
 def _scores(row: LogRow) -> str:

@@ -22,7 +22,7 @@ from unettile.training.job import is_finished
 from unettile.training.loop import train as run
 from unettile.training.pairs import note_labels, note_pairs
 from unettile.training.request import TrainRequest
-from unettile.training.result import TrainProgress
+from unettile.training.result import TrainProgress, TrainResult
 from unettile.training.views import note_views
 
 Images = str | os.PathLike[str] | Sequence[ImageLike]
@@ -123,10 +123,12 @@ def train(
             advise(note)
     if not (resume and not overwrite and is_finished(job)):
         remove_leftovers(file)
-        result = run(job, progress or (lambda now: None), lambda: None)
-        if result.first:
-            write_report(result, job.recipe, result.folder / "report.html")
+        run(job, progress or (lambda now: None), lambda: None, lambda made: write_report(made, job.recipe, _page(made)))
     return Model(load_checkpoint(file), device)
+
+
+def _page(result: TrainResult) -> Path:
+    return result.folder / "report.html"
 
 
 def _checkpoint(start: str | os.PathLike[str] | Model | None) -> Checkpoint | None:

@@ -21,6 +21,7 @@ from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
+from unettile.images.zarrstore import ConfinedStore
 from unettile.wording import size_text
 
 PIECE_EDGE = 512
@@ -70,7 +71,7 @@ class ZarrSlide:
             raise InputError(f"cannot read {path}: not a readable Zarr directory ({text})") from error
 
     def _open(self, view: View, as_stored: bool) -> None:
-        store = zarr.storage.LocalStore(self.path, read_only=True)
+        store = ConfinedStore(self.path, read_only=True)
         images = find_multiscales(zarr.open(store, mode="r"))
         names = [
             size_text((image.length("y"), image.length("x"))) + (f" {image.name[:40]!r}" if image.name else "")
@@ -90,6 +91,7 @@ class ZarrSlide:
             raise Damaged(
                 f"one of its chunks takes more than {SEGMENT_LIMIT / 2**30:.0f} GiB; rewrite it in smaller ones"
             )
+        store.bound(self._array)
         plane = {axis: view.pick_plane(axis, image.length(axis, level)) for axis in "tz"}
         selected = view.pick_channels(image.length("c", level), image.channel_names)
         self._plane = plane

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.cache import Cache
+from unettile.images.declared import check_picture
 from unettile.wording import size_text
 
 SEGMENT_LIMIT = 2**30
@@ -172,6 +173,7 @@ class SegmentReader:
         try:
             if self._decode is None:
                 self._decode = key.decode
+            check_picture(data, (self._rows, self._columns))
             decoded, _, _ = self._decode(data, index, jpegtables=self._page.jpegtables, jpegheader=key.jpegheader)
         except Exception as error:  # a decoder fed with damaged bytes raises whatever it likes
             raise Damaged(f"{where} ({_one_line(error)})") from error

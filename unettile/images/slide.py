@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -29,6 +30,8 @@ from unettile.images.tiff import TiffSlide
 from unettile.images.tiffimages import Unstitched
 from unettile.images.viaopenslide import INSTALL, OpenSlideSlide, knows, load_openslide
 from unettile.images.view import FIRST, NoSuchImage, View
+from unettile.tiling import MOST_PIXELS
+from unettile.wording import size_text
 
 IMAGE_ENDINGS = (
     ".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".bif", ".svslide", ".mrxs",
@@ -337,6 +340,17 @@ def _has_ending(path: Path) -> bool:
 
 
 def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
+    slide = _open_any(path, view, as_stored)
+    if math.prod(slide.shape) > MOST_PIXELS:
+        slide.close()
+        raise InputError(
+            f"cannot read {path}: it states {size_text(slide.shape)}, which no command would finish; need at most"
+            f" {MOST_PIXELS / 1e9:.0f} Gpx, a part of it say"
+        )
+    return slide
+
+
+def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
     if isinstance(path, ArrayImage):
         return ArraySlide(path, view, as_stored)
     try:

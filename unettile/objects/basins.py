@@ -130,19 +130,21 @@ def climb(classes, depth):  # type: ignore[no-untyped-def]
 
     classes, depth: (h + 2, w + 2); what lies past the image has class 0.
     Returns (h, w) uint8, HERE … DOWN; (h, w) int32, the basins 1 … N in raster order of the pixels that are their
-        ends, 0 for background; and (N + 1,) int64 the ends, raster indices in the block. An end is a maximum, or a
-        pixel that points out of the block.
+        ends, 0 for background; (N + 1,) int64 the ends, raster indices in the block; and (N + 1,) int64 their areas. An
+        end is a maximum, or a pixel that points out of the block.
     """
     height, width = classes.shape[0] - 2, classes.shape[1] - 2
     points = np.zeros((height, width), np.uint8)
-    root = np.empty(height * width, np.int32)
+    basin = np.zeros((height, width), np.int32)
+    flat = basin.reshape(-1)  # of an end the number of its basin, of others -1 - the next pixel on their way
+    ends = np.zeros(4096, np.int64)
+    count = 0
     for y in range(height):
         for x in range(width):
             own = classes[y + 1, x + 1]
-            i = y * width + x
             if own == 0:
-                root[i] = -1
                 continue
+            i = y * width + x
             top, way = depth[y + 1, x + 1], HERE
             if classes[y, x + 1] == own and depth[y, x + 1] >= top:
                 top, way = depth[y, x + 1], UP
@@ -153,72 +155,76 @@ def climb(classes, depth):  # type: ignore[no-untyped-def]
             if classes[y + 2, x + 1] == own and depth[y + 2, x + 1] > top:
                 top, way = depth[y + 2, x + 1], DOWN
             points[y, x] = way
-            root[i] = i
             if way == UP and y > 0:
-                root[i] = i - width
+                flat[i] = width - i - 1
             elif way == LEFT and x > 0:
-                root[i] = i - 1
+                flat[i] = -i
             elif way == RIGHT and x < width - 1:
-                root[i] = i + 1
+                flat[i] = -i - 2
             elif way == DOWN and y < height - 1:
-                root[i] = i + width
-    basin = np.zeros((height, width), np.int32)
-    flat = basin.reshape(-1)
-    count = 0
-    for i in range(root.size):
-        if root[i] == i:
-            count += 1
-            flat[i] = count
-    ends = np.zeros(count + 1, np.int64)
-    for i in range(root.size):
-        if root[i] == i:
-            ends[flat[i]] = i
-        elif root[i] >= 0 and flat[i] == 0:
-            end = root[i]
-            while flat[end] == 0:
-                end = root[end]
+                flat[i] = -i - width - 1
+            else:
+                count += 1
+                flat[i] = count
+                if count == ends.size:
+                    longer = np.zeros(2 * count, np.int64)
+                    longer[:count] = ends
+                    ends = longer
+                ends[count] = i
+    area = np.zeros(count + 1, np.int64)
+    for i in range(flat.size):
+        number = flat[i]
+        if number == 0:
+            continue
+        if number < 0:
+            while number < 0:
+                number = flat[-1 - number]
             j = i
-            while flat[j] == 0:
-                flat[j] = flat[end]
-                j = root[j]
-    return points, basin, ends
+            while flat[j] < 0:
+                onward = -1 - flat[j]
+                flat[j] = number
+                j = onward
+        area[number] += 1
+    return points, basin, ends[: count + 1].copy(), area
 
 
-def meetings(
-    classes: NDArray[np.uint32], depth: NDArray[np.int32], basin: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the passes inside a block: (M,) basin, (M,) other basin, (M,) depth, one for each pair of pixels.
+def meetings(classes: NDArray[np.uint32], depth: NDArray[np.int32], basin: NDArray[np.int32], count: int) -> Passes:
+    """Return the passes inside a block, one for each pair of basins, the highest.
 
-    All of one shape (h, w).
+    Args:
+        classes, depth, basin: of one shape (h, w).
+        count: of basins, which are numbered from 1.
     """
-    room = basin.size // 16 + 4096
-    while True:
-        found = np.empty((3, room), np.int64)
-        count = _meet(classes, depth, basin, found)
-        if count <= room:
-            return found[0, :count], found[1, :count], found[2, :count]
-        room = count
+    keys, depths = _meet(classes, depth, basin, count)
+    order = np.argsort(keys)
+    keys = keys[order]
+    return Passes(keys >> 32, keys & 0xFFFFFFFF, depths[order])
 
 
 @compiled
-def _meet(classes, depth, basin, found):  # type: ignore[no-untyped-def]
-    """Return how many passes there are, and put as many as there is room for into `found`."""
+def _meet(classes, depth, basin, count):  # type: ignore[no-untyped-def]
+    """Return the pairs of basins (n,) that touch, as smaller · 2^32 + larger, and the highest passes."""
     height, width = basin.shape
-    room = found.shape[1]
-    count = 0
+    size = 64
+    while size < 6 * count:  # a map of regions in a plane has at most three borders a region
+        size *= 2
+    keys, depths = np.zeros(size, np.int64), np.zeros(size, np.int64)
     for y in range(height):
         for x in range(width):
             own = classes[y, x]
             if own == 0:
                 continue
-            if x + 1 < width and basin[y, x + 1] != basin[y, x] and classes[y, x + 1] == own:
-                if count < room:
-                    found[0, count], found[1, count] = basin[y, x], basin[y, x + 1]
-                    found[2, count] = min(depth[y, x], depth[y, x + 1])
-                count += 1
-            if y + 1 < height and basin[y + 1, x] != basin[y, x] and classes[y + 1, x] == own:
-                if count < room:
-                    found[0, count], found[1, count] = basin[y, x], basin[y + 1, x]
-                    found[2, count] = min(depth[y, x], depth[y + 1, x])
-                count += 1
-    return count
+            here = basin[y, x]
+            for step in range(2):
+                m, n = (y, x + 1) if step == 0 else (y + 1, x)
+                if m == height or n == width or basin[m, n] == here or classes[m, n] != own:
+                    continue
+                there = basin[m, n]
+                key = np.int64(min(here, there)) << 32 | np.int64(max(here, there))
+                place = (key * 0x9E3779B1 >> 15) & (size - 1)
+                while keys[place] != key and keys[place] != 0:
+                    place = (place + 1) & (size - 1)
+                keys[place] = key
+                depths[place] = max(depths[place], np.int64(min(depth[y, x], depth[m, n])))
+    found = np.flatnonzero(keys)
+    return keys[found], depths[found]

@@ -82,35 +82,38 @@ def _distances(classes, reach, roots, out):  # type: ignore[no-untyped-def]
             out[y, x] = min(out[y, x], far)
     line = np.empty(width, np.int32)
     for y in range(height):
-        for x in range(width):
-            line[x] = out[y, x] * out[y, x]
-        for x in range(width):
+        x = 0
+        while x < width:
             own = classes[y, x]
+            begin = x
             if own == 0:
-                out[y, x] = 0
+                while x < width and classes[y, x] == 0:
+                    out[y, x] = 0
+                    x += 1
                 continue
-            best = line[x]
-            left, right = True, True
-            k = 1
-            while k * k < best and (left or right):
-                if left:
-                    if x - k < 0:
-                        left = False
-                    elif classes[y, x - k] != own:
-                        best = min(best, k * k)
-                        left = False
-                    else:
-                        best = min(best, k * k + line[x - k])
-                if right:
-                    if x + k >= width:
-                        right = False
-                    elif classes[y, x + k] != own:
-                        best = min(best, k * k)
-                        right = False
-                    else:
-                        best = min(best, k * k + line[x + k])
-                k += 1
-            out[y, x] = roots[best]
+            while x < width and classes[y, x] == own:
+                line[x] = out[y, x] * out[y, x]
+                x += 1
+            # Past the ends of the run lie other classes, or what is not known.
+            for i in range(begin, x):
+                best = line[i]
+                before, after = i - begin, x - 1 - i
+                if begin > 0:
+                    best = min(best, (before + 1) * (before + 1))
+                if x < width:
+                    best = min(best, (after + 1) * (after + 1))
+                k = 1
+                both = min(before, after)
+                while k <= both and k * k < best:
+                    best = min(best, k * k + min(line[i - k], line[i + k]))
+                    k += 1
+                while k <= before and k * k < best:
+                    best = min(best, k * k + line[i - k])
+                    k += 1
+                while k <= after and k * k < best:
+                    best = min(best, k * k + line[i + k])
+                    k += 1
+                out[y, i] = roots[best]
 
 
 @compiled

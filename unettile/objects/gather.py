@@ -20,7 +20,7 @@ from unettile.atomic import naming
 from unettile.compiled import compiled
 from unettile.objects.mapped import MappedArray
 
-BATCH_RECORDS = 2**18
+BATCH_RECORDS = 2**16
 """Records that are read at once; one object may have more."""
 
 

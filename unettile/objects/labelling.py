@@ -117,11 +117,10 @@ class Cutter:
         splitting, box = self._splitting, block.box
         beyond = 0 if splitting is None else 1 + splitting.passes + (splitting.reach if self._depth is None else 0)
         near = box.expand(beyond).intersect(self._image)
-        with self._reading:
-            classes = self._classes.read(near)
         if not self._merged:
-            pieces = self._cut(box, near, classes)
+            pieces = self._cut(box, near, self._read(near))
         else:
+            classes = self._read(near)
             pieces = self._cut(box, near, (classes > 0).astype(np.uint32))
             inside = np.ascontiguousarray(classes[box.relative_to(near).slices])
             pieces = replace(pieces, kinds=Kinds.count(pieces.labels, inside))
@@ -131,6 +130,10 @@ class Cutter:
             weights = self.chance.read(box).ravel()  # sums stay below 2^53, so that they are exact
         sums = np.bincount(pieces.labels.ravel(), weights, minlength=pieces.count + 1)[1:]
         return replace(pieces, chance=sums.astype(np.int64))
+
+    def _read(self, box: Box) -> NDArray[np.uint32]:
+        with self._reading:
+            return self._classes.read(box)
 
     def _cut(self, box: Box, near: Box, classes: NDArray[np.uint32]) -> Pieces:
         """Return the pieces of a box, of which classes are known within `near`."""
@@ -151,8 +154,8 @@ class Cutter:
         seen = ring.intersect(self._image)
         pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
         inside = seen.relative_to(near).slices
-        ringed = (_padded(classes[inside], pads), _padded(depth[inside], pads))
-        return split_pieces(*ringed, cap, splitting, box, self._image)
+        classes, depth = _padded(classes[inside], pads), _padded(depth[inside], pads)  # lets go of what lay around
+        return split_pieces(classes, depth, cap, splitting, box, self._image)
 
 
 def _padded(pixels: NDArray[Any], pads: tuple[tuple[int, int], tuple[int, int]]) -> NDArray[Any]:

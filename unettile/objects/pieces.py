@@ -157,16 +157,16 @@ def split_pieces(
         block: where it is.
         image: the whole image; where a side of the block is the image's, nothing reaches a face.
     """
-    points, basin, ends = climb(classes, depth)
+    points, basin, ends, areas = climb(classes, depth)
     inner, deep = classes[1:-1, 1:-1], depth[1:-1, 1:-1]
-    one, other, at = meetings(inner, deep, basin)
-    passes = Passes(one - 1, other - 1, at).highest()
+    met = meetings(inner, deep, basin, ends.size - 1)
+    passes = Passes(met.one - 1, met.other - 1, met.depth)
     width = inner.shape[1]
     y, x = np.divmod(ends[1:], width)
     is_peak = points[y, x] == HERE
     peak = np.where(is_peak, deep[y, x], NO_PEAK).astype(np.int64)
     place = (y + block.y0) * image.width + x + block.x0
-    area = _areas(basin, ends.size)[1:]
+    area = areas[1:]
 
     at_face = np.zeros(ends.size, np.bool_)  # of basins, and then of all that are connected with them
     for touches, side in (
@@ -195,8 +195,8 @@ def split_pieces(
         numbers[1:][passes.other[~inside]].astype(np.int64),
         passes.depth[~inside],
     )
-    labels, first, areas, capped = _numbered(basin, numbers, int(stands.sum()), deep, cap)
-    known = Basins(peak[stands], place[stands], areas)
+    labels, first, joined, capped = _numbered(basin, numbers, int(stands.sum()), deep, cap)
+    known = Basins(peak[stands], place[stands], joined)
     return _described(labels, first, capped, known, inner, deep, points, open_passes, block, image.width)
 
 
@@ -224,14 +224,6 @@ def _described(
         leaves = np.ones(labels[line].size, np.bool_) if points is None else np.asarray(points[line] == side)
         faces[side] = Face(labels[line].astype(np.int64), classes[line].copy(), depth[line].copy(), leaves)
     return Pieces(labels, (y + block.y0) * width + x + block.x0, classes[y, x], capped, basins, passes, faces)
-
-
-@compiled
-def _areas(basin, count):  # type: ignore[no-untyped-def]
-    area = np.zeros(count, np.int64)
-    for number in basin.flat:
-        area[number] += 1
-    return area
 
 
 @compiled

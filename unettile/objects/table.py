@@ -19,6 +19,9 @@ from unettile.objects.digits import WIDEST, cells_of, put_rows
 ROWS = 2**16
 """Rows at once."""
 
+LINES = 2**13
+"""Lines of a CSV file that are put together at once."""
+
 DECIMALS = 4
 """Of lengths and areas in a CSV file; other figures have as many significant digits, and two more."""
 
@@ -81,7 +84,8 @@ def write_table(path: Path, table: Table, kind: str) -> None:
             for number, columns in enumerate(table.chunks()):
                 if number == 0:
                     file.write((",".join(columns) + "\n").encode())
-                file.write(_rows(columns).data)
+                for start in range(0, len(columns["id"]), LINES):
+                    file.write(_rows({name: cells[start : start + LINES] for name, cells in columns.items()}).data)
         return
     arrow, parquet = import_parquet()
     kept: Any = None

@@ -22,7 +22,7 @@ from unettile.inference.kinds import NAMES, count_planes, planes_with
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.restriction import Restriction
 from unettile.segmentation.sizing import Sizing
-from unettile.tiling import MOST_SHARDS, BlockGrid, TileGrid
+from unettile.tiling import MOST_PIXELS, MOST_SHARDS, BlockGrid, TileGrid
 from unettile.typed import Byte, Finite, Name, Positive, Shape, Unfit, from_plain, plain_json
 
 FORMAT = 3
@@ -182,6 +182,9 @@ class Plan:
             raise Unfit(f"output_edge = {self.output_edge} and block_edge = {self.block_edge} do not fit its geometry")
         if len(self.blocks) > MOST_BLOCKS:
             raise Unfit(f"shape has {len(self.blocks)} blocks, need at most {MOST_BLOCKS}")
+        for key, (height, width) in (("shape", self.shape), ("image_shape", self.image_shape or self.shape)):
+            if height * width > (MOST_PIXELS if key == "image_shape" or self.sizing is None else 64 * MOST_PIXELS):
+                raise Unfit(f"{key} = {height} × {width} px, need at most {MOST_PIXELS / 1e9:.0f} Gpx")
         for key, kinds in (("write", self.write), ("stored", self.stored)):
             if not kinds or len(set(kinds)) < len(kinds) or not set(kinds) <= set(NAMES):
                 raise Unfit(f"{key} = {list(kinds)}, need some of {', '.join(NAMES)}")

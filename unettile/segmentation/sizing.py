@@ -9,7 +9,7 @@ The estimate looks at a bounded sample of the image, whose places depend on its 
    of them, and they are many pixels: a model that sees what it knows finds it at the size that it knows.
 3. The believed diameters, in px of the image, are averaged by their logarithms; at the scale that follows the sample is
    segmented once more, and what is found there is averaged in.
-4. Where objects of that diameter lie in the range that the model knows, the image stays as it is.
+4. Where the model sees objects of that diameter well, the image stays as it is.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def size_up(slide: Slide, predictor: Predictor, scaling: Scaling, options: Segme
         if given.in_um and pixel is None:
             raise UsageError(f"--diameter {asked}: the image does not state its pixel size; give --pixel-size, or px")
         diameter = given.value / pixel if given.in_um and pixel is not None else given.value
-        scale = size.median / diameter
+        scale = size.best / diameter
         if not SMALLEST_ZOOM <= scale <= LARGEST_ZOOM:
             raise UsageError(
                 f"--diameter {asked} would segment the image at {scale:.3g} of its size, need 1/32 to 8: the model"
@@ -123,7 +123,7 @@ def size_up(slide: Slide, predictor: Predictor, scaling: Scaling, options: Segme
     if size is None:
         return None
     found, seen = estimate_diameter(slide, predictor, scaling, size)
-    scale = 1.0 if found is None or size.fits(found) else _rounded(size.median / found)
+    scale = 1.0 if found is None or size.fits(found) else _rounded(size.best / found)
     return Sizing(asked, scale, found, options.frame, _alike(seen, scale))
 
 
@@ -139,8 +139,9 @@ def sizing_advice(sizing: Sizing | None, size: ObjectSize | None) -> list[str]:
         )
     elif sizing.scale != 1 and sizing.diameter is not None and size is not None:
         lines.append(
-            f"objects are about {sizing.diameter:.0f} px across, the model knows {size.low:.0f} to {size.high:.0f}:"
-            f" segmented at {sizing.scale:.2g} of the size; --diameter off segments as it is"
+            f"objects are about {sizing.diameter:.0f} px across, the model knows {size.low:.0f} to {size.high:.0f} and"
+            f" is best at {size.best:.0f}: segmented at {sizing.scale:.2g} of the size; --diameter off segments as it"
+            " is"
         )
     if size is not None and sizing.alike is not None and sizing.alike < LEAST_ALIKE:
         lines.append(

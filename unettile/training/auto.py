@@ -29,7 +29,7 @@ from unettile.training.parts import (
 )
 from unettile.training.recipe import NetworkPart, Recipe
 
-START = "nuclei-lite"
+START = "nuclei"
 """The shipped model that networks of one channel or three begin with: its encoder knows ImageNet and microscopes."""
 
 Because = Callable[[str, str], None]

@@ -6,7 +6,7 @@ skew it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from unettile.geometry import Geometry
 from unettile.networks import build_network
 from unettile.networks.background import shift_background
 from unettile.training.card import Seen, make_checkpoint, make_model
-from unettile.training.job import TrainJob, check_best
+from unettile.training.job import UNFINISHED, TrainJob, check_best
 from unettile.training.processes import score_together
 from unettile.training.result import Cost, TrainResult
 from unettile.training.state import LogRow, TrainingFolder
@@ -54,7 +54,6 @@ class Ending:
     """What is done after the last epoch, by all processes of a run together.
 
     Args:
-        figure: of a row of the log, what chooses the best epoch; larger is better.
         validation, test: images to score; there may be none to test on.
         seen: of the images that were trained on.
     """
@@ -62,21 +61,35 @@ class Ending:
     job: TrainJob
     fabric: Fabric
     geometry: Geometry
-    figure: Callable[[LogRow], float]
     validation: tuple[Source, ...]
     test: tuple[Source, ...]
     seen: Seen
 
     def finish(self, rows: Sequence[LogRow], folder: TrainingFolder, cost: Cost) -> TrainResult:
         """Write the model of the best epoch, and return how the run went."""
-        best = max(rows, key=self.figure)
         checkpoint = load_checkpoint(folder.best)
         check_best(self.job, checkpoint)
+        return self._finish(checkpoint, rows, folder, cost)
+
+    def leave(self, checkpoint: Checkpoint, rows: Sequence[LogRow], folder: TrainingFolder, cost: Cost) -> TrainResult:
+        """Write the model of the best epoch so far of a run that stops, first as it is: the time may end here."""
+        done = f"{rows[-1].epoch} of {self.job.recipe.run.epochs} epochs"
+        checkpoint = replace(checkpoint, card=checkpoint.card | {UNFINISHED: done})
+        if self.fabric.is_global_zero:
+            save_checkpoint(checkpoint, self.job.output)
+        return replace(self, test=())._finish(checkpoint, rows, folder, cost)
+
+    def _finish(
+        self, checkpoint: Checkpoint, rows: Sequence[LogRow], folder: TrainingFolder, cost: Cost
+    ) -> TrainResult:
+        best = max(rows, key=lambda row: row.figure(self.job.recipe.run.select))
+        unfinished = {key: checkpoint.card[key] for key in (UNFINISHED,) if key in checkpoint.card}
         network = build_network(checkpoint.network, checkpoint.config)
         network.load_state_dict(checkpoint.parameters)
         network = network.to(self.fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if self.job.recipe.run.calibrate:
             best, checkpoint = self._calibrate(network, best)
+            checkpoint = replace(checkpoint, card=checkpoint.card | unfinished)
         judge = judge_of(self.job, network, self.geometry, self.fabric)
         (validation,) = score_together(judge, network, self.validation, self.fabric)
         test = score_together(judge, network, self.test, self.fabric)[0] if self.test else None
@@ -104,7 +117,7 @@ class Ending:
         judge = judge_of(self.job, network, self.geometry, self.fabric)
         tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
         rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
-        chosen = best_shift([self.figure(row) for row in rows])
+        chosen = best_shift([row.figure(self.job.recipe.run.select) for row in rows])
         shift_background(network, self.job.recipe.in_channels, SHIFTS[chosen])
         checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)
         return rows[chosen], replace(checkpoint, card=checkpoint.card | {"background_shift": SHIFTS[chosen]})

@@ -25,6 +25,9 @@ from unettile.training.survey import content_of, set_digest
 PLAN = "training_plan"
 """Key of a model's card that has the digest of the plan it was made by."""
 
+UNFINISHED = "unfinished"
+"""Key of the card of a model that a run left when it was stopped: how far it had come."""
+
 TRAINED_ON = "trained_on"
 """Key of a model's card that describes the images it was trained on."""
 
@@ -198,7 +201,7 @@ def is_finished(job: TrainJob) -> bool:
             f"{job.output} exists and is no result of this training: choose another name, or give --overwrite"
         )
     folder = TrainingFolder.beside(job.output)
-    return folder.report.exists() or not folder.has_state
+    return UNFINISHED not in card and (folder.report.exists() or not folder.has_state)
 
 
 def check_best(job: TrainJob, best: Checkpoint) -> None:

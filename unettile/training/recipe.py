@@ -1,27 +1,18 @@
-"""Recipe: everything that decides what training makes of the data, as one TOML file."""
+"""Recipe: everything that decides what training makes of the data; `unettile.training.recipefile` reads one."""
 
 from __future__ import annotations
 
 import json
-import math
-import operator
-import tomllib
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-from unettile.changes import parse_change
-from unettile.errors import InputError, UsageError
+from unettile.errors import InputError
 from unettile.images.normalize import Normalization
-from unettile.networks import NETWORKS, config_values, parse_config
-from unettile.networks.config import Config, did_you_mean
+from unettile.networks import config_values, parse_config
+from unettile.networks.config import Config
 from unettile.objects.rules import ObjectRules
+from unettile.training.keys import KEYS, LONGEST_NAME, MOST_SOURCES, WIDEST_WINDOW
 from unettile.training.parts import (
-    ABOVE,
-    AT_LEAST,
-    AT_MOST,
-    BELOW,
-    CHOICES,
     AugmentPart,
     CardPart,
     ImagePart,
@@ -34,7 +25,6 @@ from unettile.training.parts import (
     SplitPart,
 )
 
-SHIPPED = ("nuclei", "nuclei-valid", "semantic", "adam", "paper")
 OWN_KEYS = ("name", "encoder_parameters", "start")  # of [network]; the others are its config's
 
 
@@ -104,21 +94,17 @@ class Recipe:
     sources: dict[str, SourcePart] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key, choices in CHOICES.items():
-            if self.value(key) not in choices:
-                raise InputError(f"recipe: {key} = {self.value(key)!r} is not known; need one of {', '.join(choices)}")
-        for limits, fits, need in (
-            (AT_LEAST, operator.ge, "at least"),
-            (AT_MOST, operator.le, "at most"),
-            (ABOVE, operator.gt, "more than"),
-            (BELOW, operator.lt, "less than"),
-        ):
-            for key, limit in limits.items():
-                if not fits(self.value(key), limit):
-                    raise InputError(f"recipe: {key} = {self.value(key)!r} is out of range; need {need} {limit}")
+        self._check_ranges()
         low, high = self.augment.zoom
-        if not 0 < low <= high:
+        if not low <= high:
             raise InputError(f"recipe: augment.zoom = {self.augment.zoom} is no range; need 0 < low <= high")
+        if self.run.output_edge / low > WIDEST_WINDOW:
+            raise InputError(
+                f"recipe: augment.zoom = {self.augment.zoom} makes samples of run.output_edge = {self.run.output_edge}"
+                f" of {self.run.output_edge / low:.0f} px of an image; need at most {WIDEST_WINDOW}"
+            )
+        if not self.images.low_percentile < self.images.high_percentile:
+            raise InputError("recipe: images.low_percentile must be less than images.high_percentile")
         self._check_labels()
         loss = self.loss
         if not loss.cross_entropy + loss.dice + loss.focal > 0:
@@ -130,21 +116,30 @@ class Recipe:
             )
         if self.run.calibrate and self.run.select == "loss":
             raise InputError('recipe: run.calibrate goes by a score of masks; need run.select = "iou" or "ap" with it')
-        if any(not weight > 0 for weight in self.samples.weights.values()):
-            raise InputError(f"recipe: samples.weights = {self.samples.weights}; need figures above 0")
+
+    def _check_ranges(self) -> None:
+        if len(self.sources) > MOST_SOURCES:
+            raise InputError(f"recipe: it has {len(self.sources)} sources; need at most {MOST_SOURCES}")
+        try:
+            for key in KEYS:
+                table, name = key.name.rsplit(".", 1)
+                for part in self.sources.values() if table == "sources.NAME" else (getattr(self, table),):
+                    key.check(getattr(part, name))
+        except ValueError as error:
+            raise InputError(f"recipe: {error}") from error
 
     def _check_labels(self) -> None:
         part = self.labels
         if len(part.names) < 2 or (part.are_objects and len(part.names) != 2):
             raise InputError("recipe: labels.names needs two names for objects, and at least two for classes")
+        if len(set(part.names)) < len(part.names) or not all(0 < len(name) <= LONGEST_NAME for name in part.names):
+            raise InputError(f"recipe: labels.names needs different names, each of 1 to {LONGEST_NAME} letters")
         if part.border and not part.are_objects:
             raise InputError('recipe: labels.border lies between objects; need labels.kind = "instances" with it')
         if part.depth and not part.are_objects:
             raise InputError('recipe: labels.depth is that of objects; need labels.kind = "instances" with it')
         if isinstance(part.diameter, str) and part.diameter != "auto":
             raise InputError(f'recipe: labels.diameter = {part.diameter!r} is no size; need px, or "auto"')
-        if isinstance(part.diameter, float) and part.diameter < 0:
-            raise InputError(f"recipe: labels.diameter = {part.diameter:g} is out of range; need at least 0")
         if part.diameter and part.kind != "instances":
             raise InputError('recipe: labels.diameter is that of objects; need labels.kind = "instances" with it')
         if part.ignore >= 0 and part.kind == "components":
@@ -158,13 +153,7 @@ class Recipe:
             raise InputError("recipe: labels.values needs numbers that differ, and labels.ignore none of the classes'")
         if part.colors and len(part.colors) != self.classes:
             raise InputError(f"recipe: labels.colors has {len(part.colors)} colours for {self.classes} classes")
-        if any(not 0 <= value <= 255 for color in part.colors for value in color):
-            raise InputError("recipe: labels.colors needs three whole numbers from 0 to 255 for each class")
         self.network_config()
-
-    def value(self, key: str) -> Any:
-        part, name = key.split(".")
-        return getattr(getattr(self, part), name)
 
     @property
     def classes(self) -> int:
@@ -215,105 +204,7 @@ class Recipe:
         return "\n\n".join(tables) + "\n"
 
 
-def read_recipe(name: str, changes: tuple[str, ...] = ()) -> Recipe:
-    """Read a shipped recipe by name, or a TOML file, and apply `KEY=VALUE` changes such as `run.epochs=20`.
-
-    A key without a table is the network's: `prune=2`. Another `network.name` or `network.preset` leaves behind what
-    the recipe says of its own network, so give other keys of the network after these.
-
-    Raises:
-        InputError: no such recipe, not TOML, an unknown key (the nearest known one is named) or a wrong value.
-        UsageError: a change that is not KEY=VALUE.
-    """
-    path = Path(__file__).parent / "recipes" / f"{name}.toml" if name in SHIPPED else Path(name)
-    if not path.is_file():
-        raise InputError(f"no recipe {name!r}: need one of {', '.join(SHIPPED)}, or the path of a TOML file")
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}") from error
-    if any(change.partition("=")[0].strip() == "sources" for change in changes):
-        values.pop("card", None)  # its words are about other images
-    return recipe_from_dict(with_changes(values, changes))
-
-
-def with_changes(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
-    """Return a recipe's plain values, changed in place.
-
-    Raises:
-        UsageError: a change that is not KEY=VALUE.
-    """
-    for change in changes:
-        _apply(values, change)
-    return values
-
-
-def recipe_from_dict(values: dict[str, Any]) -> Recipe:
-    """Return the recipe of nested plain values; raises InputError as `read_recipe` does."""
-    parts: dict[str, Any] = {}
-    known = get_type_hints(Recipe)
-    for name, table in values.items():
-        if name not in known:
-            raise InputError(f"recipe: unknown table [{name}]{did_you_mean(name, known)}")
-        if not isinstance(table, dict):
-            raise InputError(f"recipe: {name} must be a table of keys")
-        if name == "network":
-            parts[name] = NetworkPart.from_table(table)
-        elif name == "sources":
-            parts[name] = {source: _part(SourcePart, f"sources.{source}", keys) for source, keys in table.items()}
-        else:
-            parts[name] = _part(known[name], name, table)
-    return Recipe(**parts)
-
-
-def _part(kind: Any, part: str, table: dict[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    values = {}
-    if not isinstance(table, dict):
-        raise InputError(f"recipe: {part} must be a table of keys")
-    for missing in [entry.name for entry in fields(kind) if entry.default is MISSING and not _has_factory(entry)]:
-        if missing not in table:
-            raise InputError(f"recipe: {part}.{missing} is missing")
-    for key, value in table.items():
-        if key not in hints:
-            raise InputError(f"recipe: unknown key {part}.{key}{did_you_mean(key, hints)}")
-        values[key] = _convert(f"{part}.{key}", value, hints[key])
-    try:
-        return kind(**values)
-    except UsageError as error:
-        raise InputError(f"recipe: [{part}] {error}") from error
-
-
-def _has_factory(entry: Field[Any]) -> bool:
-    return entry.default_factory is not MISSING
-
-
-def _convert(key: str, value: Any, kind: Any) -> Any:
-    """Return `value` as the type of the key; whole numbers serve for fractions, nothing else does."""
-    parts = get_args(kind)
-    if kind == float | str:
-        return value if isinstance(value, str) else _convert(key, value, float)
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        if parts[-1] is ... or len(value) == len(parts):
-            return tuple(_convert(key, item, parts[0]) for item in value)
-    elif get_origin(kind) is dict and isinstance(value, dict):
-        return {str(name): _convert(f"{key}.{name}", item, parts[1]) for name, item in value.items()}
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif type(value) is kind:
-        return value
-    raise InputError(f"recipe: {key} = {value!r} has the wrong type; need {_described(kind)}")
-
-
-def _described(kind: Any) -> str:
-    simple = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    if kind in simple:
-        return simple[kind]
-    parts = get_args(kind)
-    if get_origin(kind) is dict:
-        return f"a table of {_described(parts[1])} each"
-    return f"a list, each {_described(parts[0])}" if parts[-1] is ... else f"a list of {len(parts)}"
+OWN_KEYS = ("name", "encoder_parameters", "start")  # of [network]; the others are its config's
 
 
 def _plain(value: Any) -> Any:
@@ -327,38 +218,3 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
-
-
-def _apply(values: dict[str, Any], change: str) -> None:
-    example = "TABLE.KEY=VALUE, such as run.epochs=20"
-    key, value = parse_change(change, example)
-    part, dot, name = key.rpartition(".")
-    if not dot and name == "sources":  # sources={}: images and labels of one's own
-        values[name] = value
-        return
-    if not dot:
-        _check_network_key(name, change)
-        part = "network"  # prune=2, encoder_parameters=FILE
-    if not (part and name):
-        raise UsageError(f"--set {change!r} is not understood: need {example}")
-    table = values
-    for step in part.split("."):  # sources.NAME.weight=2
-        table = table.setdefault(step, {}) if isinstance(table, dict) else {}
-    if isinstance(table, dict):
-        if part == "network" and name in ("name", "preset") and table.get(name) != value:
-            for old in [key for key in table if key != "name"]:  # the config of another network
-                del table[old]
-        table[name] = value
-
-
-def _check_network_key(name: str, change: str) -> None:
-    """Refuse a key without its table that no network has and another table has: epochs=3 is run.epochs=3.
-
-    Raises:
-        UsageError: names the key with its table.
-    """
-    of_networks = {entry.name for network in NETWORKS for entry in fields(network.default)}
-    parts = {part: kind for part, kind in get_type_hints(Recipe).items() if is_dataclass(kind) and part != "network"}
-    homes = [f"{part}.{name}" for part, kind in parts.items() if name in get_type_hints(kind)]
-    if homes and name not in of_networks:
-        raise UsageError(f"--set {change!r}: a network has no key {name}; did you mean {' or '.join(homes)}?")

@@ -18,7 +18,8 @@ from unettile.training.facts import find_facts
 from unettile.training.job import Data, TrainJob, check_output, find_sources, make_room, split
 from unettile.training.meaning import find_meaning, settle_values
 from unettile.training.pairs import Images, Pair, pair_up
-from unettile.training.recipe import Recipe, read_recipe, recipe_from_dict, with_changes
+from unettile.training.recipe import Recipe
+from unettile.training.recipefile import read_recipe, recipe_from_dict, with_changes
 from unettile.training.state import TrainingFolder
 from unettile.training.survey import settle_diameter
 from unettile.training.views import choose_views

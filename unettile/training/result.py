@@ -36,12 +36,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """Where a run is: steps done, in all; the mean loss lately; the scores of the epoch that has just ended, if any."""
+    """Where a run is.
+
+    Args:
+        step, steps: done, and in all.
+        loss: its mean lately.
+        row: the scores of the epoch that has just ended, if one has.
+        seconds_a_step: while training, so far.
+    """
 
     step: int
     steps: int
     loss: float
     row: LogRow | None = None
+    seconds_a_step: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import csv
 import fcntl
 import hashlib
 import json
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -44,6 +45,13 @@ class LogRow:
     ap: float | None
     learning_rate: float
     seconds: float
+
+    def figure(self, select: str) -> float:
+        """Return what chooses the best epoch, larger is better: `iou`, `ap` where there is one, or `loss`."""
+        chosen = -self.validation_loss if select == "loss" else self.iou
+        if select == "ap" and self.ap is not None:
+            chosen = self.ap
+        return -math.inf if math.isnan(chosen) else chosen
 
 
 COLUMNS = tuple(entry.name for entry in fields(LogRow))

@@ -23,10 +23,10 @@ from unettile.weighting.survey import LabelFile, survey
 from unettile.weightmap import Border, balanced_weights
 
 DTYPES = ("float32", "float16")
+LARGEST_REACH = 2**16
+"""px; so many rows and columns around a piece of a map are held in memory."""
 PREVIEWS = "previews"
 """Folder of the pictures of a folder of maps; beside them they would be taken for maps."""
-
-_HALF_LIMIT = 60_000  # a 16-bit float ends at 65504, and the class weight comes on top
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,30 @@ class Weighting:
             raise UsageError(f"gap is {self.gap}: it is a width in px and must be 0 or more")
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype!r} is not known: need one of {', '.join(DTYPES)}")
-        if self.dtype == "float16" and self.w0 > _HALF_LIMIT:
-            raise UsageError(f"w0 {self.w0:g} is too much for float16, {_HALF_LIMIT} is the most: use float32")
+        if max(self.border.reach) > LARGEST_REACH:
+            raise UsageError(
+                f"sigma is {self.border.sigma:g}, which reaches {max(self.border.reach):.3g} px: need at most"
+                f" {LARGEST_REACH} px, a smaller sigma"
+            )
+        self.check_holds((0.0, 0.0))
+
+    def check_holds(self, class_weights: tuple[float, float]) -> None:
+        """Refuse weights that the type of the maps cannot hold: they would become infinite.
+
+        Args:
+            class_weights: w_c of background and cells.
+
+        Raises:
+            UsageError: names the largest weight and the most that the type holds.
+        """
+        largest = max(class_weights[0] + self.w0, class_weights[1])
+        most = float(np.finfo(self.dtype).max)
+        if not largest <= most:
+            use = "--dtype float32" if self.dtype == "float16" else "a smaller --w0"
+            raise UsageError(
+                f"weights reach {largest:.6g} (w0 {self.w0:g}, w_c {class_weights[0]:.4g} and {class_weights[1]:.4g}),"
+                f" {self.dtype} holds up to {most:.6g}: use {use}, or --class-weights none"
+            )
 
     @property
     def w0(self) -> float:
@@ -191,6 +213,7 @@ def plan_weight_maps(
         foreground = sum(file.foreground for file in files)
         background, cell = balanced_weights((sum(file.pixels for file in files) - foreground, foreground))
         class_weights = (background, cell)
+    weighting.check_holds(class_weights)
     plan = WeightPlan(target, weighting, tuple(files), class_weights)
     format_of(plan.files[0].output).check(plan.canvas(plan.files[0]))
     if not overwrite:

@@ -19,11 +19,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import MemoryStore
 
 from unettile.atomic import atomic_path
 from unettile.box import Box
 from unettile.errors import Incomplete, InputError
+from unettile.images.zarrstore import ConfinedStore
 from unettile.regular import read_regular
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.run.markers import Marker, PartHeader, digest
@@ -202,35 +203,54 @@ class RunDirectory:
         store = self.path / "mask.zarr"
         try:
             try:
-                return self._create_array(LocalStore(store))
-            except ContainsArrayError:
-                pass
-            try:
-                array = zarr.open_array(store, mode="r+")
-                if array.metadata == self._create_array(MemoryStore()).metadata:
-                    return array.with_config({"write_empty_chunks": True})
+                return self._create_array(ConfinedStore(store))
             except OSError:
                 raise
+            except ContainsArrayError:
+                array = self._existing_array(store)
+                if array is not None:
+                    return array
             except Exception:  # whatever zarr makes of foreign JSON
                 pass
             (store / "zarr.json").unlink(missing_ok=True)
-            return self._create_array(LocalStore(store))
+            return self._create_array(ConfinedStore(store))
         except OSError as error:
             raise InputError(f"cannot write {store}: {reason(error)}") from error
 
-    def _create_array(self, store: LocalStore | MemoryStore) -> zarr.Array[Any]:
-        return zarr.create_array(
+    def _existing_array(self, store: Path) -> zarr.Array[Any] | None:
+        """Return the array that is there if its metadata are ours."""
+        try:
+            array = zarr.open_array(ConfinedStore(store), mode="r+")
+            if array.metadata != self._create_array(MemoryStore()).metadata:
+                return None
+        except OSError:
+            raise
+        except Exception:  # whatever zarr makes of foreign JSON
+            return None
+        _bound(array)
+        return array.with_config({"write_empty_chunks": True})
+
+    def _create_array(self, store: ConfinedStore | MemoryStore) -> zarr.Array[Any]:
+        array = zarr.create_array(
             store,
             shape=(self.plan.planes, *self.plan.shape),
             chunks=self._chunks,
             dtype="uint8",
             config={"write_empty_chunks": True},  # a chunk that is absent was not written, whatever it would hold
         )
+        _bound(array)
+        return array
 
     @property
     def _chunks(self) -> tuple[int, int, int]:
         edge = self.plan.blocks.edge
         return self.plan.planes, min(edge, self.plan.shape[0]), min(edge, self.plan.shape[1])
+
+
+def _bound(array: zarr.Array[Any]) -> None:
+    """Let no chunk unpack to more than a block."""
+    if isinstance(array.store, ConfinedStore):
+        array.store.bound(array)
 
 
 def _read(text: bytes, kind: type[T]) -> T | None:
