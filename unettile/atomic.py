@@ -201,13 +201,23 @@ def _refusal(error: OSError, final: Path, temporary: Path) -> Exception:
 
 def remove_leftovers(final: Path) -> None:
     """Remove temporary files for `final` that killed processes of this host left behind."""
-    start = _start(final)
-    for path in final.parent.iterdir():
+    endings = ("tmp", "old") if final.exists() else ("tmp",)  # what was moved aside may be all that there is
+    _remove_dead(final.parent, _start(final), endings)
+
+
+def remove_all_leftovers(folder: Path) -> None:
+    """Remove temporary files for any file of a folder that killed processes of this host left behind."""
+    _remove_dead(folder, ".", ("tmp",))
+
+
+def _remove_dead(folder: Path, start: str, endings: Sequence[str]) -> None:
+    for path in folder.iterdir():
         if not path.name.startswith(start):
             continue
-        number, _, ending = path.name[len(start) :].partition(".")
-        endings = ("tmp", "old") if final.exists() else ("tmp",)  # what was moved aside may be all that there is
-        if number.isdigit() and ending in endings and not _is_alive(int(number)):
+        before, _, ending = path.name.rpartition(".")
+        rest, _, number = before.rpartition(".")
+        ours = f"{rest}." == start or (start == "." and rest.endswith(f".{socket.gethostname()[:64]}"))
+        if ours and number.isdecimal() and ending in endings and not _is_alive(int(number)):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 

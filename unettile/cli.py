@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -83,6 +84,9 @@ def main() -> None:
     if COMPLETION in os.environ:
         app(prog_name="unettile")  # answers the shell and exits
     exit_code = run(sys.argv[1:])
+    # The message is the last word: threads that still read meet libraries that are being shut down.
+    threading.excepthook = lambda args: None
+    sys.unraisablehook = lambda args: None
     close_streams()
     if exit_code > 128:
         die_of(exit_code - 128)

@@ -98,3 +98,25 @@ def test_the_version_needs_somewhere_to_go(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", '"$@" >&-', "-", *words], capture_output=True, text=True)
     assert done.returncode == 3 and done.stderr.count("\n") == 1 and "closed" in done.stderr
     assert subprocess.run(words, capture_output=True, text=True).stdout == f"unettile {unettile.__version__}\n"
+
+
+def test_the_message_is_the_last_word(tmp_path: Path) -> None:
+    """A thread that still reads when its library is shut down says nothing any more."""
+    script = """
+import sys, threading, time
+from unettile import cli
+
+def late():
+    time.sleep(0.3)
+    raise RuntimeError("Event loop is closed")
+
+def run(arguments):
+    threading.Thread(target=late).start()
+    print("unettile: the message", file=sys.stderr)
+    return 3
+
+cli.run = run
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "unettile: the message\n")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -308,3 +310,21 @@ def test_what_is_infinite_is_refused_where_it_lies(tmp_path: Path, predictor: Pr
     with pytest.raises(InputError, match="y 80, x 97"):
         segment_image(tmp_path / "image.tif", tmp_path / "mask.tif", predictor, OPTIONS)
     assert not (tmp_path / "mask.tif").exists()
+
+
+def test_what_killed_processes_left_in_it_is_cleared(tmp_path: Path, image: Path, predictor: Predictor) -> None:
+    run, host = tmp_path / "run", socket.gethostname()
+    segment_shard(image, run, Shard(0, 2), predictor, OPTIONS)
+    dead = [
+        run / f".plan.json.{host}.99999999.tmp",
+        run / "done" / f".000001.json.{host}.99999999.tmp",
+        run / "parts" / f".000012.{host}.99999999.tmp",
+    ]
+    kept = [
+        run / "done" / f".000001.json.{host}.{os.getpid()}.tmp",
+        run / "done" / ".000001.json.elsewhere.99999999.tmp",
+    ]
+    for path in (*dead, *kept):
+        path.write_text("x")
+    segment_shard(image, run, Shard(1, 2), predictor, OPTIONS)
+    assert not any(path.exists() for path in dead) and all(path.exists() for path in kept)

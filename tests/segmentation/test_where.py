@@ -107,7 +107,7 @@ def test_a_changed_mask_is_refused(tmp_path: Path, image: Path, predictor: Predi
     write_mask(tmp_path, SHAPE, Box(0, 0, 99, 98))
     others = (options, SegmentOptions(output_edge=68), SegmentOptions(output_edge=68, skip_background=True))
     for other in others:
-        with pytest.raises(InputError, match="differs in --mask or --skip-background"):
+        with pytest.raises(InputError, match="differs in --mask, --skip-background or --nodata"):
             segment_image(image, out, predictor, other)
 
 

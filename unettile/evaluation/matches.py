@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from unettile.atomic import atomic_path
+from unettile.atomic import atomic_path, remove_leftovers
 from unettile.errors import InputError, UsageError
 from unettile.evaluation.score import Evaluation, Place
 
@@ -37,6 +37,7 @@ def write_matches(path: Path, evaluation: Evaluation) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    remove_leftovers(path)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
 from zarr.storage import MemoryStore
 
-from unettile.atomic import atomic_path
+from unettile.atomic import atomic_path, remove_all_leftovers
 from unettile.box import Box
 from unettile.errors import Incomplete, InputError
 from unettile.images.zarrstore import ConfinedStore
@@ -72,6 +72,8 @@ class RunDirectory:
             path.mkdir(exist_ok=True)
             for name in ("done", "parts"):
                 (path / name).mkdir(exist_ok=True)
+                remove_all_leftovers(path / name)
+            remove_all_leftovers(path)
             write_first(path / NAME, plan.to_json())
         except OSError as error:
             raise InputError(f"cannot write {path}: {reason(error)}; choose another output") from error
