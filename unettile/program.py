@@ -11,6 +11,7 @@ is read before `trust` says that it may.
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 import zipfile
 from dataclasses import dataclass, fields, replace
@@ -193,6 +194,8 @@ def load_program(path: Path, *, trust: bool) -> Checkpoint:
 
 def _read(path: Path) -> tuple[int, bool, nn.Module]:
     """Return the image's channels, whether windows come one at a time, and the graph as a module."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # torch logs tracebacks of what is refused here in a line
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -204,6 +207,8 @@ def _read(path: Path) -> tuple[int, bool, nn.Module]:
         raise InputError(
             f"{path} cannot be read as a torch.export program ({type(error).__name__}: {error})"
         ) from error
+    finally:
+        logging.disable(before)
     if len(inputs) != 1 or len(shape) != 4 or not isinstance(shape[1], int):
         raise InputError(
             f"{path} takes {len(inputs)} inputs, the first of shape {tuple(shape)}: need one, (N, C, H, W)"
