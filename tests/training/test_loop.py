@@ -107,9 +107,9 @@ def test_the_held_out_images_depend_on_names_alone() -> None:
     _, held_out, _ = hold_out(pairs, 0.2)
     assert len(held_out) == 10
     assert set(hold_out(pairs[::-1], 0.2)[1]) == set(held_out)
-    for fraction in (0.0, 1.0, 0.001):
-        with pytest.raises(InputError, match="--validation"):
-            hold_out(pairs, fraction)
+    assert len(hold_out(pairs, 0.001)[1]) == 1  # one at least
+    with pytest.raises(InputError, match="--validation"):
+        hold_out(pairs, 1.0)
 
 
 def test_an_output_edge_that_does_not_fit_and_a_wrong_number_of_channels(data: Path) -> None:
