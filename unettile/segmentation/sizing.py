@@ -2,8 +2,9 @@
 
 The estimate looks at a bounded sample of the image, whose places depend on its height and width alone:
 
-1. The sample is segmented at scales a factor of two apart, from 2 down to where the image has hardly any pixels left.
-   At each one the model finds objects of some median diameter, in network px, and is more or less certain of them.
+1. The sample is segmented at scales a factor of two apart, from 1 down to where the image has hardly any pixels left,
+   and at 2 where what is found at 1 is smaller than the model's median. At each one the model finds objects of some
+   median diameter, in network px, and is more or less certain of them.
 2. A scale is believed as far as the model is certain of what it finds there, the objects have the model's own median
    size, and they are many: a model that sees what it knows is sure of it, and finds it at the size that it knows.
 3. The believed diameters, in px of the image, are averaged by their logarithms; at the scale that follows the sample is
@@ -33,7 +34,8 @@ from unettile.segmentation.diameter import parse_diameter
 from unettile.segmentation.options import SegmentOptions
 from unettile.typed import Name, Positive
 
-SCALES = (2.0, 1.0, 0.5, 0.25, 0.125)
+SCALES = (1.0, 0.5, 0.25, 0.125)
+ENLARGED = 2.0
 BOX_EDGE = 768  # px of what the network reads, without margins
 BOXES = 4
 LEAST_EDGE = 48  # network px of the image's shorter edge, below which a scale shows too little
@@ -174,10 +176,12 @@ def estimate_diameter(
         InputError: the image cannot be read.
     """
     seen = [look(slide, predictor, scaling, scale) for scale in SCALES if _shows(slide, scale)]
+    if seen[0].diameter < size.median:
+        seen.append(look(slide, predictor, scaling, ENLARGED))
     first = _believed(seen, size)
     if first is None:
         return None, seen
-    scale = min(SCALES[0], max(SCALES[-1], size.median / first))
+    scale = min(ENLARGED, max(SCALES[-1], size.median / first))
     if _shows(slide, scale) and all(abs(math.log(scale / one.scale)) >= _NEAR for one in seen):
         seen.append(look(slide, predictor, scaling, scale))
         first = _believed(seen, size) or first
