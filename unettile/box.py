@@ -57,6 +57,20 @@ class Box:
         """Return the index of this box in an array whose first two axes are y and x (coordinates must be ≥ 0)."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    def pieces(self, edge: int, most: int) -> list[Box]:
+        """Return squares of `edge` px that cover it, cut at its ends: at most so many, spread evenly.
+
+        >>> [piece.x0 for piece in Box(0, 0, 10, 100).pieces(10, 3)]
+        [0, 30, 60]
+        """
+        boxes = [
+            Box(y, x, y + edge, x + edge).intersect(self)
+            for y in range(self.y0, self.y1, edge)
+            for x in range(self.x0, self.x1, edge)
+        ]
+        count = min(len(boxes), most)
+        return [boxes[index * len(boxes) // count] for index in range(count)]
+
     def intersect(self, other: Box) -> Box:
         """Return the common part; an empty box if there is none."""
         y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,12 @@ def test_what_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=message):
         read_geojson(tmp_path / "a.json")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "drawn.geojson")
+    with pytest.raises(InputError, match=r"cannot read .*drawn.geojson: it is no regular file"):
+        read_geojson(tmp_path / "drawn.geojson")
 
 
 def test_polygons_beside_the_image_are_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ SCALES = {"100": 0.2, "61": 0.3279, "20": 1.0, "9": 2.222, "5": 4.0}
 @pytest.fixture(scope="module")
 def sized() -> Predictor:
     checkpoint = make_checkpoint(widths=(2, 3), classes=3)
-    return Predictor(replace(checkpoint, objects_px=ObjectSize(20, 10, 40)), "cpu", "fp32")
+    return Predictor(replace(checkpoint, objects_px=ObjectSize(16, 8, 32)), "cpu", "fp32")
 
 
 def write_image(path: Path, shape: tuple[int, int]) -> Path:

@@ -126,9 +126,10 @@ def test_the_place_follows_level_and_scale(tmp_path: Path) -> None:
 def check_corners(place: Georeference | None, shape: tuple[int, int]) -> None:
     """Its four corners lie where those of the map of 256 × 384 px do."""
     assert place is not None
-    for y in (0, 1):
-        for x in (0, 1):
-            assert place.to_map(x * shape[1], y * shape[0]) == pytest.approx(TURNED * (x * 384, y * 256), abs=1e-9)
+    x, y = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    expected = [TURNED * corner for corner in zip(x * 384, y * 256, strict=True)]
+    np.testing.assert_allclose(place.to_map(x * shape[1], y * shape[0]), expected, atol=1e-9)
+    np.testing.assert_allclose(place.to_pixels(*np.array(expected).T), np.stack([x * shape[1], y * shape[0]], axis=1))
 
 
 def test_the_frame_of_the_model_has_its_own_place(tmp_path: Path) -> None:
@@ -154,9 +155,11 @@ def test_pixels_of_a_turned_map_stay_in_place(orientation: int, tmp_path: Path) 
     with open_slide(path) as slide:
         shown = slide.read(Box.of_shape(slide.shape))[..., 0]
         assert slide.georeference is not None
-        for y, x in ((0, 0), (3, 11), (29, 2)):
-            place_x, place_y = slide.georeference.to_map(x + 0.5, y + 0.5)
-            assert shown[y, x] == stored[int((900 - place_y) / 3), int((place_x - 100) / 2)]
+        y, x = np.array([0, 3, 29]), np.array([0, 11, 2])
+        place_x, place_y = slide.georeference.to_map(x + 0.5, y + 0.5).T
+        np.testing.assert_array_equal(
+            shown[y, x], stored[((900 - place_y) / 3).astype(int), ((place_x - 100) / 2).astype(int)]
+        )
 
 
 def test_weights_and_joined_crops_lie_where_their_labels_do(tmp_path: Path) -> None:

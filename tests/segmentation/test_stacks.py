@@ -24,8 +24,9 @@ from unettile.images.slide import open_labels, read_labels
 from unettile.images.view import FIRST, View
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
+from unettile.segmentation.planes import Planes
 from unettile.segmentation.run.watch import Watch
-from unettile.segmentation.stackrun import MissingPlanes
+from unettile.segmentation.stackrun import MissingPlanes, StackDirectory
 from unettile.segmentation.stacks import segment, segment_part, stitch
 from unettile.tiling import Shard
 
@@ -132,6 +133,18 @@ def test_a_run_that_was_stopped_goes_on(stack: Path, predictor: Predictor, tmp_p
     assert segment(stack, tmp_path / "mask.tif", predictor, ALL).was_finished
     with pytest.raises(InputError, match="made otherwise"):
         segment(stack, tmp_path / "mask.tif", predictor, replace(ALL, scaling="plane"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"format": 1, "t": [], "z": [0], "shards": 1}', '{"format": 1, "t": [0], "z": ["0"], "shards": 1}',
+     '{"format": 1, "t": [0], "z": [0], "shards": 0}', '{"format": 2, "t": [0], "z": [0], "shards": 1}'],
+)  # fmt: skip
+def test_damage_to_what_a_run_says_of_itself_is_named(content: str, stack: Path, tmp_path: Path) -> None:
+    StackDirectory.join(tmp_path / "run", Planes((0,), (0, 1)), 1)
+    (tmp_path / "run" / "stack.json").write_text(content)
+    with pytest.raises(InputError, match=r"stack.json is damaged or of another version \(.+\): remove .*run to start"):
+        StackDirectory.open(tmp_path / "run")
 
 
 @pytest.mark.parametrize("count", [2, 7])

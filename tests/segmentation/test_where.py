@@ -281,7 +281,7 @@ def test_what_holds_no_data_is_background(tmp_path: Path, predictor: Predictor, 
     segment_image(tmp_path / "data.tif", tmp_path / "all.tif", predictor, SegmentOptions(("classes",), 68))
     assert tifffile.imread(tmp_path / "all.tif")[empty].any()
     plan = plan_image(tmp_path / "frame.tif", predictor, SegmentOptions(mask=mask))
-    assert plan.metadata()["within"]["no_data"] == {"value": -9999, "opacity": None}
+    assert plan.metadata()["within"]["no_data"] == {"value": -9999, "opacity": None, "nan": True}
 
 
 def test_no_data_that_is_not_a_number_is_part_of_the_plan(tmp_path: Path, predictor: Predictor) -> None:
@@ -289,5 +289,5 @@ def test_no_data_that_is_not_a_number_is_part_of_the_plan(tmp_path: Path, predic
     pixels[:20] = np.nan
     tifffile.imwrite(tmp_path / "image.tif", pixels, extratags=[(42113, 2, 4, "nan", True)])
     plan = plan_image(tmp_path / "image.tif", predictor, SegmentOptions(output_edge=68))
-    assert plan.metadata()["within"]["no_data"] == {"value": "nan", "opacity": None}
+    assert plan.metadata()["within"]["no_data"] == {"value": None, "opacity": None, "nan": True}
     assert Plan.from_json(plan.to_json()) == plan

@@ -13,10 +13,10 @@ import numpy as np
 
 from unettile.drawn.shapes import Ring, Shapes
 from unettile.errors import InputError
+from unettile.images.projection import LONLAT
+from unettile.regular import read_regular
 
-LONLAT = 4326
-"""EPSG's number of longitude and latitude on the WGS 84 ellipsoid, in which GeoJSON is that says nothing else."""
-
+_MOST_BYTES = 2**31
 _TYPES = ("Polygon", "MultiPolygon", "GeometryCollection")
 _CRS = re.compile(r"(?:urn:ogc:def:crs:)?(OGC|EPSG):[\d.]*:?(\w+)")
 
@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
         InputError: it cannot be read, or is none.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path, _MOST_BYTES))
     except OSError as error:
         raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, RecursionError) as error:

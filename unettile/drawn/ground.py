@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unettile.drawn.geojson import LONLAT, Drawing
+from unettile.drawn.geojson import Drawing
 from unettile.drawn.shapes import Shapes
 from unettile.errors import InputError
 from unettile.images.georeference import Georeference
-from unettile.images.projection import project
+from unettile.images.projection import LONLAT, project
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Ground:
             own = self.georeference.epsg
             if own is None:
                 raise InputError(f"{path} cannot be placed: EPSG has no number for the image's coordinate system")
-            a, b, c, d, e, f = self.georeference.inverse
-            x, y = project(corners, epsg, own).T
-            placed = np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+            placed = self.georeference.to_pixels(*project(corners, epsg, own).T)
         shapes = drawing.shapes.placed(placed * self.scale)
         y0, x0, y1, x1 = shapes.bounds.T
         if not ((y1 > 0) & (x1 > 0) & (y0 < self.shape[0]) & (x0 < self.shape[1])).any():

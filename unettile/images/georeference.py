@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unettile.images.orientation import stored_affine
 
 Affine = tuple[float, float, float, float, float, float]
@@ -99,17 +102,15 @@ class Georeference:
         """Return it for an image that is shown as its orientation says; `shape` is that of the shown image, px."""
         return self._after(stored_affine(shape, orientation))
 
-    def to_map(self, column: float, row: float) -> tuple[float, float]:
-        """Return (x, y) of a place that is given in px, (0, 0) the upper left corner."""
+    def to_map(self, columns: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (x, y), (N, 2), of places that are given in px, (N,) each; (0, 0) is the upper left corner."""
         assert self.affine is not None
-        a, b, c, d, e, f = self.affine
-        return a * column + b * row + c, d * column + e * row + f
+        return _applied(self.affine, columns, rows)
 
-    @property
-    def inverse(self) -> Affine:
-        """From the map's coordinates to column and row."""
+    def to_pixels(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return columns and rows, px, (N, 2), of places on the map, (N,) each."""
         assert self.affine is not None
-        return _inverse(self.affine)
+        return _applied(_inverse(self.affine), x, y)
 
     @property
     def epsg(self) -> int | None:
@@ -186,6 +187,11 @@ def _after(outer: Affine, inner: Affine) -> Affine:
     a, b, c, d, e, f = outer
     p, q, r, s, t, u = inner
     return a * p + b * s, a * q + b * t, a * r + b * u + c, d * p + e * s, d * q + e * t, d * r + e * u + f
+
+
+def _applied(affine: Affine, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+    a, b, c, d, e, f = affine
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def _inverse(affine: Affine) -> Affine:

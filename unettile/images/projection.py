@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from unettile.errors import InputError
 
+LONLAT = 4326
+"""EPSG's number of longitude and latitude on the WGS 84 ellipsoid, in which GeoJSON is that says nothing else."""
+
 INSTALL = "pip install 'unettile[maps]'"
 
 

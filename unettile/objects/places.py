@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from unettile.errors import InputError
 from unettile.images.georeference import Georeference
-from unettile.images.projection import project
-
-LONLAT = 4326
-"""EPSG's number of longitude and latitude."""
+from unettile.images.projection import LONLAT, project
 
 _MOST_DECIMALS = 12
 
@@ -54,8 +51,7 @@ class Places:
         Raises:
             InputError: there is no such place, or pyproj, which longitude and latitude need, is not installed.
         """
-        a, b, c, d, e, f = self.georeference.affine or (1, 0, 0, 0, 1, 0)
-        places = np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+        places = self.georeference.to_map(x, y)
         if self.lonlat and self.georeference.epsg is not None:
             places = project(places, self.georeference.epsg, LONLAT)
         return np.ascontiguousarray(places[:, 0]), np.ascontiguousarray(places[:, 1])

@@ -268,7 +268,7 @@ def _near(path: Path, y: int, x: int) -> tuple[int, int]:
     """Return an offset that an image can have; refuse others."""
     if max(y, x) >= _FARTHEST:
         raise InputError(
-            f"{path} has an offset in its name that no image has: need below than {_FARTHEST} px; rename it"
+            f"{path} has an offset in its name that no image has: need less than {_FARTHEST} px; rename it"
         )
     return y, x
 

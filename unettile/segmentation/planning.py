@@ -52,7 +52,8 @@ def make_plan(
     if not options.force:
         check_is_image(slide.path)
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
-    facts, sizing = options.stack, cast(Sizing | None, None)
+    facts = options.stack
+    sizing: Sizing | None
     scaling = checkpoint.normalization.measure(slide) if facts is None else facts.scaling
     if facts is not None:
         sizing = facts.sizing

@@ -77,7 +77,7 @@ def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watc
 
 
 def _count(run: RunDirectory, directory: Path, watch: Watch) -> int:
-    """Return how many objects a plane has."""
+    """Return how many objects a plane has; they are not kept, since those of all planes would fill disks."""
     from unettile.segmentation.instances import find_instances  # compiled code, which other runs do without
 
     with BlockReader(run) as blocks, find_instances(blocks, directory, lambda done, total: watch.check()) as objects:

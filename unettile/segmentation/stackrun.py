@@ -12,14 +12,17 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta
 
 from unettile.atomic import atomic_path
 from unettile.errors import Incomplete, InputError
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
+from unettile.regular import read_regular
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planes import Planes, of_plane
 from unettile.segmentation.run.directory import RunDirectory
@@ -27,10 +30,24 @@ from unettile.segmentation.run.planfile import lacks_plan
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import segment_shard
 from unettile.segmentation.stitch import shard_list
-from unettile.tiling import Shard
+from unettile.tiling import MOST_SHARDS, Shard
+from unettile.typed import Unfit, from_json
 
 _FORMAT = 1
 _FILE = "stack.json"
+_MOST_BYTES = 2**26
+
+_Numbers = Annotated[tuple[Annotated[int, Meta(ge=0, le=2**31)], ...], Meta(min_length=1)]
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """What `stack.json` holds: its format, the numbers of the planes, and how many shards there are."""
+
+    format: Annotated[int, Meta(ge=_FORMAT, le=_FORMAT)]
+    t: _Numbers
+    z: _Numbers
+    shards: Annotated[int, Meta(ge=1, le=MOST_SHARDS)]
 
 
 class StackDirectory:
@@ -50,7 +67,7 @@ class StackDirectory:
         Raises:
             InputError: it has other planes, is something else, or cannot be written.
         """
-        wanted = {"format": _FORMAT, "t": list(planes.times), "z": list(planes.depths), "shards": shards}
+        wanted = _Stack(_FORMAT, planes.times, planes.depths, shards)
         if discard and is_stack_run(path):
             shutil.rmtree(path, ignore_errors=True)
         if path.exists() and not is_stack_run(path) and not _is_unborn(path):
@@ -59,12 +76,12 @@ class StackDirectory:
             (path / "planes").mkdir(parents=True, exist_ok=True)
             if not is_stack_run(path):
                 with atomic_path(path / _FILE) as temporary:
-                    temporary.write_text(json.dumps(wanted), "utf-8")
+                    temporary.write_text(json.dumps(asdict(wanted)), "utf-8")
         except OSError as error:
             raise InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
         found = _read(path)
         names = {"t": "--time", "z": "--z", "shards": "the number of shards"}
-        different = [name for key, name in names.items() if found[key] != wanted[key]]
+        different = [name for key, name in names.items() if getattr(found, key) != getattr(wanted, key)]
         if different:
             raise InputError(
                 f"{path} holds an unfinished run that differs in {', '.join(different)}: give the same options to go"
@@ -80,7 +97,7 @@ class StackDirectory:
             InputError: it is damaged.
         """
         found = _read(path)
-        return cls(path, Planes(tuple(found["t"]), tuple(found["z"])), found["shards"])
+        return cls(path, Planes(found.t, found.z), found.shards)
 
     def compute(
         self, image: ImageSource, shard: Shard, predictor: Predictor, options: SegmentOptions, watch: Watch
@@ -165,11 +182,11 @@ def _is_unborn(path: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Stack:
+    file = path / _FILE
     try:
-        found = json.loads((path / _FILE).read_text("utf-8"))
-        if found["format"] != _FORMAT or not found["t"] or not found["z"] or int(found["shards"]) < 1:
-            raise ValueError
-        return dict(found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / _FILE} is damaged or of another version: remove {path} to start afresh") from error
+        return from_json(read_regular(file, _MOST_BYTES), _Stack)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {(error.strerror or str(error)).lower()}") from error
+    except Unfit as error:
+        raise InputError(f"{file} is damaged or of another version ({error}): remove {path} to start afresh") from error

@@ -120,7 +120,7 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
     with OpenPair(pair, part) as opened:
         shape, channels = opened.shape, opened.image.channels
         largest = float(np.iinfo(opened.image.dtype).max) if opened.image.dtype.kind == "u" else 1.0
-        for box in _pieces(shape):
+        for box in Box.of_shape(shape).pieces(PIECE, PIECES):
             ids = opened.ids(box)
             counted = ids[ids != part.ignore] if part.ignore >= 0 else ids
             foreground = (ids > 0) & (ids != part.ignore)
@@ -137,7 +137,7 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
                 depths.append(distance_depth(compact, DEEPEST)[foreground].astype(np.float64)[::7] / STEPS)
             seen += len(numbers)
             pixels.append(opened.image.read(box)[::8, ::8].reshape(-1, channels).astype(np.float64))
-    share = sum(box.height * box.width for box in _pieces(shape)) / (shape[0] * shape[1])
+    share = sum(box.height * box.width for box in Box.of_shape(shape).pieces(PIECE, PIECES)) / (shape[0] * shape[1])
     values = np.concatenate(pixels)
     ranges = np.percentile(values, 99.5, axis=0) - np.percentile(values, 0.5, axis=0)
     apart = channels == 3 and float((values.max(axis=1) - values.min(axis=1)).mean()) > GREY * max(1.0, ranges.max())
@@ -168,14 +168,3 @@ def _touching(ids: NDArray[np.integer]) -> set[int]:
         found.update(one[meet].tolist())
         found.update(other[meet].tolist())
     return found
-
-
-def _pieces(shape: tuple[int, int]) -> list[Box]:
-    whole = Box.of_shape(shape)
-    boxes = [
-        Box(y, x, y + PIECE, x + PIECE).intersect(whole)
-        for y in range(0, shape[0], PIECE)
-        for x in range(0, shape[1], PIECE)
-    ]
-    count = min(len(boxes), PIECES)
-    return [boxes[index * len(boxes) // count] for index in range(count)]

@@ -167,7 +167,7 @@ def _look(pairs: Sequence[Pair]) -> _Seen:
         pair = pairs[place * len(pairs) // count]
         own: set[int] = set()
         with open_labels(pair.labels, pair.label_view) as slide:
-            for box in _pieces(slide.shape):
+            for box in Box.of_shape(slide.shape).pieces(PIECE, PIECES):
                 pixels = slide.read(box)
                 if pixels.shape[2] == 1:
                     ids = check_labels(pixels, str(pair.labels))
@@ -189,14 +189,3 @@ def _colours(pixels: NDArray[Any], name: str) -> dict[Colour, int]:
     codes, counts = np.unique((flat[..., 0] << 16) + (flat[..., 1] << 8) + flat[..., 2], return_counts=True)
     kept = np.argsort(-counts)[: MOST_CLASSES + 1]
     return {(int(codes[i]) >> 16, int(codes[i]) >> 8 & 255, int(codes[i]) & 255): int(counts[i]) for i in kept}
-
-
-def _pieces(shape: tuple[int, int]) -> list[Box]:
-    whole = Box.of_shape(shape)
-    boxes = [
-        Box(y, x, y + PIECE, x + PIECE).intersect(whole)
-        for y in range(0, shape[0], PIECE)
-        for x in range(0, shape[1], PIECE)
-    ]
-    count = min(len(boxes), PIECES)
-    return [boxes[index * len(boxes) // count] for index in range(count)]

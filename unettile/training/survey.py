@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -148,7 +148,7 @@ def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], 
     counts = np.zeros(recipe.classes, np.int64)
     balance = recipe.samples.balance == "classes"
     found: list[list[tuple[NDArray[np.float64], NDArray[np.int32]]]] = [[] for _ in range(recipe.classes)]
-    for box in _pieces(opened.shape):
+    for box in Box.of_shape(opened.shape).pieces(PIECE, PIECES):
         near = box.expand(margin).intersect(whole)
         target = target_of(opened.ids(near), recipe.labels, str(opened.pair.labels))
         counted = target.classes if target.counted is None else np.where(target.counted, target.classes, -1)
@@ -172,19 +172,10 @@ def _areas(pair: Pair, recipe: Recipe) -> NDArray[np.int64]:
     if recipe.labels.kind != "instances":
         return np.empty(0, np.int64)
     with OpenPair(pair, recipe.labels) as opened:
-        return object_areas(_counted(opened.ids(box), recipe.labels.ignore) for box in _pieces(opened.shape))
+        return object_areas(
+            _counted(opened.ids(box), recipe.labels.ignore) for box in Box.of_shape(opened.shape).pieces(PIECE, PIECES)
+        )
 
 
 def _counted(ids: NDArray[np.integer], ignore: int) -> NDArray[np.integer]:
     return ids[ids != ignore] if ignore > 0 else ids
-
-
-def _pieces(shape: tuple[int, int]) -> Iterator[Box]:
-    whole = Box.of_shape(shape)
-    boxes = [
-        Box(y, x, y + PIECE, x + PIECE).intersect(whole)
-        for y in range(0, shape[0], PIECE)
-        for x in range(0, shape[1], PIECE)
-    ]
-    count = min(len(boxes), PIECES)
-    yield from (boxes[index * len(boxes) // count] for index in range(count))
