@@ -10,8 +10,9 @@ from tests.contracts.test_slides import pixels_of, random_boxes
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.normalize import sample_boxes
-from unettile.images.slide import fingerprint, open_labels, open_slide
+from unettile.images.slide import open_labels, open_slide
 from unettile.images.view import View
 
 
@@ -98,11 +99,11 @@ def test_a_chunk_is_computed_once_for_neighbouring_windows() -> None:
 def test_a_fingerprint_tells_pixels_apart() -> None:
     pixels = pixels_of("uint8", 3)
     prints = [pixels, pixels.copy(), np.asfortranarray(pixels), pixels + np.uint8(1), pixels.astype(np.uint16)]
-    first, same, turned, other, wider = (fingerprint(open_slide(ArrayImage(array))) for array in prints)
-    assert first == same == turned and first["bytes"] == pixels.size and first["reader"] == "array"
-    assert first["content_sha256"] != other["content_sha256"] and first != wider
+    first, same, turned, other, wider = (Fingerprint.of(open_slide(ArrayImage(array))) for array in prints)
+    assert first == same == turned and first.bytes == pixels.size and first.reader == "array"
+    assert first.content_sha256 != other.content_sha256 and first != wider
     large = np.zeros((2100, 2100), np.uint8)
-    before = fingerprint(open_slide(ArrayImage(large)))
+    before = Fingerprint.of(open_slide(ArrayImage(large)))
     seen = list(sample_boxes(large.shape))[-1]
     large[seen.y1 - 1, seen.x1 - 1] = 1
-    assert fingerprint(open_slide(ArrayImage(large))) != before
+    assert Fingerprint.of(open_slide(ArrayImage(large))) != before

@@ -19,6 +19,7 @@ from unettile.commands.objects import objects as objects_command
 from unettile.commands.segment import segment as segment_command
 from unettile.commands.train import train as train_command
 from unettile.commands.weights import weights as weights_command
+from unettile.face.choices import Choices
 from unettile.face.model import Model
 
 PROMISED = {
@@ -119,6 +120,13 @@ def test_all_is_typed_and_described(name: str) -> None:
         hints = typing.get_type_hints(found)
         assert set(inspect.signature(found).parameters) | {"return"} == set(hints)
         assert ">>>" in found.__doc__ or name == "train"
+
+
+def test_what_is_checked_of_segment_is_what_it_takes() -> None:
+    taken = typing.get_type_hints(unettile.Model.segment)
+    checked = typing.get_type_hints(Choices)
+    assert {name: taken[name] for name in checked} == checked
+    assert set(taken) - set(checked) == {"image", "output", "write", "return"}
 
 
 def test_the_package_says_that_it_is_typed() -> None:

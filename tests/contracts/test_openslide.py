@@ -16,7 +16,8 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images import slide as slide_module
 from unettile.images import viaopenslide
-from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.images.fingerprint import Fingerprint
+from unettile.images.slide import Slide, open_slide
 from unettile.images.tiff import TiffSlide
 from unettile.images.viaopenslide import OpenSlideSlide, load_openslide
 from unettile.images.view import View
@@ -51,7 +52,7 @@ def test_a_slide_that_is_no_tiff(tmp_path: Path) -> None:
         assert (slide.reader, slide.shape, slide.channels, slide.dtype) == ("openslide", (512, 768), 3, np.uint8)
         assert slide.pixel_size_um == (0.25, 0.25)
         assert np.array_equal(whole(slide), np.asarray(Image.open(tmp_path / "slide" / "image.jpg")))
-        before = fingerprint(slide)
+        before = Fingerprint.of(slide)
     for view, shape in ((View(level=1), (256, 384)), (View(mpp=1.0), (128, 192)), (View(mpp=0.4), (320, 480))):
         with open_slide(path, view) as slide, open_slide(path, slide.view) as again:
             assert slide.shape == shape
@@ -66,7 +67,7 @@ def test_a_slide_that_is_no_tiff(tmp_path: Path) -> None:
     image = tmp_path / "slide" / "image.jpg"
     image.write_bytes(image.read_bytes()[:-9] + b"\0\0\0\0\0\0\0\xff\xd9")
     with open_slide(path) as slide:
-        assert fingerprint(slide) != before  # of all the files, not of the text that names them
+        assert Fingerprint.of(slide) != before  # of all the files, not of the text that names them
 
 
 @needs_openslide

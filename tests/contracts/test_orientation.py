@@ -15,7 +15,8 @@ from tests.narrow import make_checkpoint
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images import orientation as module
-from unettile.images.slide import fingerprint, open_labels, open_slide
+from unettile.images.fingerprint import Fingerprint
+from unettile.images.slide import open_labels, open_slide
 from unettile.images.view import View
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
@@ -61,7 +62,7 @@ def test_pixels_lie_where_a_viewer_shows_them(ending: str, orientation: int, tmp
         for box in (Box(0, 0, 5, 7), Box(11, 3, 40, 44), Box(whole.shape[0] - 1, 2, whole.shape[0], 30)):
             np.testing.assert_array_equal(slide.read(box), whole[box.slices])
         assert slide.orientation == orientation
-        assert fingerprint(slide).get("orientation", 1) == orientation
+        assert Fingerprint.of(slide).orientation == orientation
     with open_labels(path, lossy=True) as labels:
         np.testing.assert_array_equal(labels.read(Box.of_shape(labels.shape)), whole)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
@@ -21,15 +20,9 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images.slide import (
-    Slide,
-    fingerprint,
-    list_images,
-    open_labels,
-    open_slide,
-    read_image,
-    read_labels,
-)
+from unettile.images.fingerprint import Fingerprint
+from unettile.images.listing import list_images
+from unettile.images.slide import Slide, open_labels, open_slide, read_image, read_labels
 from unettile.images.tiffimages import find_images
 from unettile.images.view import View
 
@@ -230,13 +223,13 @@ def test_a_fingerprint_sees_content_and_nothing_else(tmp_path: Path) -> None:
     second.write_bytes(first.read_bytes())
     os.utime(second, (0, 0))
     with open_slide(first) as a, open_slide(second) as b:
-        print_a = fingerprint(a)
-        assert print_a == fingerprint(b) == json.loads(json.dumps(print_a))
-        assert (print_a["shape"], print_a["dtype"], print_a["channels"]) == ([400, 300], "uint8", 1)
+        print_a = Fingerprint.of(a)
+        assert print_a == Fingerprint.of(b)
+        assert (print_a.shape, print_a.dtype, print_a.channels) == ((400, 300), "uint8", 1)
     pixels[399, 299] ^= 1
     tifffile.imwrite(second, pixels, metadata=None)
     with open_slide(second) as b:
-        assert fingerprint(b) != print_a
+        assert Fingerprint.of(b) != print_a
 
 
 @pytest.mark.parametrize(("start", "count"), [(300, 1), (1_999_999_999, 1), (1_000_000_000, 2**23)])
@@ -245,13 +238,13 @@ def test_a_fingerprint_samples_a_large_file_to_its_very_end(start: int, count: i
     path = tmp_path / "large.tif"
     tifffile.imwrite(path, shape=(40_000, 50_000), dtype=np.uint8, metadata=None, photometric="minisblack")
     with open_slide(path) as slide:
-        before = fingerprint(slide)
+        before = Fingerprint.of(slide)
         with path.open("r+b") as file:
             file.seek(start)
             file.write(b"\1" * count)
-        after = fingerprint(slide)
-    assert after["content_sha256"] != before["content_sha256"]
-    assert (after["bytes"], after["shape"]) == (before["bytes"], before["shape"])
+        after = Fingerprint.of(slide)
+    assert after.content_sha256 != before.content_sha256
+    assert (after.bytes, after.shape) == (before.bytes, before.shape)
 
 
 def test_a_description_that_resembles_another_form_does_no_harm(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.plain import PlainSlide
 from unettile.images.resample import LARGEST_FACTOR, ResampledSlide
-from unettile.images.slide import Slide, fingerprint, open_slide
+from unettile.images.slide import Slide, open_slide
 from unettile.images.view import Level, View, whole_factor
 
 NAMES = ("DAPI", "CD3", "CD8")
@@ -176,7 +177,7 @@ def test_a_slide_opened_with_its_own_view_is_the_same(form: Form, tmp_path: Path
         with open_slide(path, view) as first, open_slide(path, first.view) as second:
             assert first.view == second.view == View.from_dict(second.view.to_dict())
             assert np.array_equal(whole(first), whole(second))
-            assert fingerprint(first) == fingerprint(second)
+            assert Fingerprint.of(first) == Fingerprint.of(second)
 
 
 @each_form

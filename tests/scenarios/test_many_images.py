@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from tests.scenarios.conftest import Cli, make_pixels
-from unettile.commands import jobs
+from unettile.commands import summary
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def slides(tmp_path: Path) -> Path:
 def test_one_bad_slide_among_many(
     cli: Cli, tmp_path: Path, model: Path, slides: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "TABLE_ROWS", 10)
+    monkeypatch.setattr(summary, "TABLE_ROWS", 10)
     command = ("segment", slides, "-m", model, "-o", tmp_path / "masks")
     done = cli(*command, "--json")
     assert done.code == 3 and "1 of 12 images was refused (11 done, 1 refused)" in done.err

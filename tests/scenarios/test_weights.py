@@ -22,7 +22,8 @@ from unettile.box import Box
 from unettile.cli import run
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
-from unettile.images.slide import list_images, open_slide
+from unettile.images.listing import list_images
+from unettile.images.slide import open_slide
 from unettile.labels import carve_gaps
 from unettile.weighting.preview import CELL
 from unettile.weightmap import balanced_class_weights, border_term, weight_map

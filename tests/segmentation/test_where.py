@@ -15,7 +15,8 @@ from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.checkpoint import load_checkpoint
 from unettile.errors import InputError, Interrupted, UsageError
-from unettile.images.slide import list_images, open_slide
+from unettile.images.listing import list_images
+from unettile.images.slide import open_slide
 from unettile.images.view import View
 from unettile.inference.predict import Predictor
 from unettile.models import find_model

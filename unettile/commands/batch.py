@@ -75,7 +75,7 @@ class Results:
 
 def is_batch(images: Sequence[Path]) -> bool:
     """Whether the output is a directory: several images, or a directory of them, even of one."""
-    from unettile.images.slide import is_folder
+    from unettile.images.listing import is_folder
 
     return len(images) > 1 or is_folder(images[0])
 
@@ -158,7 +158,7 @@ def passed_over(images: Sequence[Path]) -> list[str]:
 
 
 def _name(image: Path, ending: str = DEFAULT_FORMAT) -> str:
-    from unettile.images.slide import image_stem
+    from unettile.images.listing import image_stem
 
     return f"{image_stem(image)}.{ending}"
 
@@ -175,7 +175,7 @@ def _check_no_ending(ending: str | None) -> None:
 
 
 def _expand(images: Sequence[Path]) -> list[Path]:
-    from unettile.images.slide import is_folder, list_images
+    from unettile.images.listing import is_folder, list_images
 
     return [path for image in images for path in (list_images(image) if is_folder(image) else [image])]
 

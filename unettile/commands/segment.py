@@ -12,7 +12,7 @@ from unettile.changes import parse_changes
 from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, passed_over, plan_shard, plan_tasks
 from unettile.commands.console import Console
-from unettile.commands.jobs import Job, report
+from unettile.commands.jobs import Job
 from unettile.commands.loading import loading
 from unettile.commands.models import cautions
 from unettile.commands.options import (
@@ -46,6 +46,7 @@ from unettile.commands.slurm import (
     job_threads,
     offer_scripts,
 )
+from unettile.commands.summary import report
 from unettile.duration import parse_duration
 from unettile.errors import UsageError
 
@@ -281,21 +282,21 @@ def segment(
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
     options = SegmentOptions(
-        kinds,
-        tile,
-        batch,
-        view,
-        mask,
-        skip_background,
-        rules,
-        force,
-        diameter,
-        pixel_size,
-        frame,
-        nodata,
-        times,
-        depths,
-        scaling,
+        write=kinds,
+        output_edge=tile,
+        batch=batch,
+        view=view,
+        mask=mask,
+        skip_background=skip_background,
+        objects=rules,
+        force=force,
+        diameter=diameter,
+        pixel_size_um=pixel_size,
+        frame=frame,
+        nodata=nodata,
+        times=times,
+        depths=depths,
+        scaling=scaling,
     )
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards
@@ -306,11 +307,11 @@ def segment(
         predictor,
         options,
         profile,
-        part,
-        is_batch(images),
-        overwrite,
-        verify,
-        deadline,
+        shard=part,
+        batch=is_batch(images),
+        overwrite=overwrite,
+        verify=verify,
+        deadline=deadline,
     )
     for line in passed_over(images):
         console.message(line)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
+from unettile.images.listing import is_folder
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 from unettile.images.planes import plane_name, plane_views
-from unettile.images.slide import ImageSource, is_folder
+from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
 from unettile.wording import counted
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time as clock
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from unettile.checkpoint import Checkpoint
 from unettile.duration import seconds_of
 from unettile.errors import UsageError
 from unettile.face.advice import advise
+from unettile.face.choices import Choices, OnProgress, PathLike
 from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
 from unettile.images.planes import parse_planes
 from unettile.images.view import OPTIONS, View
@@ -28,11 +28,6 @@ from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import SegmentResult
 from unettile.segmentation.stacks import segment
-
-OnProgress = Callable[[int, int], None]
-"""Takes pixels done and pixels in all."""
-
-PathLike = str | os.PathLike[str]
 
 
 class Model:
@@ -66,27 +61,7 @@ class Model:
         output: None = None,
         *,
         write: str = "classes",
-        series: int | None = None,
-        level: int | None = None,
-        mpp: float | None = None,
-        channel: Channel | None = None,
-        diameter: float | str = "auto",
-        pixel_size: float | None = None,
-        z: int | str | None = None,
-        time: int | str | None = None,
-        scaling: str | None = None,
-        mask: ImageLike | None = None,
-        skip_background: bool = False,
-        force: bool = False,
-        frame: str = "image",
-        nodata: str = "outside",
-        changes: Mapping[str, Any] | None = None,
-        tile: int | None = None,
-        batch: int | None = None,
-        overwrite: bool = False,
-        verify: bool = False,
-        max_time: float | str | None = None,
-        progress: OnProgress | None = None,
+        **choices: Unpack[Choices],
     ) -> NDArray[Any]: ...
 
     @overload
@@ -96,27 +71,7 @@ class Model:
         output: None = None,
         *,
         write: list[str] | tuple[str, ...],
-        series: int | None = None,
-        level: int | None = None,
-        mpp: float | None = None,
-        channel: Channel | None = None,
-        diameter: float | str = "auto",
-        pixel_size: float | None = None,
-        z: int | str | None = None,
-        time: int | str | None = None,
-        scaling: str | None = None,
-        mask: ImageLike | None = None,
-        skip_background: bool = False,
-        force: bool = False,
-        frame: str = "image",
-        nodata: str = "outside",
-        changes: Mapping[str, Any] | None = None,
-        tile: int | None = None,
-        batch: int | None = None,
-        overwrite: bool = False,
-        verify: bool = False,
-        max_time: float | str | None = None,
-        progress: OnProgress | None = None,
+        **choices: Unpack[Choices],
     ) -> dict[str, NDArray[Any]]: ...
 
     @overload
@@ -126,27 +81,7 @@ class Model:
         output: PathLike,
         *,
         write: str | list[str] | tuple[str, ...] = "classes",
-        series: int | None = None,
-        level: int | None = None,
-        mpp: float | None = None,
-        channel: Channel | None = None,
-        diameter: float | str = "auto",
-        pixel_size: float | None = None,
-        z: int | str | None = None,
-        time: int | str | None = None,
-        scaling: str | None = None,
-        mask: ImageLike | None = None,
-        skip_background: bool = False,
-        force: bool = False,
-        frame: str = "image",
-        nodata: str = "outside",
-        changes: Mapping[str, Any] | None = None,
-        tile: int | None = None,
-        batch: int | None = None,
-        overwrite: bool = False,
-        verify: bool = False,
-        max_time: float | str | None = None,
-        progress: OnProgress | None = None,
+        **choices: Unpack[Choices],
     ) -> SegmentResult: ...
 
     def segment(
@@ -239,21 +174,21 @@ class Model:
         rules = None if changes is None else self.checkpoint.objects.changed(dict(changes))
         inside = None if mask is None else source_of(mask, "the mask")
         options = SegmentOptions(
-            kinds,
-            tile,
-            batch,
-            view,
-            inside,
-            skip_background,
-            rules,
-            force,
-            str(diameter),
-            pixel_size,
-            frame,
-            nodata,
-            times,
-            depths,
-            scaling,
+            write=kinds,
+            output_edge=tile,
+            batch=batch,
+            view=view,
+            mask=inside,
+            skip_background=skip_background,
+            objects=rules,
+            force=force,
+            diameter=str(diameter),
+            pixel_size_um=pixel_size,
+            frame=frame,
+            nodata=nodata,
+            times=times,
+            depths=depths,
+            scaling=scaling,
         )
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)

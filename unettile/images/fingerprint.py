@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
 
 from unettile.errors import InputError
+from unettile.images.normalize import sample_boxes
 from unettile.images.orientation import UPRIGHT
-from unettile.images.slide import Slide, fingerprint
+from unettile.images.slide import Slide
 from unettile.typed import Count, Name, Sha256, Shape, Unfit, from_plain
+
+_HEADER_BYTES = 2**16
+_SAMPLE_BYTES = 2**16
+_SAMPLES = 256
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """See `unettile.images.slide.fingerprint`, which makes it.
+    """What tells an image from another: cheap at 100 GB, and free of paths and times.
+
+    Files of together up to 16 MiB are hashed whole. Of larger ones, the first 64 KiB and 256 pieces of 64 KiB, spread
+    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed. Of an
+    array, the pixels that its intensity scaling is measured from are hashed: all up to 4 Mpx, else 256 squares.
 
     Args:
         bytes: of the files, or of an array's pixels.
@@ -51,8 +65,19 @@ class Fingerprint:
         Raises:
             InputError: a file cannot be read, or no plan can hold an image of that size.
         """
+        size, header, content = _hash_files(slide) if slide.files else _hash_pixels(slide)
+        values = {
+            "bytes": size,
+            "header_sha256": header,
+            "content_sha256": content,
+            "reader": slide.reader,
+            "shape": list(slide.shape),
+            "dtype": slide.dtype.name,
+            "channels": slide.channels,
+            "orientation": slide.orientation,
+        }
         try:
-            return from_plain(fingerprint(slide), cls)
+            return from_plain(values, cls)
         except Unfit as error:
             raise InputError(f"{slide.path} cannot be worked on: {error}") from error
 
@@ -65,3 +90,52 @@ class Fingerprint:
 
 
 _DTYPES = tuple(np.dtype(code).name for code in "?bBhHiIlLqQefd")
+
+
+def _hash_pixels(slide: Slide) -> tuple[int, str, str]:
+    """Return the bytes of an array's pixels, the hash of no header, and that of its samples."""
+    content = hashlib.sha256()
+    for box in sample_boxes(slide.shape):
+        content.update(np.ascontiguousarray(slide.read(box)).data)
+    size = slide.shape[0] * slide.shape[1] * slide.channels * slide.dtype.itemsize
+    return size, hashlib.sha256().hexdigest(), content.hexdigest()
+
+
+def _hash_files(slide: Slide) -> tuple[int, str, str]:
+    """Return the bytes of an image's files, and the hashes of their beginning and of samples of them."""
+    header, content = hashlib.sha256(), hashlib.sha256()
+    try:
+        sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
+        if len(sizes) > 1:  # which of several files are there, and how long each is
+            header.update(json.dumps(sizes).encode())
+        pieces = _Pieces(slide.files, sizes)
+        header.update(pieces.read(0, _HEADER_BYTES))
+        if pieces.size <= _SAMPLES * _SAMPLE_BYTES:
+            starts, length = [0], pieces.size
+        else:
+            starts = [(pieces.size - _SAMPLE_BYTES) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
+            length = _SAMPLE_BYTES
+        for start in starts:
+            content.update(pieces.read(start, length))
+    except OSError as error:
+        raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
+    return pieces.size, header.hexdigest(), content.hexdigest()
+
+
+class _Pieces:
+    """Files one after the other, as if they were one; those of size -1 are not there."""
+
+    def __init__(self, files: Sequence[Path], sizes: Sequence[int]) -> None:
+        self._files = [(path, size) for path, size in zip(files, sizes, strict=True) if size > 0]
+        self._starts = [0, *accumulate(size for _, size in self._files)]
+        self.size = self._starts[-1]
+
+    def read(self, start: int, length: int) -> bytes:
+        parts = []
+        for (path, size), first in zip(self._files, self._starts, strict=False):
+            here, there = max(start, first), min(start + length, first + size)
+            if here < there:
+                with path.open("rb") as file:
+                    file.seek(here - first)
+                    parts.append(file.read(there - here))
+        return b"".join(parts)

@@ -15,7 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from unettile.errors import InputError
-from unettile.images.slide import ImageSource, image_stem, list_images
+from unettile.images.listing import image_stem, list_images
+from unettile.images.slide import ImageSource
 
 _ROLE = re.compile(
     r"[ _.-]+(?:cp[ _-]?masks?|masks?|labels?|labell?ed|segmentations?|seg|ground[ _-]?truths?|gt|instances?|outlines?"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -20,9 +17,7 @@ from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage, ArraySlide
 from unettile.images.georeference import Georeference
 from unettile.images.nodata import FilledSlide, NoData
-from unettile.images.normalize import sample_boxes
 from unettile.images.omezarr import ZarrSlide, is_zarr
-from unettile.images.orientation import UPRIGHT
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
 from unettile.images.resample import ResampledSlide
@@ -33,18 +28,8 @@ from unettile.images.view import FIRST, NoSuchImage, View
 from unettile.tiling import MOST_PIXELS
 from unettile.wording import size_text
 
-IMAGE_ENDINGS = (
-    ".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".bif", ".svslide", ".mrxs",
-    ".png", ".jpg", ".jpeg",
-)  # fmt: skip
-"""File name endings that `list_images` takes for images; a file that is named by itself may have any ending."""
-
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PREVIEWS = ".mrxs"  # such a file is a JPEG, but only a preview; the slide is in the folder of its name
-_HEADER_BYTES = 2**16
-_SAMPLE_BYTES = 2**16
-_SAMPLES = 256
-
 
 ImageSource = Path | ArrayImage
 """Where an image comes from: a file, or an array."""
@@ -68,7 +53,7 @@ class Slide(Protocol):
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that tell this image from another, for `fingerprint`; not all need exist. None of an array."""
+        """The files that tell this image from another, for its fingerprint; not all need exist. None of an array."""
         ...
 
     @property
@@ -217,108 +202,6 @@ def read_labels(path: ImageSource) -> NDArray[Any]:
         return slide.read(Box.of_shape(slide.shape))[:, :, 0]
 
 
-def list_images(directory: Path) -> list[Path]:
-    """Return the images of a directory (not of those below it), by name; hidden files are passed over.
-
-    Raises:
-        InputError: it is no directory, cannot be read, or holds no image.
-    """
-    try:
-        entries = sorted(directory.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot list {directory}: {(error.strerror or str(error)).lower()}") from error
-    images = [path for path in entries if not path.name.startswith(".") and _has_ending(path)]
-    if not images:
-        raise InputError(
-            f"{directory} holds no images: none of its {len(entries)} entries ends with {' '.join(IMAGE_ENDINGS)} .zarr"
-        )
-    return images
-
-
-def is_folder(path: Path) -> bool:
-    """Whether a path is a directory that may hold images, and not itself an image, as a Zarr directory is."""
-    return path.is_dir() and not is_zarr(path)
-
-
-def image_stem(path: Path) -> str:
-    """Return a file's name without its ending; `.ome.tif` counts as one ending.
-
-    >>> image_stem(Path("a/b.c.ome.tif"))
-    'b.c'
-    """
-    return path.stem.removesuffix(".ome")
-
-
-def fingerprint(slide: Slide) -> dict[str, Any]:
-    """Return what tells this image from another: cheap at 100 GB, and free of paths and times.
-
-    Files of together up to 16 MiB are hashed whole. Of larger ones, the first 64 KiB and 256 pieces of 64 KiB, spread
-    evenly from beginning to very end, are; a change between the pieces that keeps the length goes unnoticed. Of an
-    array, the pixels that its intensity scaling is measured from are hashed: all up to 4 Mpx, else 256 squares.
-
-    Returns:
-        JSON: bytes (of an array its pixels'), sha256 of the header and of the content, reader, shape, dtype, channels;
-        the orientation of an image that was turned.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    header, content = hashlib.sha256(), hashlib.sha256()
-    if not slide.files:
-        pixel_bytes = slide.channels * slide.dtype.itemsize
-        for box in sample_boxes(slide.shape):
-            content.update(np.ascontiguousarray(slide.read(box)).data)
-        return _described(slide, slide.shape[0] * slide.shape[1] * pixel_bytes, header.hexdigest(), content.hexdigest())
-    try:
-        sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
-        if len(sizes) > 1:  # which of several files are there, and how long each is
-            header.update(json.dumps(sizes).encode())
-        pieces = _Pieces(slide.files, sizes)
-        header.update(pieces.read(0, _HEADER_BYTES))
-        if pieces.size <= _SAMPLES * _SAMPLE_BYTES:
-            starts, length = [0], pieces.size
-        else:
-            starts = [(pieces.size - _SAMPLE_BYTES) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
-            length = _SAMPLE_BYTES
-        for start in starts:
-            content.update(pieces.read(start, length))
-    except OSError as error:
-        raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
-    return _described(slide, pieces.size, header.hexdigest(), content.hexdigest())
-
-
-def _described(slide: Slide, size: int, header: str, content: str) -> dict[str, Any]:
-    return {
-        "bytes": size,
-        "header_sha256": header,
-        "content_sha256": content,
-        "reader": slide.reader,
-        "shape": list(slide.shape),
-        "dtype": slide.dtype.name,
-        "channels": slide.channels,
-        **({} if slide.orientation == UPRIGHT else {"orientation": slide.orientation}),
-    }
-
-
-class _Pieces:
-    """Files one after the other, as if they were one; those of size -1 are not there."""
-
-    def __init__(self, files: Sequence[Path], sizes: Sequence[int]) -> None:
-        self._files = [(path, size) for path, size in zip(files, sizes, strict=True) if size > 0]
-        self._starts = [0, *accumulate(size for _, size in self._files)]
-        self.size = self._starts[-1]
-
-    def read(self, start: int, length: int) -> bytes:
-        parts = []
-        for (path, size), first in zip(self._files, self._starts, strict=False):
-            here, there = max(start, first), min(start + length, first + size)
-            if here < there:
-                with path.open("rb") as file:
-                    file.seek(here - first)
-                    parts.append(file.read(there - here))
-        return b"".join(parts)
-
-
 def _fill(slide: Slide) -> Slide:
     """Return a slide that is filled where it declares no data; opacity that is among its channels is a channel."""
     declared = slide.no_data
@@ -328,15 +211,6 @@ def _fill(slide: Slide) -> Slide:
         return slide
     opacity = None if hidden is None else _open(slide.path, replace(slide.view, channels=(hidden,)), as_stored=False)
     return FilledSlide(slide, opacity)
-
-
-def _has_ending(path: Path) -> bool:
-    """Whether a name is an image's: a Zarr directory, or a known ending of what is no directory.
-
-    A link that leads nowhere is one, too: whoever reads it will say so.
-    """
-    ending = path.suffix.lower()
-    return is_zarr(path) if ending == ".zarr" else ending in IMAGE_ENDINGS and not path.is_dir()
 
 
 def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:

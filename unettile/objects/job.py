@@ -13,9 +13,10 @@ import numpy as np
 from unettile import __version__
 from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.errors import InputError, UsageError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.idclasses import IdClasses
 from unettile.images.record import Record, read_metadata, read_record
-from unettile.images.slide import ImageSource, Slide, fingerprint, open_labels, open_slide
+from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
 from unettile.images.view import FIRST, View
 from unettile.objects.certainty import Chance
 from unettile.objects.columns import Frames, Known
@@ -251,12 +252,12 @@ def _identity(
     decided = {
         "unettile": __version__,
         "content": "instances",
-        "mask": fingerprint(mask),
-        "depth": None if depth is None else fingerprint(depth),
+        "mask": Fingerprint.of(mask).to_dict(),
+        "depth": None if depth is None else Fingerprint.of(depth).to_dict(),
         "foreground": asdict(foreground),
         "labelling": asdict(labelling),
     }
     if probable is not None and labelling.min_confidence:
-        decided["probabilities"] = fingerprint(probable)
+        decided["probabilities"] = Fingerprint.of(probable).to_dict()
     found: dict[str, Any] = json.loads(json.dumps(decided))
     return found

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from unettile import __version__
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.georeference import Georeference
+from unettile.images.listing import list_images
 from unettile.images.pixelsize import number
 from unettile.images.provenance import CROPS
-from unettile.images.slide import fingerprint, list_images, open_labels
+from unettile.images.slide import open_labels
 from unettile.wording import counted, size_text
 
 _PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>[0-9]+)_x(?P<x>[0-9]+)")
@@ -183,7 +185,9 @@ class CropMosaic:
         digest = hashlib.sha256()
         for crop in self.crops:
             with open_labels(crop.path) as slide:
-                digest.update(json.dumps([crop.box.y0, crop.box.x0, fingerprint(slide)], sort_keys=True).encode())
+                digest.update(
+                    json.dumps([crop.box.y0, crop.box.x0, Fingerprint.of(slide).to_dict()], sort_keys=True).encode()
+                )
         return {
             "unettile": __version__,
             "content": CROPS,

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.orientation import describe_turn
 from unettile.images.plain import PlainSlide
-from unettile.images.slide import Slide, fingerprint, open_labels, open_slide
+from unettile.images.slide import Slide, open_labels, open_slide
 from unettile.images.zoomed import ZoomedLabels, zoomed_image
 from unettile.metrics.objects import connected_components
 from unettile.training.pairs import Pair
@@ -63,7 +64,7 @@ class OpenPair:
 
     def content(self) -> str:
         """Return a digest of what files or arrays hold, whole up to 16 MiB, sampled beyond; names are no part of it."""
-        prints = [None if slide is None else fingerprint(slide) for slide in self._sources]
+        prints = [None if slide is None else Fingerprint.of(slide).to_dict() for slide in self._sources]
         return hashlib.sha256(json.dumps(prints, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

@@ -14,9 +14,9 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
+from unettile.images.listing import image_stem, is_folder, list_images
 from unettile.images.planes import plane_views
 from unettile.images.provenance import read_provenance
-from unettile.images.slide import image_stem, is_folder, list_images
 from unettile.protection import protect
 from unettile.weighting import OnProgress
 from unettile.weighting.survey import LabelFile, survey
@@ -126,7 +126,7 @@ class WeightPlan:
             "gap": self.weighting.gap,
             "dtype": self.weighting.dtype,
             "class_weights": list(self.class_weights),
-            "labels": file.fingerprint,
+            "labels": file.fingerprint.to_dict(),
             **({"components": True} if self.weighting.components else {}),
         }
         return Canvas(

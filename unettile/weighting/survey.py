@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.fingerprint import Fingerprint
 from unettile.images.georeference import Georeference
 from unettile.images.idparts import IdParts, count_parts
 from unettile.images.planes import plane_views
-from unettile.images.slide import fingerprint, open_labels
+from unettile.images.slide import open_labels
 from unettile.images.view import FIRST, View
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
@@ -48,7 +49,7 @@ class LabelFile:
     cells: int
     id_parts: IdParts
     foreground: int
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     georeference: Georeference | None = None
     views: tuple[View, ...] = (FIRST,)
 
@@ -81,7 +82,7 @@ def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
             0,
             IdParts(),
             0,
-            fingerprint(slide),
+            Fingerprint.of(slide),
             slide.georeference,
             views,
         )
