@@ -33,6 +33,7 @@ IDS = st.sampled_from([0, 0, 0, 1, 2, 3, 7])
         (np.array([[0.0, np.inf]]), "whole numbers"),
         (np.array([[0.0, 1e20]]), "whole numbers"),
         (np.array([[0, -3]]), "negative label -3"),
+        (np.array([[0, 2**63]], np.uint64), "label 9223372036854775808 is above 2\\^63 - 1"),
         (np.array([[0.0, -3.0]]), "negative label -3"),
         (np.array([[0, 1j]]), "complex"),
         (np.array([["a"]]), "integer"),

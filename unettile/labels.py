@@ -13,6 +13,9 @@ BORDER = "border"
 """Name of the class of what lies between objects; it is no object."""
 
 
+_LARGEST = 2**63 - 1
+
+
 def check_labels(array: ArrayLike, name: str) -> NDArray[Any]:
     """Return `array` as an (H, W) array of ids, or refuse it.
 
@@ -23,7 +26,7 @@ def check_labels(array: ArrayLike, name: str) -> NDArray[Any]:
         name: what to call it in messages, usually its path.
 
     Raises:
-        InputError: empty, not two-dimensional (a colour picture), fractions, not finite, or negative.
+        InputError: empty, not two-dimensional (a colour picture), fractions, not finite, negative, or above 2^63 - 1.
     """
     labels = np.asarray(array)
     if labels.ndim == 3 and labels.shape[-1] == 1:
@@ -42,6 +45,8 @@ def check_labels(array: ArrayLike, name: str) -> NDArray[Any]:
         raise InputError(f"{name}: labels of type {labels.dtype}; need an integer id per pixel")
     if labels.dtype.kind == "i" and labels.min() < 0:
         raise InputError(f"{name}: negative label {labels.min()}; need 0 for background and positive ids")
+    if labels.dtype == np.uint64 and labels.max() > _LARGEST:
+        raise InputError(f"{name}: label {labels.max()} is above 2^63 - 1, the largest that is counted: renumber them")
     return labels
 
 

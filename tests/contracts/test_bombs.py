@@ -82,6 +82,13 @@ def test_a_chunk_unpacks_to_no_more_than_the_array_says(tmp_path: Path, codec: o
         slide.read(WHOLE)
 
 
+def test_chunks_that_are_packed_twice_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, shape=(200, 200), chunks=(100, 100), dtype="uint8", compressors=[GzipCodec(), ZstdCodec()])
+    with pytest.raises(InputError, match=r"a.zarr.*packed several times over: gzip, zstd"):
+        open_slide(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -38,8 +38,13 @@ class ConfinedStore(LocalStore):
 
         Args:
             array: a Zarr array of this store.
+
+        Raises:
+            ValueError: they are packed several times over, which nobody gains by, and which hides what they unpack to.
         """
-        self._codecs = tuple(name for name in _CODECS if name in _codec_names(array))
+        self._codecs = tuple(sorted(name for name in _codec_names(array) if name in _CODECS))
+        if len(self._codecs) > 1:
+            raise ValueError(f"its chunks are packed several times over: {', '.join(self._codecs)}")
         self._most = array.dtype.itemsize * math.prod(array.shards or array.chunks) + _SLACK
         if array.shards is not None:
             self._index = 16 * math.prod(array.shards) // math.prod(array.chunks) + 4  # offsets, lengths, a checksum
@@ -78,10 +83,10 @@ class ConfinedStore(LocalStore):
             raise ValueError(f"{path.name} has {status.st_size} bytes, far more than a chunk needs")
 
 
-def _codec_names(array: Any) -> set[str]:
+def _codec_names(array: Any) -> list[str]:
     """Return the names of all codecs of an array, those within shards, too."""
     described = array.metadata.to_dict()
-    found: set[str] = set()
+    found: list[str] = []
     todo: list[Any] = [described.get("codecs"), described.get("compressor"), described.get("filters")]
     while todo:
         item = todo.pop()
@@ -89,7 +94,7 @@ def _codec_names(array: Any) -> set[str]:
             todo += item
         elif isinstance(item, dict):
             name = str(item.get("name") or item.get("id") or "")
-            found.add(name.removeprefix("numcodecs."))
+            found.append(name.removeprefix("numcodecs."))
             todo += item.values()
         elif hasattr(item, "get_config"):
             todo.append(item.get_config())
