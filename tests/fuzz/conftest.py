@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 
+from tests.narrow import make_pixels
 from tests.scenarios.conftest import make_model
 
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("UNETTILE_FUZZ_SECONDS", "90"))
+SECONDS = float(os.environ.get("UNETTILE_FUZZ_SECONDS", "100"))
 """For all kinds together, besides what starts the server."""
 SEED = os.environ.get("UNETTILE_FUZZ_SEED", "1")
-KINDS = 14
+KINDS = 18
 ALLOWED = (0, 2, 3, 75)
 MOST_MIB = 1400  # the server's own libraries count, too
 
@@ -103,3 +105,14 @@ def fuzz(server: Server, tmp_path: Path) -> Fuzz:
 @pytest.fixture(scope="package")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("fuzz") / "model.safetensors", 1)
+
+
+@pytest.fixture(scope="package")
+def run_directory(tmp_path_factory: pytest.TempPathFactory, server: Server, model: Path) -> Path:
+    """A finished run of one shard."""
+    place = tmp_path_factory.mktemp("run")
+    tifffile.imwrite(place / "image.tif", make_pixels(60, 80))
+    command = ("segment", place / "image.tif", "-o", place / "run", "-m", model, "--shard", "0/1", "--tile", "68")
+    ended = server.run(*command)
+    assert ended["code"] == 0, ended
+    return place / "run"

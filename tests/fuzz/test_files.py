@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import struct
 import zipfile
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
@@ -26,17 +28,6 @@ pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(600)]
 
 LABELS = np.zeros((60, 80), np.uint8)
 LABELS[10:30, 10:30], LABELS[40:50, 50:70] = 1, 2
-
-
-@pytest.fixture(scope="package")
-def run_directory(tmp_path_factory: pytest.TempPathFactory, server: Server, model: Path) -> Path:
-    """A finished run of one shard."""
-    place = tmp_path_factory.mktemp("run")
-    tifffile.imwrite(place / "image.tif", make_pixels(60, 80))
-    command = ("segment", place / "image.tif", "-o", place / "run", "-m", model, "--shard", "0/1", "--tile", "68")
-    ended = server.run(*command)
-    assert ended["code"] == 0, ended
-    return place / "run"
 
 
 def replace_json(rng: random.Random, path: Path) -> None:
@@ -208,6 +199,135 @@ def test_arrays(fuzz: Fuzz) -> None:
         return ["weights", path, "-o", folder / "w.tif"]
 
     fuzz.each("array", case)
+
+
+def test_words_of_microscopes(fuzz: Fuzz) -> None:
+    """OME-XML: attributes with absurd values, elements twice or missing, and bytes that are damaged."""
+    attributes = (
+        "SizeX",
+        "SizeY",
+        "SizeC",
+        "SizeT",
+        "Type",
+        "PhysicalSizeX",
+        "PhysicalSizeXUnit",
+        "DimensionOrder",
+        "IFD",
+    )
+
+    def case(rng: random.Random, folder: Path) -> list[object]:
+        path = folder / "image.ome.tif"
+        pixels = np.stack([LABELS] * 3)
+        told = {
+            "axes": "ZYX",
+            "PhysicalSizeX": 0.5,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": 0.5,
+            "PhysicalSizeYUnit": "µm",
+        }
+        tifffile.imwrite(path, pixels, photometric="minisblack", metadata=told)
+        with tifffile.TiffFile(path) as file:
+            text = file.pages.first.description
+        for name in rng.sample(attributes, rng.choice((1, 1, 2, 3))):
+            value = rng.choice(ABSURD)
+            shown = "9" * 5000 if isinstance(value, int) and abs(value) > 10**300 else str(value)
+            text = re.sub(f'{name}="[^"]*"', lambda _, name=name, shown=shown: f"{name}={quoteattr(shown)}", text)
+        if rng.random() < 0.3:
+            element = rng.choice(("<Pixels", "<TiffData", "<Channel"))
+            text = text.replace(element, rng.choice(("", f"<Image>{element}", f"{element} {element}")), 1)
+        data = text.encode("utf-8", "replace").replace(b"\x00", b"")
+        text_of = damaged(rng, data) if rng.random() < 0.3 else data
+        tifffile.imwrite(path, pixels, photometric="minisblack", description=text_of, metadata=None)
+        return ["weights", path, "-o", folder / "w.tif"]
+
+    fuzz.each("OME-XML", case)
+
+
+POLYGONS: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}},
+    "features": [
+        {
+            "type": "Feature",
+            "properties": {"classification": {"name": "a"}},
+            "geometry": {"type": "Polygon", "coordinates": [[[5, 5], [40, 5], [40, 50], [5, 5]]]},
+        },
+        {
+            "type": "Feature",
+            "properties": {},
+            "geometry": {"type": "MultiPolygon", "coordinates": [[[[50, 20], [70, 20], [70, 40], [50, 20]]]]},
+        },
+    ],
+}
+
+
+def test_polygons(fuzz: Fuzz, model: Path, run_directory: Path) -> None:
+    image = run_directory.parent / "image.tif"
+
+    def case(rng: random.Random, folder: Path) -> list[object]:
+        told = {key: value for key, value in POLYGONS.items() if key != "crs" or rng.random() < 0.3}
+        text = absurd_json(rng, told)
+        (folder / "drawn.geojson").write_text(text, "utf-8", "surrogatepass")
+        return [
+            "segment",
+            image,
+            "-o",
+            folder / "out.tif",
+            "-m",
+            model,
+            "--mask",
+            folder / "drawn.geojson",
+            "--dry-run",
+        ]
+
+    fuzz.each("polygons", case)
+
+
+def test_runs_of_stacks(fuzz: Fuzz, model: Path) -> None:
+    def case(rng: random.Random, folder: Path) -> list[object]:
+        (folder / "run" / "planes").mkdir(parents=True)
+        text = absurd_json(rng, {"format": 1, "t": [0], "z": [0, 1], "shards": 1})
+        (folder / "run" / "stack.json").write_text(text, "utf-8", "surrogatepass")
+        return ["stitch", folder / "run", "-o", folder / "out.tif"]
+
+    fuzz.each("stack", case)
+
+
+TRAINING = ("--recipe", "semantic", "--set", "run.epochs=1", "--set", "run.steps_per_epoch=1", "--set", "run.batch=1",
+            "--set", "run.output_edge=32", "--workers", "0", "--device", "cpu")  # fmt: skip
+
+
+@pytest.fixture(scope="package")
+def training(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
+    """Images, labels, and the folder of a training of one step."""
+    place = tmp_path_factory.mktemp("training")
+    for name in "abc":
+        for part, pixels in (
+            ("images", make_pixels(60, 80, seed=ord(name))),
+            ("labels", (LABELS > 0).astype(np.uint8)),
+        ):
+            (place / part).mkdir(exist_ok=True)
+            tifffile.imwrite(place / part / f"{name}.tif", pixels)
+    (place / "made").mkdir()
+    ended = server.run("train", place / "images", place / "labels", "-o", place / "made" / "m.safetensors", *TRAINING)
+    assert ended["code"] == 0, ended
+    return place
+
+
+def test_folders_of_trainings(fuzz: Fuzz, training: Path) -> None:
+    def case(rng: random.Random, folder: Path) -> list[object]:
+        shutil.copytree(training / "made", folder / "made")
+        (folder / "made" / "m.safetensors").unlink()
+        files = sorted(path for path in (folder / "made").rglob("*") if path.is_file())
+        path = rng.choice(files)
+        if path.suffix == ".json":
+            replace_json(rng, path)
+        else:
+            path.write_bytes(damaged(rng, path.read_bytes()))
+        model = folder / "made" / "m.safetensors"
+        return ["train", training / "images", training / "labels", "-o", model, *TRAINING, "--resume"]
+
+    fuzz.each("training", case)
 
 
 def test_names_of_crops(fuzz: Fuzz) -> None:

@@ -313,3 +313,13 @@ def test_ranks_come_from_the_launcher_alone(data: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("shutil.which", lambda name, *rest: f"/usr/bin/{name}")
     result, losses = run(make_job(data))
     assert result.best is not None and len(losses) > 0
+
+
+@pytest.mark.parametrize("name", ["plan.json", "state.pt"])
+def test_what_is_no_file_or_nests_without_end_is_damage(stopped: Path, name: str) -> None:
+    file = stopped / "model.training" / name
+    for damage in (lambda: os.mkfifo(file), lambda: file.write_text("[" * 100_000)):
+        file.unlink()
+        damage()
+        with pytest.raises(InputError, match=rf"cannot resume: .*{name} is damaged; start afresh with --overwrite"):
+            run(replace(make_job(stopped), resume=True))

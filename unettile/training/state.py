@@ -31,6 +31,9 @@ from torch import Tensor
 
 from unettile.atomic import atomic_path
 from unettile.errors import InputError
+from unettile.regular import open_regular, read_regular
+
+_MOST_PLAN_BYTES = 2**30  # a line for each of millions of images
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,8 @@ class TrainingFolder:
         """
         damaged = f"cannot resume: {self.path / 'plan.json'} is damaged; start afresh with --overwrite"
         try:
-            earlier = json.loads((self.path / "plan.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            earlier = json.loads(read_regular(self.path / "plan.json", _MOST_PLAN_BYTES))  # names need not be UTF-8
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(damaged) from error
         if not isinstance(earlier, dict):
             raise InputError(damaged)
@@ -171,7 +174,8 @@ class TrainingFolder:
         file = self.path / "state.pt"
         damaged = f"cannot resume: {file} is damaged; start afresh with --overwrite"
         try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            with open_regular(file) as opened:
+                state: dict[str, Any] = torch.load(opened, map_location="cpu", weights_only=True)
             belongs, content = state.pop("plan"), state.pop("content")
             intact = content == _digest(state)
         except Exception as error:  # a damaged pickle raises whatever its bytes happen to say
