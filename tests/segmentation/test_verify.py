@@ -17,6 +17,7 @@ from unettile.box import Box
 from unettile.geometry import Geometry
 from unettile.images.canvas import Canvas, Reader
 from unettile.inference.predict import Predictor
+from unettile.objectsize import ObjectSize
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.segment import segment_image, segment_shard
@@ -31,10 +32,24 @@ def test_no_difference(tmp_path: Path, image: Path, predictor: Predictor, write:
     assert (found.tiles, found.other_edge, found.pixels) == (4, 196 + 2 * 98, 211 * 307)
 
 
+def test_no_difference_at_another_size(tmp_path: Path, image: Path, predictor: Predictor) -> None:
+    options = SegmentOptions(("classes", "probabilities", "instances"), output_edge=100, diameter="40")
+    found = verified(image, tmp_path / "mask.ome.tif", sized(predictor), options)
+    assert (found.largest_difference, found.differing_pixels) == (0, 0)
+    assert found.pixels > 211 * 307  # of the mask, and of what the network saw
+
+
+def sized(predictor: Predictor) -> Predictor:
+    """Return one that knows objects of 20 px."""
+    return Predictor(replace(predictor.checkpoint, objects_px=ObjectSize(16, 8, 32)), "cpu", "fp32")
+
+
+@pytest.mark.parametrize("diameter", ["off", "40"])
 @pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr", ".png"])
 def test_a_wrong_pixel_in_the_file_shows(
-    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, ending: str
+    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, ending: str, diameter: str
 ) -> None:
+    """In the network's own pixels, or where it saw the image at half the size."""
     write_image = unettile.segmentation.output.write_image
 
     def spoiling(path: Path, canvas: Canvas, read: Reader) -> None:
@@ -46,7 +61,8 @@ def test_a_wrong_pixel_in_the_file_shows(
         write_image(path, canvas, spoilt)
 
     monkeypatch.setattr(unettile.segmentation.output, "write_image", spoiling)
-    found = verified(image, tmp_path / f"mask{ending}", predictor, SegmentOptions(output_edge=196))
+    options = SegmentOptions(output_edge=196, diameter=diameter)
+    found = verified(image, tmp_path / f"mask{ending}", sized(predictor), options)
     assert found.largest_difference == 0 and found.differing_pixels >= 1
 
 

@@ -15,6 +15,7 @@ from unettile.images.view import FIRST, View
 from unettile.inference.kinds import make_planes
 from unettile.inference.predict import Predictor
 from unettile.segmentation.compute.pixels import PixelReader
+from unettile.segmentation.frame import Frame
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.where import Within
 from unettile.tiling import Tile, TileGrid
@@ -30,7 +31,7 @@ class Verification:
     Args:
         tiles: that were computed again, twice.
         output_edge, other_edge: of the two kinds of window, px.
-        pixels: compared.
+        pixels: compared; where the mask has other pixels than the network saw, those of both.
         largest_difference: of a probability, between the two kinds of window.
         differing_pixels: where what was written is not what the other kind of window gives.
     """
@@ -64,8 +65,29 @@ class WrittenPlanes:
     def _read(self, kind: str, box: Box) -> NDArray[np.uint8]:
         if self._output is None or kind not in self.plan.write or self.plan.is_brought_back:
             return self._blocks.read_box(box)[self.plan.planes_with(kind)]
+        return self._read_file(self._output, kind, box)
+
+    def count_strays(self, box: Box) -> tuple[int, int]:
+        """Return how many pixels of the output are not what the blocks, brought back into its pixels, say; of how many.
+
+        None are compared where the output has the network's own pixels, or is not there yet.
+
+        Args:
+            box: in the network's pixels.
+        """
+        kinds = [kind for kind in self.plan.write if kind != "instances"]
+        if self._output is None or not self.plan.is_brought_back or not kinds:
+            return 0, 0
+        y0, x0, y1, x1 = (round(edge / self.plan.scale) for edge in (box.y0, box.x0, box.y1, box.x1))
+        there, frame = Box(y0, x0, y1, x1).intersect(Box.of_shape(self.plan.output_shape)), Frame(self._blocks)
+        strays = np.zeros(there.shape, np.bool_)
+        for kind in kinds:
+            strays |= (self._read_file(self._output, kind, there) != frame.read(kind, there)).any(axis=0)
+        return int(np.count_nonzero(strays)), strays.size
+
+    def _read_file(self, output: Path, kind: str, box: Box) -> NDArray[np.uint8]:
         several = len(self.plan.write) > 1
-        with open_labels(self._output, View(series=self.plan.write.index(kind)) if several else FIRST) as image:
+        with open_labels(output, View(series=self.plan.write.index(kind)) if several else FIRST) as image:
             planes: NDArray[np.uint8] = np.moveaxis(image.read(box), -1, 0)
         return planes
 
@@ -97,8 +119,9 @@ def verify_written(
         differs = (make(wide)[0].cpu().numpy() != written.read(tile.write)).any(axis=0)
         if within is not None:
             differs &= within(tile.write)
-        differing += int(np.count_nonzero(differs))
-        pixels += height * width
+        strays, compared = written.count_strays(tile.write)
+        differing += int(np.count_nonzero(differs)) + strays
+        pixels += height * width + compared
     return Verification(len(tiles), plan.output_edge, plan.output_edge + 2 * more, pixels, largest, differing)
 
 
