@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from unettile.atomic import atomic_path
+from unettile.atomic import atomic_group
 from unettile.errors import InputError
 from unettile.geometry import Geometry
 from unettile.header import ClassInfo, Header
@@ -137,13 +137,16 @@ class Checkpoint:
         return replace(self, config=values, geometry=geometry, parameters=parameters, difference=None, sha256="")
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = True) -> Checkpoint:
     """Write a checkpoint under a temporary name, then move it to `path`; return it with its hash.
 
     Where tiles may disagree, by how much is measured first.
 
+    Args:
+        overwrite: replace what is there; without it, only the same checkpoint may be there.
+
     Raises:
-        InputError: `path` cannot be written.
+        InputError: `path` cannot be written, or is another.
     """
     if not checkpoint.geometry.exact and checkpoint.difference is None:
         difference = measure_difference(checkpoint.build(), checkpoint.geometry, checkpoint.in_channels)
@@ -165,8 +168,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.parameters.items()}
     data = to_safetensors(tensors, metadata={"unettile": header.to_json()})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    with atomic_group([path], overwrite=overwrite) as temporary:
+        temporary[path].write_bytes(data)
     return replace(checkpoint, sha256=hashlib.sha256(data).hexdigest())
 
 

@@ -80,8 +80,10 @@ def test_a_pruned_model_is_written_segments_and_costs_less(cli: Cli, nested: Pat
         2 * a["flops"] < b["flops"] for a, b in zip(described["flops_per_pixel"], whole["flops_per_pixel"], strict=True)
     )
     assert cli("segment", image, "-o", tmp_path / "mask.tif", "-m", pruned).code == 0
-    assert cli("models", nested, "--set", "prune=2", "-o", pruned).code == 3
-    assert "give --overwrite" in cli("models", nested, "--set", "prune=2", "-o", pruned).err
+    done = cli("models", nested, "--set", "prune=2", "-o", pruned)
+    assert done.code == 0 and "is finished already" in done.err
+    done = cli("models", nested, "--set", "prune=1", "-o", pruned)
+    assert done.code == 3 and "exists and is another: choose another name, or give --overwrite" in done.err
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unettile.atomic import remove_leftovers
 from unettile.changes import parse_changes
 from unettile.commands.console import Console, one_line
 from unettile.commands.help import WIDEST
 from unettile.commands.options import Json, Overwrite, Trust
-from unettile.errors import InputError, UsageError
+from unettile.errors import UsageError
 from unettile.wording import counted
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def models(
 ) -> None:
     """List the shipped models, or print the card of one: geometry, cost, classes, licence, scores."""
     from unettile.checkpoint import save_checkpoint
+    from unettile.images.provenance import finished_line
     from unettile.models import MODELS, find_model
     from unettile.program import load_model
     from unettile.protection import protect
@@ -67,9 +69,11 @@ def models(
             model = _changed(model, parse_changes(changes))
         if output is not None:
             protect([find_model(name)], [output])
-            _check(output, changed=bool(changes), overwrite=overwrite)
-            model = save_checkpoint(model, output)
-            console.message(f"wrote {output}")
+            _check(output, changed=bool(changes))
+            was_there = output.exists() and not overwrite
+            model = save_checkpoint(model, output, overwrite=overwrite)
+            remove_leftovers(output)
+            console.message(finished_line(output) if was_there else f"wrote {output}")
         description = describe(str(output or name), model)
         console.result(description)
         lines = _card(description)
@@ -144,13 +148,11 @@ def _changed(model: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
     return replace(model, objects=model.objects.changed(rules), sha256="")
 
 
-def _check(output: Path, *, changed: bool, overwrite: bool) -> None:
+def _check(output: Path, *, changed: bool) -> None:
     if not changed:
         raise UsageError("-o writes a changed model: give --set, too")
     if output.suffix != ".safetensors":
         raise UsageError(f"-o {output} has the wrong ending: a checkpoint is a .safetensors file")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists: choose another name, or give --overwrite")
 
 
 def _summary(model: dict[str, Any]) -> str:

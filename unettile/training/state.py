@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unettile.atomic import atomic_path
+from unettile.atomic import atomic_path, remove_all_leftovers
 from unettile.errors import InputError
 from unettile.regular import open_regular, read_regular
 
@@ -117,6 +117,7 @@ class TrainingFolder:
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
                 file.flush()
+            remove_all_leftovers(self.path)
             yield
 
     def start(self, plan: dict[str, Any], recipe: str, held_out: dict[str, list[str]]) -> None:
