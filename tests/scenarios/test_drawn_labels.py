@@ -16,14 +16,18 @@ import unettile
 from tests.drawn.test_labels import write_coco, write_geojson, write_labelme, write_rois
 from tests.scenarios.conftest import Cli
 from unettile.box import Box
+from unettile.drawn.figures import IGNORED
 from unettile.drawn.labels import Drawn
+from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage
 from unettile.images.slide import open_labels
 from unettile.images.view import FIRST
-from unettile.training.meaning import find_meaning
+from unettile.training.meaning import find_meaning, settle_ignored
 from unettile.training.pairs import find_pairs, note_labels, note_pairs, pair_up
 from unettile.training.parts import LabelPart
 from unettile.training.reader import OpenPair
+from unettile.training.request import TrainRequest
+from unettile.training.targets import target_of
 from unettile.training.views import choose_views
 
 SHAPE = 60, 80
@@ -144,3 +148,41 @@ def test_the_pixels_are_never_guessed(folders: Path, cli: Cli) -> None:
     tifffile.imwrite(folders / "strange.tif", np.zeros(SHAPE, np.uint8))
     done = cli("evaluate", folders / "strange.tif", folders / "coco.json")
     assert done.code == 3 and "is of 3 images, none of which is called strange" in done.err
+
+
+def test_regions_to_ignore_do_not_count(folders: Path, cli: Cli) -> None:
+    """They lie over all objects, wherever they stand in the file; `auto` and a recipe learn their number."""
+    path = folders / ".geojson" / "a.geojson"
+    values = json.loads(path.read_text())
+    hole = [[20, 20], [60, 20], [60, 60], [20, 60], [20, 20]]
+    outside = [[0, 0], [80, 0], [80, 60], [0, 60], [0, 0]]
+    ignored = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [outside, hole]},
+        "properties": {"classification": {"name": "Ignore*"}},
+    }
+    values["features"].insert(0, ignored)
+    path.write_text(json.dumps(values))
+    images, ids = folders / "images", tifffile.imread(folders / "labels" / "a.tif").astype(np.int32)
+    pairs = find_pairs(images, folders / ".geojson")
+    part, note = settle_ignored(pairs, LabelPart())
+    assert part.ignore == IGNORED and note is not None and note.startswith("1 drawing has regions to ignore")
+    with OpenPair(pairs[0], part) as opened:
+        found = opened.ids(Box.of_shape(SHAPE))
+    counted = np.zeros(SHAPE, np.bool_)
+    counted[20:60, 20:60] = True
+    assert np.array_equal(found, np.where(counted, ids, IGNORED)) and found.dtype == np.int32
+    target = target_of(found, part, "a")
+    assert np.array_equal(target.counted, counted) and not target.classes[~counted].any() and target.classes.any()
+    request = TrainRequest(
+        images, folders / ".geojson", folders / "m.safetensors", "paper", ("labels.kind=instances",), validation=0.3
+    )
+    job = request.job()
+    assert job.recipe.labels.ignore == IGNORED and note in job.notes
+    with pytest.raises(InputError, match=r"leave labels.ignore = 255 out"):
+        settle_ignored(pairs, LabelPart(ignore=255))
+    done = cli("evaluate", folders / "labels", folders / ".geojson")
+    assert done.code == 3 and "has regions to ignore" in done.err
+    assert np.array_equal(
+        unettile.weight_map(path, image=images / "a.tif"), unettile.weight_map(np.where(counted, ids, 0))
+    )

@@ -73,18 +73,23 @@ def path_of(labels: ImageSource) -> Path | None:
     return labels.path if isinstance(labels, Drawn) else labels if isinstance(labels, Path) else None
 
 
-def drawn_on(labels: ImageSource, image: ImageSource | None, view: View = FIRST) -> ImageSource:
+def drawn_on(
+    labels: ImageSource, image: ImageSource | None, view: View = FIRST, ignored: int | None = None
+) -> ImageSource:
     """Return labels as they are opened: of a file of polygons, what is painted on the pixels of an image.
 
     Args:
         image: an image, or a mask, of the same pixels; None for what the file itself states.
         view: of the image's file.
+        ignored: the number of pixels in regions to ignore; None refuses a file that has such, or leaves it as it is.
     """
     if isinstance(image, Path) and is_drawing(image):
         image = Drawn(image)
     if isinstance(labels, Path) and is_drawing(labels):
         labels = Drawn(labels)
-    return replace(labels, image=image, view=view) if isinstance(labels, Drawn) else labels
+    if not isinstance(labels, Drawn):
+        return labels
+    return replace(labels, image=image, view=view, ignored=labels.ignored if ignored is None else ignored)
 
 
 def drawing_name(path: Path) -> str:

@@ -66,7 +66,9 @@ def weight_map(
     [1.0, 9.353, 9.353, 1.0]
     """
     weighting = Weighting(Border(w0, sigma, pixel_size), class_weights == "balanced", gap, dtype, components)
-    source = drawn_on(source_of(labels, "the labels"), None if image is None else source_of(image, "the image"))
+    source = drawn_on(
+        source_of(labels, "the labels"), None if image is None else source_of(image, "the image"), ignored=0
+    )
     with open_labels(source) as slide, ExitStack() as stack:
         if not components:
             note = count_parts(slide).note("say components=True, so that every separate part is one")

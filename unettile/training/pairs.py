@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from unettile.drawn.figures import IGNORED
 from unettile.drawn.pairing import drawn_on, labels_by_name, list_drawings
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
@@ -78,7 +79,9 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
     found = by_name(images)
     labelled = _partners(found, labels_by_name(labels, drawn=beside), "label image")
     made = {} if weights is None else _partners(found, by_name(weights), "weight map")
-    return tuple(Pair(path, drawn_on(labelled[name], path), made.get(name)) for name, path in found.items())
+    return tuple(
+        Pair(path, drawn_on(labelled[name], path, ignored=IGNORED), made.get(name)) for name, path in found.items()
+    )
 
 
 def note_pairs(pairs: Sequence[Pair]) -> str | None:
@@ -125,7 +128,10 @@ def pair_up(images: Images, labels: Images, weights: Images | None = None, kind:
         [_numbered(one, f"{kind}{name} {number:04}") for number, one in enumerate(some)]
         for name, some in zip(("image", "labels", "weights"), lists, strict=False)
     ]
-    return tuple(Pair(image, drawn_on(label, image), *weighted) for image, label, *weighted in zip(*named, strict=True))
+    return tuple(
+        Pair(image, drawn_on(label, image, ignored=IGNORED), *weighted)
+        for image, label, *weighted in zip(*named, strict=True)
+    )
 
 
 def _numbered(source: ImageSource, name: str) -> ImageSource:

@@ -75,7 +75,7 @@ def _with_images(named: Mapping[str, ImageSource], images: Path | None) -> dict[
         UsageError: images for labels that are not drawn.
         InputError: a drawing whose image is not there.
     """
-    drawn = {name: drawn_on(labels, None) for name, labels in named.items()}
+    drawn = {name: drawn_on(labels, None, ignored=0) for name, labels in named.items()}
     if images is None:
         return drawn
     if not all(isinstance(labels, LabelSource) for labels in drawn.values()):
