@@ -17,7 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.colours import Colour
 from unettile.images.idparts import IdParts
-from unettile.images.slide import open_labels
+from unettile.images.slide import LabelSource, open_labels
 from unettile.labels import check_labels
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
@@ -67,6 +67,8 @@ def find_meaning(pairs: Sequence[Pair], part: LabelPart, kind: str | None = None
         return Meaning(replace(part, kind=kind), f"{kind}, as labels.kind says")
     if kind == "classes" and (part.values or part.colors or len(part.names) != 2):
         return Meaning(replace(part, kind=kind), f"{len(part.names)} classes, as [labels] says")
+    if kind is None and all(isinstance(pair.labels, LabelSource) for pair in pairs):
+        return Meaning(replace(part, kind="instances", names=("background", "object")), "drawn objects")
     seen = _look(pairs)
     name = pairs[0].labels
     if seen.colours:
