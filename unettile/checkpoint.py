@@ -26,7 +26,7 @@ from unettile.images.normalize import Normalization
 from unettile.networks import build_network, config_values, find_network, parse_config
 from unettile.networks.difference import measure_difference
 from unettile.networks.folding import fold_batch_norm
-from unettile.networks.margin import graph_of
+from unettile.networks.margin import receptive_field_of
 from unettile.objects.rules import ObjectRules
 from unettile.objectsize import ObjectSize
 from unettile.regular import open_regular
@@ -91,7 +91,7 @@ class Checkpoint:
         if self.module is not None:
             return self.measured_field
         config = parse_config(self.network, self.config)
-        return graph_of(find_network(self.network).build, config).receptive_field(config.stride)
+        return receptive_field_of(find_network(self.network).build, config)
 
     @property
     def identity(self) -> ModelIdentity:

@@ -20,6 +20,18 @@ def lite_decoder(widths: tuple[int, ...], lowest: int) -> int:
     return sum(9 * (skip + i + o) * o + 4 * o for o, skip, i in levels) + 2 * widths[0] + 2
 
 
+RESNET34_ENCODER = 21_797_672 - 513_000  # as torchvision publishes it, without its dense layer
+
+
+def deeplab(encoder: int, shallow: int, deep: int) -> int:
+    """An encoder; beside each other 1×1 and three separable convolutions; 1×1; the skip; two more; a 1×1 head."""
+    norm, width, skip = 2, 256, 48
+    beside = (deep * width + norm * width) + 3 * (9 * deep + norm * deep + deep * width + norm * width)
+    project = 4 * width * width + norm * width
+    merge = sum((9 + norm) * i + i * width + norm * width for i in (width + skip, width))
+    return encoder + beside + project + shallow * skip + norm * skip + merge + 2 * width + 2
+
+
 COUNTS = {
     ("unet", "paper"): 31_030_658,
     ("unet", "upsample"): 31_380_245,
@@ -34,6 +46,8 @@ COUNTS = {
     ("resnet34-unet", "linknet"): 21_656_897,
     ("lite-unet", "lite0"): LITE_ENCODER_16 + lite_decoder((8, 24, 40, 80), 112),
     ("lite-unet", "lite0-deep"): LITE_ENCODER + lite_decoder((8, 24, 40, 80, 160), 320),
+    ("deeplabv3+", "resnet34"): deeplab(RESNET34_ENCODER, 64, 512),
+    ("deeplabv3+", "lite0"): deeplab(LITE_ENCODER, 24, 320),
     ("unet++", "paper"): 9_163_560,
     ("u2net", "paper"): 44_009_869,
     ("u2netp", "paper"): 1_131_181,

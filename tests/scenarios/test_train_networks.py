@@ -22,9 +22,11 @@ def crop_of(name: str, preset: str) -> tuple[int, int]:
     """Return the edge of the crops (px, what comes out of the network) that it trains on, and how many are a batch.
 
     Taps of wide kernels that lie past a small crop see only its padding and stay random, which shows on a whole image:
-    those of fc6 need 128 px, the dilated ones of U²-Net 288, what its paper takes. Of small crops more are a batch:
-    the loss of two of them says little.
+    those of fc6 need 128 px, the dilated ones of U²-Net and DeepLab 288, what the paper of the former takes. Of small
+    crops more are a batch: the loss of two of them says little.
     """
+    if name == "deeplabv3+":
+        return 288, 2
     if name.startswith("u2net"):
         return 288, 1
     if name.startswith("fcn"):

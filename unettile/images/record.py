@@ -222,7 +222,8 @@ def _stated_colours(described: Mapping[str, Any]) -> dict[int, Colour]:
 def _zarr_colours(path: Path) -> dict[int, Colour]:
     """Return the colours of the numbers of an OME-Zarr label image; of an image, of its label image of classes."""
     for place in (path, path / "labels" / "classes"):
-        ome = _of_zarr(place).get("ome")
+        attributes = _of_zarr(place)
+        ome = attributes.get("ome", attributes)  # 0.4 has no key for all of it
         label = ome.get("image-label") if isinstance(ome, Mapping) else None
         listed = label.get("colors") if isinstance(label, Mapping) else None
         if not isinstance(listed, list):

@@ -239,7 +239,7 @@ def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
         slide.close()
         raise InputError(
             f"cannot read {path}: it states {size_text(slide.shape)}, which no command would finish; need at most"
-            f" {MOST_PIXELS / 1e9:.0f} Gpx, a part of it say"
+            f" {MOST_PIXELS / 1e9:.0f} Gpx: give a part of it"
         )
     return slide
 

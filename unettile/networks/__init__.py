@@ -23,7 +23,7 @@ from typing import Any
 from torch import nn
 
 from unettile.errors import InputError
-from unettile.networks import fcn, lite_unet, resnet_unet, u2net, unet, unet_plus_plus
+from unettile.networks import deeplab, fcn, lite_unet, resnet_unet, u2net, unet, unet_plus_plus
 from unettile.networks.config import Config, config_values, did_you_mean, with_values
 
 __all__ = ["NETWORKS", "Network", "build_network", "config_values", "find_network", "parse_config"]
@@ -55,6 +55,7 @@ NETWORKS = (
     Network("fcn8s", dict(fcn.PRESETS_8), fcn.FCN),
     Network("resnet34-unet", dict(resnet_unet.PRESETS), resnet_unet.ResNetUNet),
     Network("lite-unet", dict(lite_unet.PRESETS), lite_unet.LiteUNet),
+    Network("deeplabv3+", dict(deeplab.PRESETS), deeplab.DeepLab),
     Network("unet++", dict(unet_plus_plus.PRESETS), unet_plus_plus.UNetPlusPlus),
     Network("u2net", dict(u2net.FULL), u2net.U2Net),
     Network("u2netp", dict(u2net.SMALL), u2net.U2Net),

