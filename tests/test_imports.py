@@ -41,6 +41,7 @@ ORDER = (
     "header",
     "checkpoint",
     "program",
+    "export",
     "devices",
     "models",
     "inference",

@@ -94,6 +94,25 @@ class Checkpoint:
         return receptive_field_of(find_network(self.network).build, config)
 
     @property
+    def header(self) -> Header:
+        """All of it but its parameters."""
+        return Header(
+            network=self.network,
+            config=self.config,
+            geometry=self.geometry,
+            normalization=self.normalization,
+            classes=self.classes,
+            depth=self.depth,
+            grey_to_rgb=self.grey_to_rgb,
+            pixel_size_um=self.pixel_size_um,
+            recipe=self.recipe,
+            card=self.card,
+            objects=self.objects.to_dict(),
+            objects_px=self.objects_px,
+            difference=self.difference,
+        )
+
+    @property
     def identity(self) -> ModelIdentity:
         """What a mask says of the model that made it."""
         return ModelIdentity(self.network, self.sha256, UNSET if self.geometry.exact else self.difference)
@@ -151,23 +170,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, overwrite: bool = Tru
     if not checkpoint.geometry.exact and checkpoint.difference is None:
         difference = measure_difference(checkpoint.build(), checkpoint.geometry, checkpoint.in_channels)
         checkpoint = replace(checkpoint, difference=difference)
-    header = Header(
-        network=checkpoint.network,
-        config=checkpoint.config,
-        geometry=checkpoint.geometry,
-        normalization=checkpoint.normalization,
-        classes=checkpoint.classes,
-        depth=checkpoint.depth,
-        grey_to_rgb=checkpoint.grey_to_rgb,
-        pixel_size_um=checkpoint.pixel_size_um,
-        recipe=checkpoint.recipe,
-        card=checkpoint.card,
-        objects=checkpoint.objects.to_dict(),
-        objects_px=checkpoint.objects_px,
-        difference=checkpoint.difference,
-    )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.parameters.items()}
-    data = to_safetensors(tensors, metadata={"unettile": header.to_json()})
+    data = to_safetensors(tensors, metadata={"unettile": checkpoint.header.to_json()})
     with atomic_group([path], overwrite=overwrite) as temporary:
         temporary[path].write_bytes(data)
     return replace(checkpoint, sha256=hashlib.sha256(data).hexdigest())

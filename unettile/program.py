@@ -55,9 +55,11 @@ class Sidecar:
 
     Args:
         classes: names, background first.
+        depth: a further output, the last, is the depth of a pixel in its object.
         output: what the program puts out: logits, or probabilities (after a softmax or a sigmoid).
         low_percentile, high_percentile, per_channel: intensities of an image that become 0 and 1.
         intensities: two numbers that become 0 and 1 instead, whatever the image holds, such as 0 and 255.
+        signed: the low intensity becomes -1 instead of 0.
         mean, std: per channel, subtracted and divided by after that scaling.
         grey_to_rgb: an image of one channel is repeated for a program of three.
         pixel_size_um: of the images that it was trained on.
@@ -68,10 +70,12 @@ class Sidecar:
     """
 
     classes: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(max_length=256)] = ()
+    depth: bool = False
     output: Name = "logits"
     low_percentile: float = 1.0
     high_percentile: float = 99.8
     per_channel: bool = False
+    signed: bool = False
     intensities: tuple[Finite, ...] = ()
     mean: Annotated[tuple[Finite, ...], Meta(max_length=1024)] = ()
     std: Annotated[tuple[Positive, ...], Meta(max_length=1024)] = ()
@@ -107,7 +111,7 @@ class Sidecar:
 
     @property
     def normalization(self) -> Normalization:
-        return Normalization(self.low_percentile, self.high_percentile, self.per_channel, intensities=self.intensities)
+        return Normalization(self.low_percentile, self.high_percentile, self.per_channel, self.signed, self.intensities)
 
 
 class ProgramNetwork(nn.Module):
@@ -169,7 +173,7 @@ def load_program(path: Path, *, trust: bool) -> Checkpoint:
     geometry = measured.geometry
     edge = geometry.input_edge(geometry.smallest_output_edge(1))
     with torch.inference_mode():
-        classes = network(torch.zeros(1, channels, edge, edge)).shape[1]
+        classes = network(torch.zeros(1, channels, edge, edge)).shape[1] - sidecar.depth
     names = sidecar.classes or ("background", *(f"class {k}" for k in range(1, classes)))
     if len(names) != classes:
         raise InputError(f"{beside} names {len(names)} classes, the program tells {classes} apart")
@@ -177,11 +181,12 @@ def load_program(path: Path, *, trust: bool) -> Checkpoint:
     digest.update(beside.read_bytes() if beside.is_file() else b"")
     return Checkpoint(
         network=NETWORK,
-        config={"in_channels": channels, "classes": classes},
+        config={"in_channels": channels, "classes": classes + sidecar.depth},
         geometry=geometry,
         normalization=sidecar.normalization,
         classes=tuple(ClassInfo(*pair) for pair in zip(names, distinct_colours(classes), strict=True)),
         parameters={name: tensor for name, tensor in network.program.state_dict().items()},
+        depth=sidecar.depth,
         grey_to_rgb=sidecar.grey_to_rgb,
         pixel_size_um=sidecar.pixel_size_um,
         card=sidecar.card or {},

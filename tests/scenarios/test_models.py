@@ -131,3 +131,16 @@ def test_a_network_that_is_not_exact_says_so_and_by_how_much(cli: Cli, image: Pa
     with tifffile.TiffFile(tmp_path / "mask.tif") as file:
         record = json.loads(file.pages[0].description)
     assert record["model"]["largest_difference"] == saved.difference
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [(["net.onnx"], 2, "need a model"), (["MODEL", "net.pth"], 2, ".onnx, .pt2"), (["MODEL", "no/net.pt2"], 3, "no/")],
+)
+def test_exports_that_cannot_be_are_refused(
+    cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("models", *(model if word == "MODEL" else word for word in words[:-1]), "--export", words[-1])
+    assert done.code == code and said in done.err and done.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -45,6 +45,14 @@ def models(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the changed model as a checkpoint (.safetensors)."),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="FILE",
+            help="Write the network for other programs: .onnx (needs unettile[onnx]), or .pt2 with a .json beside it.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     trust: Trust = False,
     json: Json = False,
@@ -58,8 +66,8 @@ def models(
 
     console = Console(json_output=json)
     if name is None:
-        if changes or output is not None:
-            raise UsageError("--set and -o need a model: give a NAME or a FILE")
+        if changes or output is not None or export is not None:
+            raise UsageError("--set, -o and --export need a model: give a NAME or a FILE")
         descriptions = [describe(known, load_model(find_model(known))) for known in MODELS]
         console.result({"models": descriptions})
         lines = [_summary(description) for description in descriptions]
@@ -74,6 +82,13 @@ def models(
             model = save_checkpoint(model, output, overwrite=overwrite)
             remove_leftovers(output)
             console.message(finished_line(output) if was_there else f"wrote {output}")
+        if export is not None:
+            from unettile.export import export_model
+
+            protect([find_model(name)], [export])
+            for path in export_model(model, export, overwrite=overwrite):
+                remove_leftovers(path)
+                console.message(f"wrote {path}")
         description = describe(str(output or name), model)
         console.result(description)
         lines = _card(description)
