@@ -122,7 +122,7 @@ def test_one_file_against_one(folders: Path, cli: Cli) -> None:
     assert cli("weights", drawn, "--images", image).code == 0
     written = tifffile.imread(drawn.with_name("b_weights.tif"))
     drawn.with_name("b_weights.tif").unlink()  # in a folder that has images, these are the labels
-    assert np.array_equal(unettile.weight_map(drawn, image=image), written)
+    assert np.array_equal(unettile.weight_map(drawn, images=image), written)
     assert np.array_equal(unettile.weight_map(label), written)
     assert unettile.evaluate(tifffile.imread(label), drawn, instances=True).pooled.figures["mean_iou"] == 1
     assert cli("weights", label, "--images", image, "-o", folders / "w.tif").code == 2
@@ -184,5 +184,5 @@ def test_regions_to_ignore_do_not_count(folders: Path, cli: Cli) -> None:
     done = cli("evaluate", folders / "labels", folders / ".geojson")
     assert done.code == 3 and "has regions to ignore" in done.err
     assert np.array_equal(
-        unettile.weight_map(path, image=images / "a.tif"), unettile.weight_map(np.where(counted, ids, 0))
+        unettile.weight_map(path, images=images / "a.tif"), unettile.weight_map(np.where(counted, ids, 0))
     )

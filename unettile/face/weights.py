@@ -23,7 +23,7 @@ from unettile.weightmap import weight_map as compute
 def weight_map(
     labels: ImageLike,
     *,
-    image: ImageLike | None = None,
+    images: ImageLike | None = None,
     w0: float = 10.0,
     sigma: float = 5.0,
     pixel_size: tuple[float, float] = (1.0, 1.0),
@@ -40,7 +40,7 @@ def weight_map(
     Args:
         labels: (H, W) integer, 0 is background, every other id one cell; an array, or the path of a file, of
             polygons, too.
-        image: that polygons are of, for its size; None where their file states it.
+        images: the one that polygons are of, for its size; None where their file states it.
         w0: height of the border term, ≥ 0.
         sigma: its reach, > 0; px, or the unit of `pixel_size`.
         pixel_size: height and width of a pixel, in the unit of `sigma`.
@@ -67,7 +67,7 @@ def weight_map(
     """
     weighting = Weighting(Border(w0, sigma, pixel_size), class_weights == "balanced", gap, dtype, components)
     source = drawn_on(
-        source_of(labels, "the labels"), None if image is None else source_of(image, "the image"), ignored=0
+        source_of(labels, "the labels"), None if images is None else source_of(images, "the image"), ignored=0
     )
     with open_labels(source) as slide, ExitStack() as stack:
         if not components:
