@@ -82,6 +82,12 @@ def test_a_chunk_unpacks_to_no_more_than_the_array_says(tmp_path: Path, codec: o
         slide.read(WHOLE)
 
 
+def test_an_array_of_missing_chunks_ends_in_a_line(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(10**6, 10**6), chunks=(512, 512), dtype="uint8")
+    with pytest.raises(InputError, match=r"states 1000000 × 1000000 px, which no command would finish; need at most"):
+        open_slide(tmp_path / "a.zarr")
+
+
 def test_chunks_that_are_packed_twice_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     zarr.create_array(path, shape=(200, 200), chunks=(100, 100), dtype="uint8", compressors=[GzipCodec(), ZstdCodec()])

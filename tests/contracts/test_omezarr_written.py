@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import tensorstore
 import zarr
 from numpy.typing import NDArray
+from ome_zarr_models.v04.image import ImageAttrs
+from ome_zarr_models.v04.image_label import ImageLabelAttrs
 from ome_zarr_models.v05 import Image, ImageLabel
 
 from unettile.box import Box
@@ -20,6 +23,7 @@ from unettile.images.canvas import Canvas, Layer
 from unettile.images.colours import distinct_colours
 from unettile.images.formats import write_image
 from unettile.images.pyramid import Pyramid, majority, mean
+from unettile.images.record import read_record
 from unettile.images.slide import open_labels, open_slide
 
 NAMES = ("background", 'gland < & "µ"', "stroma")
@@ -31,17 +35,17 @@ METADATA = {"unettile": "1", "image": {"shape": [3, 4]}}
 PIXELS = np.random.default_rng(3).integers(0, 3, (4, *SHAPE), np.uint8)
 
 
-def write(path: Path, *layers: Layer) -> Path:
+def write(path: Path, *layers: Layer, version: str = "0.5") -> Path:
     planes = np.concatenate([PIXELS[:3] if layer is PROBABILITIES else PIXELS[3:] for layer in layers])
     pixels = planes[0] if len(planes) == 1 else planes
     canvas = Canvas(SHAPE, layers, pixel_size_um=(0.5, 0.25), offset_um=(100.0, -20.0), metadata=METADATA)
-    write_image(path, canvas, lambda box: pixels[(..., *box.slices)])
+    write_image(path, replace(canvas, zarr=version), lambda box: pixels[(..., *box.slices)])
     return path
 
 
-def read(path: Path) -> NDArray[Any]:
+def read(path: Path, driver: str = "zarr3") -> NDArray[Any]:
     """Read an array with a second implementation of Zarr."""
-    store = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}})
+    store = tensorstore.open({"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}})
     return np.asarray(store.result().read().result())
 
 
@@ -95,6 +99,29 @@ def test_probabilities_are_the_image_and_classes_its_labels(tmp_path: Path) -> N
         assert {name: data for name, data in one.items() if name != "zarr.json"} == {
             name: data for name, data in other.items() if name != "zarr.json"
         }
+
+
+def test_the_version_before(tmp_path: Path) -> None:
+    """0.4 by its models and tensorstore: an image of probabilities, with its label image."""
+    path = write(tmp_path / "mask.ome.zarr", PROBABILITIES, CLASSES, version="0.4")
+    group = zarr.open_group(path, mode="r")
+    assert group.metadata.zarr_format == 2
+    image = ImageAttrs.model_validate(group.attrs.asdict())
+    assert [axis.name for axis in image.multiscales[0].axes] == ["c", "y", "x"]
+    assert image.multiscales[0].version == "0.4" and image.omero is not None
+    label = ImageLabelAttrs.model_validate(group["labels/classes"].attrs.asdict()).image_label
+    assert [(one.label_value, one.rgba) for one in label.colors][:2] == [(0, (0, 0, 0, 0)), (1, (*COLOURS[1], 255))]
+    assert group["labels"].attrs["labels"] == ["classes"]
+    probabilities, classes = PIXELS[:3], PIXELS[3]
+    for level in range(len(Pyramid(Canvas(SHAPE, (CLASSES,))).shapes)):
+        assert np.array_equal(read(path / str(level), "zarr"), probabilities)
+        assert np.array_equal(read(path / "labels" / "classes" / str(level), "zarr"), classes)
+        probabilities, classes = np.stack([mean(plane) for plane in probabilities]), majority(classes)
+    record = read_record(path / "labels" / "classes")
+    with open_labels(path / "labels" / "classes") as slide:
+        assert np.array_equal(slide.read(Box(0, 0, *SHAPE))[..., 0], PIXELS[3])
+        assert slide.pixel_size_um == (0.5, 0.25)
+    assert record.colour(1) == COLOURS[1]
 
 
 def test_files_stay_few(tmp_path: Path) -> None:

@@ -191,3 +191,21 @@ def test_an_image_inside_the_output_is_safe(cli: Cli, tmp_path: Path, model: Pat
     done = cli("segment", out / "0", "-m", model, "-o", out, "--overwrite")
     assert done.code == 2 and "another name" in done.err and done.err.count("\n") == 1, done.err
     assert content(out) == before
+
+
+def test_a_mask_of_the_older_zarr_is_the_same_however_it_was_made(
+    cli: Cli, tmp_path: Path, model: Path, large: Path
+) -> None:
+    options = (*write("probabilities", "classes"), "-m", model)
+    older = ("--format-version", "0.4")
+    whole, stitched = tmp_path / "whole.ome.zarr", tmp_path / "stitched.ome.zarr"
+    assert cli("segment", large, *options, *older, "-o", whole).code == 0
+    again = cli("segment", large, *options, *older, "-o", whole)
+    assert again.code == 0 and "is finished already" in again.err, again.err
+    for shard in ("1/2", "0/2"):
+        assert cli("segment", large, *options, "--shard", shard, "-o", tmp_path / "run").code == 0
+    assert cli("stitch", tmp_path / "run", *older, "-o", stitched).code == 0
+    assert content(stitched) == content(whole) and "labels/classes/0/.zarray" in content(whole)
+    assert cli("objects", whole / "labels" / "classes", "--table", tmp_path / "t.csv").code == 0
+    refused = cli("segment", large, *options, "--format-version", "0.3", "-o", tmp_path / "x.ome.zarr")
+    assert refused.code == 2 and "need 0.5 or 0.4" in refused.err

@@ -66,7 +66,7 @@ def test_a_run_that_does_not_fit_is_refused_before_it_begins(
     with pytest.raises(InputError, match=r"99 at once, need .* a smaller --tile or --batch"):
         fit_batch(plan, predictor, 99, limit=need)
     monkeypatch.setattr(unettile.segmentation.budget, "memory_limit", lambda: 2**28)
-    with pytest.raises(InputError, match=r"0\.2 GiB are to be had"):
+    with pytest.raises(InputError, match=r"0\.2 GiB are free"):
         segment_image(image, tmp_path / "mask.tif", predictor, SegmentOptions(output_edge=388))
     assert list(tmp_path.iterdir()) == [image]
     monkeypatch.setattr(unettile.segmentation.budget, "memory_limit", lambda: None)

@@ -20,9 +20,17 @@ WORST = 10
 
 
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(metavar="PREDICTION", help="A predicted mask, or a folder of them.")],
+    prediction: Annotated[
+        Path,
+        typer.Argument(metavar="PREDICTION", help="A predicted mask, or a folder of them; or polygons."),
+    ],
     truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH", help="The true mask, or a folder of masks with the same names.")
+        Path,
+        typer.Argument(
+            metavar="TRUTH",
+            help="The true mask, or a folder of masks with the same names; or polygons: GeoJSON, ImageJ's ROI sets, "
+            "COCO or LabelMe JSON.",
+        ),
     ],
     objects: Annotated[
         bool,

@@ -44,6 +44,15 @@ class Write(StrEnum):
 
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
+FormatVersion = Annotated[
+    str,
+    typer.Option(
+        "--format-version",
+        metavar="0.5|0.4",
+        help="Version of OME-Zarr, if OUT is one; 0.4 is read by more programs, and has many more files.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing to stderr but errors.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout when done, or where the command fails.")

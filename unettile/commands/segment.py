@@ -23,6 +23,7 @@ from unettile.commands.options import (
     Channel,
     Device,
     Diameter,
+    FormatVersion,
     Json,
     Level,
     MaxTime,
@@ -164,6 +165,7 @@ def segment(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    format_version: FormatVersion = "0.5",
     force: Annotated[
         bool,
         typer.Option("--force", help="Segment a mask that unettile wrote, too.", rich_help_panel=INPUT),
@@ -297,6 +299,7 @@ def segment(
         times=times,
         depths=depths,
         scaling=scaling,
+        zarr=format_version,
     )
     if array is not None:
         from unettile.segmentation.forecast import forecast_shards

@@ -10,7 +10,7 @@ import typer
 
 from unettile.commands.console import Console
 from unettile.commands.failures import Told, writing_to
-from unettile.commands.options import INPUT, Json, Output, Overwrite, Quiet
+from unettile.commands.options import INPUT, FormatVersion, Json, Output, Overwrite, Quiet
 from unettile.errors import UsageError
 from unettile.wording import counted, size_text
 
@@ -42,6 +42,7 @@ def stitch(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    format_version: FormatVersion = "0.5",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -69,9 +70,10 @@ def stitch(
     try:
         with writing_to(output), console.progress("stitching") as on_progress:
             if of_run:
-                result = stitch_run(source, output, overwrite, Watch(on_progress, stage=console.progress))
+                watch = Watch(on_progress, stage=console.progress)
+                result = stitch_run(source, output, overwrite, watch, format_version)
             else:
-                result = stitch_crops(source, output, overwrite, crops, on_progress, region)
+                result = stitch_crops(source, output, overwrite, crops, on_progress, region, format_version)
     except (MissingBlocks, MissingPlanes) as error:
         raise Told(error, {"run_directory": str(source), "missing": error.to_dict()}) from error
     if result.was_finished:

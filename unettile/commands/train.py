@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 
 def train(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Directory of images.")],
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Directory of label images of the same names.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS",
+            help="Directory of label images of the same names, or of files of polygons (GeoJSON, ImageJ's ROI sets, "
+            "LabelMe JSON); or a COCO JSON.",
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option(

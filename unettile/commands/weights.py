@@ -31,7 +31,11 @@ class ClassWeights(StrEnum):
 def weights(
     labels: Annotated[
         Path,
-        typer.Argument(metavar="LABELS", help="A label image (an id per pixel, 0 is background), or a folder of them."),
+        typer.Argument(
+            metavar="LABELS",
+            help="A label image (an id per pixel, 0 is background), or a file of polygons (GeoJSON, ImageJ's ROI set, "
+            "COCO or LabelMe JSON), or a folder of them.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -85,6 +89,15 @@ def weights(
             rich_help_panel=INPUT,
         ),
     ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="The image that polygons are of, or the folder of images of the same names, for their sizes. "
+            "COCO and LabelMe state them.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Also write a colour picture of each map, a PNG.", rich_help_panel=OUTPUT)
     ] = False,
@@ -107,7 +120,7 @@ def weights(
     border = Border(w0, sigma, _two_numbers(pixel_size))
     weighting = Weighting(border, class_weights is ClassWeights.BALANCED, gap, dtype.value, components)
     with console.steps("reading labels") as show:
-        plan = plan_weight_maps(labels, output, weighting, overwrite, lambda done, total: show(done, total, ""))
+        plan = plan_weight_maps(labels, output, weighting, overwrite, lambda done, total: show(done, total, ""), images)
     if plan.note is not None:
         console.message(plan.note)
     with console.progress("weight maps") as on_progress:

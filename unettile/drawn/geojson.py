@@ -40,7 +40,22 @@ def read_geojson(path: Path) -> Drawing:
     Raises:
         InputError: it cannot be read, is no GeoJSON, or holds no polygon.
     """
-    values = read_json(path)
+    shapes, names, epsg = parse_geojson(path, read_json(path))
+    found = Shapes.of_rings(shapes, names)
+    if not len(found):
+        raise InputError(f"{path} holds no polygon: draw some, and export them as GeoJSON")
+    return Drawing(found, epsg)
+
+
+def parse_geojson(path: Path, values: Any) -> tuple[list[list[Ring]], list[str], int | None]:
+    """Return the rings and the class of each polygon of a JSON, and the coordinate system that it names.
+
+    Args:
+        path: for messages.
+
+    Raises:
+        InputError: it is no GeoJSON.
+    """
     if not isinstance(values, dict | list):
         raise InputError(f"{path} is no GeoJSON: need a FeatureCollection, features or a geometry")
     features = values if isinstance(values, list) else values.get("features", [values])
@@ -53,13 +68,10 @@ def read_geojson(path: Path) -> Drawing:
             if rings:
                 shapes.append(rings)
                 names.append(_name(feature))
-        found = Shapes.of_rings(shapes, names)
         epsg = _epsg(path, values.get("crs")) if isinstance(values, dict) else None
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path} is no GeoJSON that can be read ({error}): export it again") from error
-    if not len(found):
-        raise InputError(f"{path} holds no polygon: draw some, and export them as GeoJSON")
-    return Drawing(found, epsg)
+    return shapes, names, epsg
 
 
 def read_json(path: Path) -> Any:

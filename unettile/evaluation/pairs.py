@@ -6,14 +6,16 @@ unless the caller says otherwise; an id above 0 is foreground.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unettile.drawn.files import is_drawing
+from unettile.drawn.pairing import drawing_name, drawn_on, labels_by_name, names_images
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
 from unettile.images.listing import is_folder
-from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
+from unettile.images.pairing import describe_alike, match_names, name_of, nearest
 from unettile.images.planes import plane_name, plane_views
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
@@ -86,7 +88,7 @@ def note_ids(pairs: Sequence[MaskPair], meaning: Meaning) -> list[str]:
 
 
 def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[MaskPair]:
-    """Pair two files, or the images of two folders by their names without endings.
+    """Pair two files, or the images of two folders by their names without endings; files of polygons stand for masks.
 
     Args:
         prediction, truth: two files or two folders.
@@ -100,18 +102,43 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[M
         InputError: an image without its counterpart, two images of one name in one folder, or stacks that have not as
             many planes.
     """
-    if is_folder(prediction) != is_folder(truth) and prediction.exists() and truth.exists():
+    several = [is_folder(path) for path in (prediction, truth)]
+    sets = [some or names_images(path) for some, path in zip(several, (prediction, truth), strict=True)]
+    if any(several) and not all(sets) and prediction.exists() and truth.exists():
         raise UsageError(f"cannot compare a file with a folder ({prediction}, {truth}): give two files or two folders")
-    if not is_folder(prediction):
-        return _by_plane(MaskPair(name_of(prediction), prediction, truth))
-    predictions, truths = by_name(prediction), by_name(truth)
+    if not all(sets):
+        return _by_plane(mask_pair(name_of(prediction), *_of_one(prediction, truth, sets)))
+    predictions, truths = labels_by_name(prediction), labels_by_name(truth)
     matched = match_names(predictions, truths)
     _need_all(predictions, matched, truths, f"no truth in {truth}")
     if not subset:
         found = {other: name for name, other in matched.items()}
         _need_all(truths, found, predictions, f"no prediction in {prediction} (--subset scores what is there)")
-    pairs = (MaskPair(name, path, truths[matched[name]]) for name, path in predictions.items())
+    pairs = (mask_pair(name, path, truths[matched[name]]) for name, path in predictions.items())
     return [plane for pair in pairs for plane in _by_plane(pair)]
+
+
+def mask_pair(name: str, prediction: ImageSource, truth: ImageSource) -> MaskPair:
+    """Return a pair of masks; a file of polygons is painted on the pixels of the other."""
+    return MaskPair(name, drawn_on(prediction, truth), drawn_on(truth, prediction))
+
+
+def _of_one(prediction: Path, truth: Path, sets: Sequence[bool]) -> Sequence[ImageSource]:
+    """Return two masks; of a file of polygons that names several images, those of the one that the other is of.
+
+    Raises:
+        InputError: none or several of them are.
+    """
+    if not any(sets):
+        return prediction, truth
+    many, one = (prediction, truth) if sets[0] else (truth, prediction)
+    named = labels_by_name(many)
+    name = drawing_name(one) if is_drawing(one) else name_of(one)
+    matched = match_names([name], named)
+    if name not in matched and len(named) > 1:
+        raise InputError(f"{many} is of {len(named)} images, none of which is called {name}: need equal names")
+    found = named[matched[name]] if name in matched else next(iter(named.values()))
+    return (found, truth) if sets[0] else (prediction, found)
 
 
 def _by_plane(pair: MaskPair) -> list[MaskPair]:
@@ -132,11 +159,17 @@ def note_pairs(pairs: Sequence[MaskPair]) -> str | None:
     return describe_alike((pair.prediction, pair.truth) for pair in pairs) if len(pairs) > 1 else None
 
 
-def _need_all(names: dict[str, Path], matched: dict[str, str], others: dict[str, Path], what: str) -> None:
+def _need_all(
+    names: Mapping[str, ImageSource], matched: dict[str, str], others: Mapping[str, ImageSource], what: str
+) -> None:
     alone = [name for name in names if name not in matched]
     if alone:
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         near = nearest(alone[0], [other for other in others if other not in matched.values()])
-        hint = "" if near is None else f" ({others[near].name} is the most like it)"
-        shown = ", ".join(names[name].name for name in alone[:3])
+        hint = "" if near is None else f" ({_file_name(others[near])} is the most like it)"
+        shown = ", ".join(_file_name(names[name]) for name in alone[:3])
         raise InputError(f"{shown}{more}: {what}{hint}; need equal names, endings aside")
+
+
+def _file_name(source: ImageSource) -> str:
+    return source.name if isinstance(source, Path) else str(source)

@@ -35,6 +35,7 @@ class Choices(TypedDict, total=False):
     tile: int | None
     batch: int | None
     overwrite: bool
+    format_version: str
     verify: bool
     max_time: float | str | None
     progress: OnProgress | None

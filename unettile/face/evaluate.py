@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unettile.errors import UsageError
 from unettile.evaluation.comparison import Comparison, pair_classes
-from unettile.evaluation.pairs import MaskPair, Meaning, note_ids, pair_masks
+from unettile.evaluation.pairs import MaskPair, Meaning, mask_pair, note_ids, pair_masks
 from unettile.evaluation.score import Evaluation
 from unettile.face.advice import advise
 from unettile.face.image import ImageLike, source_of
@@ -85,10 +85,10 @@ def _pairs(
     if isinstance(prediction, str | os.PathLike) and isinstance(truth, str | os.PathLike):
         return pair_masks(Path(prediction), Path(truth), subset=subset)
     if not isinstance(prediction, list | tuple) and not isinstance(truth, list | tuple):
-        return [MaskPair("0", source_of(prediction, "the prediction"), source_of(truth, "the truth"))]  # type: ignore[arg-type]
+        return [mask_pair("0", source_of(prediction, "the prediction"), source_of(truth, "the truth"))]  # type: ignore[arg-type]
     if not isinstance(prediction, list | tuple) or not isinstance(truth, list | tuple) or len(prediction) != len(truth):
         raise UsageError("a list of predictions needs a list of as many true masks, in the same order")
     return [
-        MaskPair(str(number), source_of(one, f"prediction {number}"), source_of(other, f"truth {number}"))
+        mask_pair(str(number), source_of(one, f"prediction {number}"), source_of(other, f"truth {number}"))
         for number, (one, other) in enumerate(zip(prediction, truth, strict=True))
     ]

@@ -108,6 +108,7 @@ class Model:
         tile: int | None = None,
         batch: int | None = None,
         overwrite: bool = False,
+        format_version: str = "0.5",
         verify: bool = False,
         max_time: float | str | None = None,
         progress: OnProgress | None = None,
@@ -140,6 +141,7 @@ class Model:
             tile: edge of a tile, px; None chooses.
             batch: windows at once; None chooses.
             overwrite: replace `output` if it exists.
+            format_version: of OME-Zarr, if `output` is one: "0.5", or "0.4", which more programs read.
             verify: compute a sample of tiles again at another tile edge, and compare it with what was written.
             max_time: seconds, or a text such as "55m", after which to stop; what is finished is safe if there is an
                 `output`.
@@ -189,6 +191,7 @@ class Model:
             times=times,
             depths=depths,
             scaling=scaling,
+            zarr=format_version,
         )
         if tile is not None:
             self.checkpoint.geometry.check_output_edge(tile)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.drawn.pairing import drawn_on
 from unettile.face.advice import advise
 from unettile.face.image import ImageLike, source_of
 from unettile.images.idparts import count_parts
@@ -22,6 +23,7 @@ from unettile.weightmap import weight_map as compute
 def weight_map(
     labels: ImageLike,
     *,
+    image: ImageLike | None = None,
     w0: float = 10.0,
     sigma: float = 5.0,
     pixel_size: tuple[float, float] = (1.0, 1.0),
@@ -36,7 +38,9 @@ def weight_map(
     equation 2, arXiv:1505.04597). It is what `unettile weights` writes for the same labels.
 
     Args:
-        labels: (H, W) integer, 0 is background, every other id one cell; an array, or the path of a file.
+        labels: (H, W) integer, 0 is background, every other id one cell; an array, or the path of a file, of
+            polygons, too.
+        image: that polygons are of, for its size; None where their file states it.
         w0: height of the border term, ≥ 0.
         sigma: its reach, > 0; px, or the unit of `pixel_size`.
         pixel_size: height and width of a pixel, in the unit of `sigma`.
@@ -62,7 +66,10 @@ def weight_map(
     [1.0, 9.353, 9.353, 1.0]
     """
     weighting = Weighting(Border(w0, sigma, pixel_size), class_weights == "balanced", gap, dtype, components)
-    with open_labels(source_of(labels, "the labels")) as slide, ExitStack() as stack:
+    source = drawn_on(
+        source_of(labels, "the labels"), None if image is None else source_of(image, "the image"), ignored=0
+    )
+    with open_labels(source) as slide, ExitStack() as stack:
         if not components:
             note = count_parts(slide).note("say components=True, so that every separate part is one")
             if note is not None:

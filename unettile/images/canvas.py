@@ -21,6 +21,8 @@ TILE_EDGE = 512
 PIECE_BYTES = 2**25
 """Pixels asked for at once, in bytes; at least one tile."""
 
+ZARR_VERSIONS = ("0.5", "0.4")
+
 _DTYPES = ("uint8", "uint16", "uint32", "float16", "float32")
 _REDUCTIONS = ("majority", "mean", "none")
 
@@ -81,6 +83,7 @@ class Canvas:
         georeference: where on earth the pixels lie, if known; TIFFs have tags for it, and everything's metadata say it.
         no_data: the number of pixels that hold nothing, for readers of maps; None if there is none.
         stack: how many points in time and planes in depth there are; (1, 1) for a single image.
+        zarr: which version of OME-Zarr it is written as, if as one: 0.5, or 0.4, which more programs read.
     """
 
     shape: tuple[int, int]
@@ -92,6 +95,7 @@ class Canvas:
     georeference: Georeference | None = None
     no_data: int | None = None
     stack: tuple[int, int] = (1, 1)
+    zarr: str = ZARR_VERSIONS[0]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -105,6 +109,8 @@ class Canvas:
                 raise ValueError(f"a layer of {dtype} does not fit a canvas of {self.dtype}")
             if dtype != np.uint8 and layer.palette:
                 raise ValueError(f"a palette needs a canvas of uint8: got {dtype}")
+        if self.zarr not in ZARR_VERSIONS:
+            raise ValueError(f"OME-Zarr is written as {' or '.join(ZARR_VERSIONS)}: got {self.zarr!r}")
         if len({layer.reduction == "none" for layer in self.layers}) > 1:
             raise ValueError("the layers of a canvas have a pyramid together or not at all")
 

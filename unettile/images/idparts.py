@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.images.slide import ImageSource, Slide, open_labels
+from unettile.images.slide import ImageSource, LabelSource, Slide, open_labels
 from unettile.images.view import FIRST, View
 from unettile.labels import check_labels
 
@@ -88,6 +88,8 @@ def count_parts(slide: Slide) -> IdParts:
 def count_parts_of(paths: Sequence[ImageSource], views: Sequence[View] = ()) -> IdParts:
     """Count the parts of ids in a set of label images, in up to 256 of them, spread evenly; errors as one's.
 
+    Labels that are no image say themselves what is one object: nothing is counted.
+
     Args:
         views: of each of them, if they are not the first.
     """
@@ -95,6 +97,8 @@ def count_parts_of(paths: Sequence[ImageSource], views: Sequence[View] = ()) -> 
     found = IdParts()
     for index in range(count):
         place = index * len(paths) // count
+        if isinstance(paths[place], LabelSource):
+            continue
         with open_labels(paths[place], views[place] if views else FIRST) as slide:
             if slide.channels == 1:
                 found += count_parts(slide)

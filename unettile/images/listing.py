@@ -20,16 +20,22 @@ def list_images(directory: Path) -> list[Path]:
     Raises:
         InputError: it is no directory, cannot be read, or holds no image.
     """
-    try:
-        entries = sorted(directory.iterdir())
-    except OSError as error:
-        raise InputError(f"cannot list {directory}: {(error.strerror or str(error)).lower()}") from error
-    images = [path for path in entries if not path.name.startswith(".") and _has_ending(path)]
+    images = find_images(directory)
     if not images:
+        count = len(_entries(directory))
         raise InputError(
-            f"{directory} holds no images: none of its {len(entries)} entries ends with {' '.join(IMAGE_ENDINGS)} .zarr"
+            f"{directory} holds no images: none of its {count} entries ends with {' '.join(IMAGE_ENDINGS)} .zarr"
         )
     return images
+
+
+def find_images(directory: Path) -> list[Path]:
+    """Return the images of a directory, as `list_images`, or none.
+
+    Raises:
+        InputError: it is no directory, or cannot be read.
+    """
+    return [path for path in _entries(directory) if not path.name.startswith(".") and _has_ending(path)]
 
 
 def is_folder(path: Path) -> bool:
@@ -44,6 +50,13 @@ def image_stem(path: Path) -> str:
     'b.c'
     """
     return path.stem.removesuffix(".ome")
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot list {directory}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _has_ending(path: Path) -> bool:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from unettile.errors import InputError
 from unettile.images.listing import image_stem, list_images
-from unettile.images.slide import ImageSource
+from unettile.images.slide import ImageSource, LabelSource
 
 _ROLE = re.compile(
     r"[ _.-]+(?:cp[ _-]?masks?|masks?|labels?|labell?ed|segmentations?|seg|ground[ _-]?truths?|gt|instances?|outlines?"
-    r"|weights?|images?|img|raw|0000)$"
+    r"|weights?|images?|img|raw|0000|roi[ _-]?sets?|rois?|annotations?)$"
 )
-"""What programs append: Cellpose `_cp_masks` and `_masks`, QuPath `-labelled`, nnU-Net `_0000` to its first channel."""
+"""What is appended: Cellpose `_cp_masks` and `_masks`, QuPath `-labelled`, nnU-Net `_0000` to its first channel."""
 
 _NAMED = 3
 
@@ -75,13 +75,18 @@ def nearest(name: str, others: Sequence[str]) -> str | None:
 
 def describe_alike(pairs: Iterable[tuple[ImageSource, ImageSource]]) -> str | None:
     """Say which files were paired although their names differ; None if none were."""
-    files = [(one, other) for one, other in pairs if isinstance(one, Path) and isinstance(other, Path)]
-    alike = [(one, other) for one, other in files if name_of(one) != name_of(other)]
+    files = [(_file(one), _file(other)) for one, other in pairs]
+    alike = [(one, other) for one, other in files if one and other and name_of(one) != name_of(other)]
     if not alike:
         return None
     named = ", ".join(f"{one.name} with {other.name}" for one, other in alike[:_NAMED])
     more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
     return f"paired by names that are alike, not equal: {named}{more}"
+
+
+def _file(source: ImageSource) -> Path | None:
+    """Return the file whose name counts; None of an array."""
+    return source if isinstance(source, Path) else source.file if isinstance(source, LabelSource) else None
 
 
 def _plain(name: str) -> str:

@@ -86,7 +86,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Nothing that is damaged, or a stranger's, raises an error here; what is no file, a pipe say, is not read.
     """
     try:
-        readable = (path / "zarr.json").is_file() if path.is_dir() else path.is_file()
+        readable = any(
+            file.is_file() for file in ((path / "zarr.json", path / ".zattrs") if path.is_dir() else (path,))
+        )
         return read_metadata(path) if readable else {}
     except OSError:
         return {}

@@ -17,12 +17,12 @@ import tifffile
 from msgspec import Meta
 
 from unettile.errors import InputError
-from unettile.images.arrays import ArrayImage
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.georeference import Georeference
 from unettile.images.idclasses import IdClasses
 from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
+from unettile.images.slide import ImageSource
 from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
 from unettile.images.write_imagej import DESCRIBED
@@ -116,7 +116,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) and _MARK in values else {}
 
 
-def read_record(path: Path | ArrayImage, series: int | None = None) -> Record:
+def read_record(path: ImageSource, series: int | None = None) -> Record:
     """Return what a mask that unettile wrote says of itself; nothing where it says nothing, as an array.
 
     Args:
@@ -127,7 +127,7 @@ def read_record(path: Path | ArrayImage, series: int | None = None) -> Record:
         InputError: metadata of ours with a value that cannot be meant.
         OSError: the file cannot be read.
     """
-    if isinstance(path, ArrayImage):
+    if not isinstance(path, Path):
         return Record()
     root, place = _root_of(path)
     described = read_metadata(root)
@@ -222,7 +222,8 @@ def _stated_colours(described: Mapping[str, Any]) -> dict[int, Colour]:
 def _zarr_colours(path: Path) -> dict[int, Colour]:
     """Return the colours of the numbers of an OME-Zarr label image; of an image, of its label image of classes."""
     for place in (path, path / "labels" / "classes"):
-        ome = _of_zarr(place).get("ome")
+        attributes = _of_zarr(place)
+        ome = attributes.get("ome", attributes)  # 0.4 has no key for all of it
         label = ome.get("image-label") if isinstance(ome, Mapping) else None
         listed = label.get("colors") if isinstance(label, Mapping) else None
         if not isinstance(listed, list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +32,6 @@ from unettile.wording import size_text
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PREVIEWS = ".mrxs"  # such a file is a JPEG, but only a preview; the slide is in the folder of its name
 
-ImageSource = Path | ArrayImage
-"""Where an image comes from: a file, or an array."""
-
 
 class Slide(Protocol):
     """A 2-D image of one or more channels, read by region, from one thread at a time."""
@@ -48,7 +46,7 @@ class Slide(Protocol):
 
     @property
     def reader(self) -> str:
-        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide or array."""
+        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide, array or drawn."""
         ...
 
     @property
@@ -125,6 +123,28 @@ class Slide(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class LabelSource(ABC):
+    """Labels that are no image, and open themselves as one: each id is one object."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What to call them in messages."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file that pairs with an image by its name; None if none does."""
+        return None
+
+    @abstractmethod
+    def open(self, view: View) -> Slide:
+        """Open them; errors as those of `open_labels`, or NoSuchImage for what the view chooses in vain."""
+
+
+ImageSource = Path | ArrayImage | LabelSource
+"""Where an image comes from: a file, an array, or what stands for a label image."""
 
 
 def open_slide(path: ImageSource, view: View = FIRST, *, filled: bool = False) -> Slide:
@@ -219,7 +239,7 @@ def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
         slide.close()
         raise InputError(
             f"cannot read {path}: it states {size_text(slide.shape)}, which no command would finish; need at most"
-            f" {MOST_PIXELS / 1e9:.0f} Gpx, a part of it say"
+            f" {MOST_PIXELS / 1e9:.0f} Gpx: give a part of it"
         )
     return slide
 
@@ -227,6 +247,8 @@ def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
 def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
     if isinstance(path, ArrayImage):
         return ArraySlide(path, view, as_stored)
+    if isinstance(path, LabelSource):
+        return path.open(view)
     try:
         if is_zarr(path):
             return ZarrSlide(path, view, as_stored)

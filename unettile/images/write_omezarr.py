@@ -1,4 +1,6 @@
-"""Writing OME-Zarr 0.5: a Zarr v3 directory of sharded arrays, one for each level, with multiscales metadata.
+"""Writing OME-Zarr: a directory of arrays, one for each level, with multiscales metadata.
+
+Version 0.5 is Zarr v3, in shards; 0.4 is Zarr v2, which has none: each of its chunks is a file.
 
 The first layer is the image. A further one of numbers, classes or ids, is a label image of it, `labels/<name>`, as the
 format has it, any other an image of its own, `<name>`; numbers alone are the image, and carry the label image's
@@ -14,6 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
@@ -22,11 +25,11 @@ from unettile.images.canvas import TILE_EDGE, Canvas, Layer, Readers
 from unettile.images.pyramid import Pyramid
 from unettile.limits import count_threads
 
-VERSION = "0.5"
 METADATA_KEY = "unettile"
 """Attribute of the root that holds the canvas's metadata."""
 
 _ZSTD = ZstdCodec(level=3, checksum=True)
+_BLOSC = numcodecs.Blosc(cname="zstd", clevel=3)  # what readers of Zarr v2 know, in any language
 
 
 def check_omezarr(canvas: Canvas) -> None:
@@ -47,15 +50,15 @@ def write_omezarr(path: Path, canvas: Canvas, read: Readers) -> None:
         OSError: it cannot be written.
     """
     pyramid = Pyramid(canvas)
-    root = zarr.create_group(path, zarr_format=3)
+    root = zarr.create_group(path, zarr_format=2 if canvas.zarr == "0.4" else 3)
     groups = [root]
     named = [layer.name for layer in canvas.layers[1:] if _is_label(layer)]
     if named:
-        root.create_group("labels").attrs.update({"ome": {"version": VERSION, "labels": named}})
+        root.create_group("labels").attrs.update(_stated(canvas, {"labels": named}))
     groups += [root.create_group(_place(layer)) for layer in canvas.layers[1:]]
     arrays = []
     for group, layer in zip(groups, canvas.layers, strict=True):
-        attributes = {"ome": _metadata(canvas, layer, pyramid, below=_is_label(layer) and group is not root)}
+        attributes = _stated(canvas, _metadata(canvas, layer, pyramid, below=_is_label(layer) and group is not root))
         group.attrs.update(attributes | ({METADATA_KEY: json.loads(canvas.description)} if group is root else {}))
         arrays.append([_create(group, canvas, layer, pyramid, level) for level in range(len(pyramid.shapes))])
     with zarr.config.set({"async.concurrency": count_threads()}):  # how many chunks are compressed at once
@@ -65,6 +68,15 @@ def write_omezarr(path: Path, canvas: Canvas, read: Readers) -> None:
                     planes = pixels[canvas.planes(layer)].astype(canvas.dtype_of(layer), copy=False)
                     place = _place_in(canvas, layer, number)
                     levels[level][(*place, *box.slices)] = planes if layer.channels > 1 else planes[0]
+
+
+def _stated(canvas: Canvas, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes that hold OME metadata: 0.4 has no key for all of them, and a version in each."""
+    if canvas.zarr != "0.4":
+        return {"ome": {"version": canvas.zarr} | metadata}
+    named = {"multiscales": [one | {"version": "0.4"} for one in metadata.get("multiscales", [])]}
+    named |= {key: metadata[key] | {"version": "0.4"} for key in ("omero", "image-label") if key in metadata}
+    return metadata | {key: value for key, value in named.items() if value}
 
 
 def _is_label(layer: Layer) -> bool:
@@ -93,6 +105,17 @@ def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, l
     edge = pyramid.part_edge(level)
     shard = tuple(min(edge, -(-length // TILE_EDGE) * TILE_EDGE) for length in (height, width))
     axes = _axes(canvas, layer)
+    if canvas.zarr == "0.4":
+        return group.create_array(
+            str(level),
+            shape=(*axes.values(), height, width),
+            chunks=(*(1 for _ in axes), TILE_EDGE, TILE_EDGE),
+            dtype=canvas.dtype_of(layer).name,
+            compressors=_BLOSC,
+            fill_value=0,
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+            config={"write_empty_chunks": True},
+        )
     return group.create_array(
         str(level),
         shape=(*axes.values(), height, width),
@@ -122,7 +145,7 @@ def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, below: bool) -> di
         ],
         "type": layer.reduction,
     }
-    found: dict[str, Any] = {"version": VERSION, "multiscales": [multiscale]}
+    found: dict[str, Any] = {"multiscales": [multiscale]}
     dtype = canvas.dtype_of(layer)
     if several and dtype.kind == "u":
         most = int(np.iinfo(dtype).max)

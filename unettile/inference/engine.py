@@ -132,7 +132,7 @@ class Memory:
     Args:
         host: bytes of the machine's memory.
         device: bytes of the device's own; 0 if it has none.
-        free: bytes of the device's own that are to be had; None if it has none.
+        free: bytes of the device's own memory that are free; None if it has none.
     """
 
     host: int

@@ -47,7 +47,7 @@ def fit_batch(plan: Plan, predictor: Predictor, batch: int | None, limit: int | 
     smaller = "a smaller --tile or --batch" if windows > 1 else "a smaller --tile"
     raise InputError(
         f"tiles of {plan.output_edge} px, {windows} at once, need about {lacking / 2**30:.1f} GiB {kind}, and"
-        f" {room / 2**30:.1f} GiB are to be had: give {smaller}, or more memory"
+        f" {room / 2**30:.1f} GiB are free: give {smaller}, or more memory"
     )
 
 

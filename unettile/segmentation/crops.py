@@ -101,7 +101,7 @@ class CropMosaic:
         crops: by their place.
         shape: of the image, px.
         channels, dtype, pixel_size_um: of every crop.
-        start: where the image begins, (y, x) px, in the image of which the crops are; (0, 0) unless they are of a part.
+        start: where the image begins, (y, x) px, in the one that was cut; (0, 0) unless the crops are of a part.
         georeference: where on earth the image lies; None unless every crop says so, and they agree.
     """
 

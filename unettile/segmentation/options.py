@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unettile.errors import UsageError
+from unettile.images.canvas import ZARR_VERSIONS
 from unettile.images.normalize import Scaling
 from unettile.images.planes import PlaneRange
 from unettile.images.slide import ImageSource
@@ -55,6 +56,7 @@ class SegmentOptions:
         scaling: from what intensities and the size of objects are measured: each `plane` alone, or the whole `stack`;
             None takes the plane where one is chosen, and the stack where several are.
         stack: what was measured of the whole stack; found when it is needed.
+        zarr: the version of OME-Zarr that is written, 0.5 or 0.4; it changes no pixel.
         force: segment what unettile wrote, too: a mask, which is rarely meant.
 
     Raises:
@@ -77,6 +79,7 @@ class SegmentOptions:
     depths: PlaneRange | None = None
     scaling: str | None = None
     stack: StackFacts | None = None
+    zarr: str = ZARR_VERSIONS[0]
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.write if kind not in NAMES]
@@ -96,6 +99,8 @@ class SegmentOptions:
             raise UsageError(f"--scaling {self.scaling!r} is not known: need {' or '.join(SCALINGS)}")
         if self.nodata not in NODATA:
             raise UsageError(f"--nodata {self.nodata!r} is not known: need {' or '.join(NODATA)}")
+        if self.zarr not in ZARR_VERSIONS:
+            raise UsageError(f"--format-version {self.zarr!r} is not written: need {' or '.join(ZARR_VERSIONS)}")
         if self.pixel_size_um is not None and not 0 < self.pixel_size_um < 1e6:
             raise UsageError(f"--pixel-size {self.pixel_size_um:g} cannot be: need µm, above 0")
 

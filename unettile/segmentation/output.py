@@ -107,11 +107,12 @@ class Written:
         }
 
 
-def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
+def write_output(blocks: BlockReader, output: Path, watch: Watch, zarr: str) -> Written:
     """Write the finished run to its final file.
 
     Args:
         watch: asked before each piece whether to go on; if not, nothing is left of the file.
+        zarr: the version of OME-Zarr, if it is one.
 
     Raises:
         Incomplete: a block is missing or damaged, or the time is up.
@@ -121,7 +122,7 @@ def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
     """
     plan = blocks.plan
     if "instances" not in plan.write:
-        counts = _write(blocks, output, canvas_of(plan), watch, None)
+        counts = _write(blocks, output, replace(canvas_of(plan), zarr=zarr), watch, None)
         return Written(counts)
     from unettile.segmentation.instances import find_instances, sum_up  # compiled code, which other runs do without
 
@@ -133,7 +134,7 @@ def write_output(blocks: BlockReader, output: Path, watch: Watch) -> Written:
                 watch.check()
 
             objects = stack.enter_context(find_instances(blocks, output.parent, note))
-        canvas = canvas_of(plan, objects.count)
+        canvas = replace(canvas_of(plan, objects.count), zarr=zarr)
         described = objects.id_classes.to_metadata() | {"colours": [list(colour) for colour in plan.palette]}
         canvas = replace(canvas, metadata=canvas.metadata | described)
         try:

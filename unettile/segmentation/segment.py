@@ -146,7 +146,7 @@ def segment_image(
                 left_out = None if within is None else within.left_out()
                 remove_leftovers(output)
                 with watch.profile.part("write"):
-                    written = write_output(blocks, output, watch)
+                    written = write_output(blocks, output, watch, options.zarr)
                 if verify:
                     tiles = sample_tiles(plan.tiles, SAMPLE)
                     verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks, output), within)

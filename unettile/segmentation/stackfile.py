@@ -56,7 +56,7 @@ def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[int] =
     return replace(canvas, metadata=metadata, stack=planes.shape)
 
 
-def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watch: Watch) -> Written:
+def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watch: Watch, zarr: str) -> Written:
     """Write finished planes to one file; ids are those of each plane alone, from 1.
 
     Raises:
@@ -67,7 +67,7 @@ def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watc
     """
     plans = [run.plan for run in runs]
     objects = [_count(run, output.parent, watch) for run in runs] if "instances" in plans[0].write else []
-    canvas = stack_canvas(planes, plans, objects)
+    canvas = replace(stack_canvas(planes, plans, objects), zarr=zarr)
     format_of(output).check(canvas)
     counts = Counts(np.zeros(len(plans[0].class_names), np.int64))
     with _OnePlane(canvas, output.parent, watch, counts) as one:

@@ -10,7 +10,7 @@ from typing import Any
 from unettile.atomic import remove_leftovers
 from unettile.errors import UsageError
 from unettile.images import provenance
-from unettile.images.canvas import Canvas
+from unettile.images.canvas import ZARR_VERSIONS, Canvas
 from unettile.images.formats import format_of
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
@@ -65,7 +65,9 @@ def segment(
         tally = directory.compute(image, Shard(0, 1), predictor, options, watch)
         remove_leftovers(output)
         with watch.profile.part("write"):
-            written = write_stack([RunDirectory.open(path) for path in directory.paths], planes, output, watch)
+            written = write_stack(
+                [RunDirectory.open(path) for path in directory.paths], planes, output, watch, options.zarr
+            )
     except Exception:
         directory.remove_if_empty()
         raise
@@ -94,7 +96,13 @@ def segment_part(
     return SegmentResult(directory, first, tally, time.monotonic() - start, planes=len(planes))
 
 
-def stitch(directory: Path, output: Path, overwrite: bool = False, watch: Watch | None = None) -> StitchResult:
+def stitch(
+    directory: Path,
+    output: Path,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+    zarr: str = ZARR_VERSIONS[0],
+) -> StitchResult:
     """Write a run directory, of an image or of a stack, to one file; see `stitch_run`.
 
     Raises:
@@ -103,7 +111,7 @@ def stitch(directory: Path, output: Path, overwrite: bool = False, watch: Watch 
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
     if not is_stack_run(directory):
-        return stitch_run(directory, output, overwrite, watch)
+        return stitch_run(directory, output, overwrite, watch, zarr)
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
     stack = StackDirectory.open(directory)
@@ -117,7 +125,7 @@ def stitch(directory: Path, output: Path, overwrite: bool = False, watch: Watch 
     if is_there and provenance.is_finished(output, _wanted(canvas, plans)):
         return StitchResult(output, canvas.shape, parts, was_finished=True)
     format_of(output).check(canvas)
-    return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch()))
+    return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch(), zarr))
 
 
 def _wanted(canvas: Canvas, plans: Sequence[Plan]) -> dict[str, Any]:

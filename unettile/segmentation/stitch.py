@@ -9,7 +9,7 @@ from pathlib import Path
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete
 from unettile.images import provenance
-from unettile.images.canvas import Canvas, Layer
+from unettile.images.canvas import ZARR_VERSIONS, Canvas, Layer
 from unettile.images.formats import write_image
 from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.finished import is_finished
@@ -88,7 +88,13 @@ class MissingBlocks(Incomplete):
         return {"blocks": self.blocks, "shards": self.shards, "of_shards": self.count, "array": self.array}
 
 
-def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Watch | None = None) -> StitchResult:
+def stitch_run(
+    directory: Path,
+    output: Path,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+    zarr: str = ZARR_VERSIONS[0],
+) -> StitchResult:
     """Write the blocks of a run directory to one file; the directory stays, and so does a file that is finished.
 
     The file equals, byte for byte, that of a run without shards. Every block is checked as it is written; the file gets
@@ -96,6 +102,7 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
 
     Args:
         watch: told how many pixels are checked.
+        zarr: the version of OME-Zarr, if it is one.
 
     Raises:
         MissingBlocks: blocks are missing or damaged; names the shards that compute them.
@@ -124,7 +131,7 @@ def stitch_run(directory: Path, output: Path, overwrite: bool = False, watch: Wa
     with BlockReader(run, note) as blocks:
         if not missing:
             try:
-                written = write_output(blocks, output, watch)
+                written = write_output(blocks, output, watch, zarr)
             except Incomplete:
                 missing = blocks.missing(index for index in range(len(plan.blocks)) if index not in checked)
                 if not missing:
@@ -143,6 +150,7 @@ def stitch_crops(
     shape: tuple[int, int] | None = None,
     on_progress: Progress = lambda done, total: None,
     region: bool = False,
+    zarr: str = ZARR_VERSIONS[0],
 ) -> StitchResult:
     """Write the crops of a folder, whose names carry their offsets, to one file.
 
@@ -150,6 +158,7 @@ def stitch_crops(
         shape: of the image; None takes it from the crops: from (0, 0) to where the last of them ends.
         on_progress: takes pixels written and pixels in all.
         region: the crops are of a part of the image; the file begins where the first of them do.
+        zarr: the version of OME-Zarr, if it is one.
 
     Raises:
         Incomplete: the crops leave gaps, which are named.
@@ -184,6 +193,7 @@ def stitch_crops(
         offset_um=offset,
         metadata=metadata,
         georeference=mosaic.georeference,
+        zarr=zarr,
     )
     write_image(output, canvas, mosaic.reader(on_progress))
     return StitchResult(output, mosaic.shape, len(mosaic.crops), start=mosaic.start if region else None)

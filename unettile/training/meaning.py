@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.drawn.figures import IGNORED
+from unettile.drawn.labels import Drawn
 from unettile.errors import InputError
 from unettile.images.colours import Colour
 from unettile.images.idparts import IdParts
-from unettile.images.slide import open_labels
+from unettile.images.slide import LabelSource, open_labels
 from unettile.labels import check_labels
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
@@ -67,6 +69,8 @@ def find_meaning(pairs: Sequence[Pair], part: LabelPart, kind: str | None = None
         return Meaning(replace(part, kind=kind), f"{kind}, as labels.kind says")
     if kind == "classes" and (part.values or part.colors or len(part.names) != 2):
         return Meaning(replace(part, kind=kind), f"{len(part.names)} classes, as [labels] says")
+    if kind is None and all(isinstance(pair.labels, LabelSource) for pair in pairs):
+        return Meaning(replace(part, kind="instances", names=("background", "object")), "drawn objects")
     seen = _look(pairs)
     name = pairs[0].labels
     if seen.colours:
@@ -124,6 +128,26 @@ def settle_values(pairs: Sequence[Pair], part: LabelPart) -> tuple[LabelPart, st
         replace(part, values=(0, numbers[1])),
         f"label images hold 0 and {numbers[1]}: {numbers[1]} is taken for {part.names[1]}",
     )
+
+
+def settle_ignored(pairs: Sequence[Pair], part: LabelPart) -> tuple[LabelPart, str | None]:
+    """Return `[labels]` with the number of regions to ignore where drawings have such, and what to tell the user.
+
+    Raises:
+        InputError: a drawing that cannot be read, or another number that is to be ignored.
+    """
+    if part.ignore == IGNORED:
+        return part, None
+    found = [pair for pair in pairs if isinstance(pair.labels, Drawn) and pair.labels.has_ignored]
+    if not found:
+        return part, None
+    if part.ignore >= 0:
+        raise InputError(
+            f"{found[0].labels} has regions to ignore, which are the number {IGNORED}: leave labels.ignore ="
+            f" {part.ignore} out"
+        )
+    drawings = f"{len(found)} drawing{'s have' if len(found) > 1 else ' has'}"
+    return replace(part, ignore=IGNORED), f"{drawings} regions to ignore, which do not count: {found[0].labels}"
 
 
 def _shared(seen: _Seen, above: list[int]) -> bool:

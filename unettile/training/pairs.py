@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+from unettile.drawn.figures import IGNORED
+from unettile.drawn.pairing import drawn_on, labels_by_name, list_drawings
 from unettile.errors import InputError, UsageError
+from unettile.images.arrays import ArrayImage
 from unettile.images.idparts import count_parts_of
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 from unettile.images.slide import ImageSource
@@ -16,6 +20,9 @@ from unettile.images.view import FIRST, View
 
 Images = Path | Sequence[ImageSource]
 """A folder of images, or a list of them."""
+
+
+File = TypeVar("File", bound=ImageSource)
 
 
 @dataclass(frozen=True)
@@ -52,21 +59,29 @@ class Pair:
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
     """Pair the files of two or three directories by name, sorted by the images' names.
 
+    Labels may be drawn: files of polygons in the place of label images, in the images' own folder, too, or one file
+    that names all the images.
+
     Raises:
         UsageError: one directory is given twice.
         InputError: a directory without images, two files of one name, or files without a partner (the first are named).
     """
     given = [folder for folder in (images, labels, weights) if folder is not None]
+    beside = labels.is_dir() and images.exists() and images.samefile(labels) and bool(list_drawings(labels))
     for place, folder in enumerate(given):
+        if beside and folder is labels:
+            continue
         if any(folder.exists() and other.exists() and folder.samefile(other) for other in given[:place]):
             raise UsageError(
                 f"{folder} is given twice: images would be their own labels; need a folder for each, so move the"
                 " labels to another"
             )
     found = by_name(images)
-    drawn = _partners(found, by_name(labels), "label image")
+    labelled = _partners(found, labels_by_name(labels, drawn=beside), "label image")
     made = {} if weights is None else _partners(found, by_name(weights), "weight map")
-    return tuple(Pair(path, drawn[name], made.get(name)) for name, path in found.items())
+    return tuple(
+        Pair(path, drawn_on(labelled[name], path, ignored=IGNORED), made.get(name)) for name, path in found.items()
+    )
 
 
 def note_pairs(pairs: Sequence[Pair]) -> str | None:
@@ -74,7 +89,7 @@ def note_pairs(pairs: Sequence[Pair]) -> str | None:
     return describe_alike(dict.fromkeys((pair.image, pair.labels) for pair in pairs))
 
 
-def _partners(images: dict[str, Path], others: dict[str, Path], kind: str) -> dict[str, Path]:
+def _partners(images: dict[str, Path], others: Mapping[str, File], kind: str) -> dict[str, File]:
     """Return the file of a kind for every image.
 
     Raises:
@@ -113,12 +128,15 @@ def pair_up(images: Images, labels: Images, weights: Images | None = None, kind:
         [_numbered(one, f"{kind}{name} {number:04}") for number, one in enumerate(some)]
         for name, some in zip(("image", "labels", "weights"), lists, strict=False)
     ]
-    return tuple(Pair(*parts) for parts in zip(*named, strict=True))
+    return tuple(
+        Pair(image, drawn_on(label, image, ignored=IGNORED), *weighted)
+        for image, label, *weighted in zip(*named, strict=True)
+    )
 
 
 def _numbered(source: ImageSource, name: str) -> ImageSource:
     """Return an image with a name that tells it from others; that of a file does already."""
-    return source if isinstance(source, Path) else replace(source, name=name)
+    return replace(source, name=name) if isinstance(source, ArrayImage) else source
 
 
 def note_labels(pairs: Sequence[Pair], kind: str) -> str | None:

@@ -30,7 +30,7 @@ OWN_KEYS = ("name", "encoder_parameters", "start")  # of [network]; the others a
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """Which network: its name, and what of its config the recipe says; the rest is the preset's, or the default.
+    """Which network: its name, and the keys of its config that the recipe sets; others are the preset's, or default.
 
     In the TOML file all stand in one table. `config` may name a `preset`; the number of classes is that of the labels'
     names. `encoder_parameters` is a file of ImageNet parameters that the network's encoder begins with; `start` a

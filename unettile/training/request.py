@@ -16,7 +16,7 @@ from unettile.protection import protect
 from unettile.training.auto import Means, choose_recipe
 from unettile.training.facts import find_facts
 from unettile.training.job import Data, TrainJob, check_output, find_sources, make_room, split
-from unettile.training.meaning import find_meaning, settle_values
+from unettile.training.meaning import find_meaning, settle_ignored, settle_values
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe
 from unettile.training.recipefile import read_recipe, recipe_from_dict, with_changes
@@ -98,6 +98,7 @@ class TrainRequest:
             make_room(self.output)
         data = self._data(recipe, held_out)
         part, note = settle_values(data.training, recipe.labels)
+        part, ignored = settle_ignored((*data.training, *data.validation, *data.test), part)
         recipe = settle_diameter(data.training, replace(recipe, labels=part))
         fresh = not (self.resume and folder.has_state)
         words = early_words(data, recipe) if fresh else ()
@@ -119,7 +120,7 @@ class TrainRequest:
             resume=self.resume,
             start=start,
             reasons=reasons,
-            notes=(*(() if note is None else (note,)), *words),
+            notes=(*(said for said in (note, ignored) if said is not None), *words),
         )
 
     def choose(self) -> tuple[Recipe, tuple[str, ...]]:
@@ -135,7 +136,7 @@ class TrainRequest:
         labels = recipe_from_dict(with_changes({}, told)).labels
         kind = labels.kind if "labels.kind" in asked else "classes" if "labels.names" in asked else None
         pairs = choose_views(pair_up(self.images, self.labels, self.weights), self.view, 0)
-        meaning = find_meaning(pairs, labels, kind)
+        meaning = find_meaning(pairs, settle_ignored(pairs, labels)[0], kind)
         device = choose_device(self.device).type
         seconds = None if "run.epochs" in asked else self.max_seconds
         plan = choose_recipe(find_facts(pairs, meaning), meaning, Means(device, count_threads(), seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from unettile.drawn.pairing import drawn_on
 from unettile.errors import InputError
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
 from unettile.images.view import FIRST, ManyPlanes, View
@@ -42,6 +43,8 @@ def note_views(pairs: Sequence[Pair], view: View) -> list[str]:
 
 def _pairs_of(pair: Pair, view: View, in_channels: int) -> list[Pair]:
     images = _planes(pair.image, view, open_slide)
+    if len(images) == 1:
+        pair = replace(pair, labels=drawn_on(pair.labels, pair.image, images[0]))
     labels = _planes(pair.labels, FIRST, open_labels)
     if len(images) == 1 < len(labels):  # the plane that was chosen
         labels = [one for one in labels if view.t in (None, one.t) and view.z in (None, one.z)]

@@ -14,11 +14,10 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
-from unettile.images.listing import image_stem, is_folder, list_images
-from unettile.images.planes import plane_views
+from unettile.images.listing import image_stem
 from unettile.images.provenance import read_provenance
-from unettile.protection import protect
 from unettile.weighting import OnProgress
+from unettile.weighting.outputs import default_output, name_outputs
 from unettile.weighting.survey import LabelFile, survey
 from unettile.weightmap import Border, balanced_weights
 
@@ -188,22 +187,28 @@ class WeightPlan:
 
 
 def plan_weight_maps(
-    labels: Path, output: Path | None, weighting: Weighting, overwrite: bool, on_progress: OnProgress
+    labels: Path,
+    output: Path | None,
+    weighting: Weighting,
+    overwrite: bool,
+    on_progress: OnProgress,
+    images: Path | None = None,
 ) -> WeightPlan:
     """Survey a label image, or a folder of them, and refuse what cannot be done before anything is written.
 
     Args:
-        labels: a file or a folder.
+        labels: a file or a folder, of label images or of polygons.
         output: a .tif file for a file, a folder for a folder; None for `default_output(labels)`.
         overwrite: outputs that exist will be replaced. Otherwise they are refused, unless they are a part of this very
             set, left by a run that was interrupted, or all of it.
+        images: of which the polygons are, a file or a folder, for their sizes; None where files of polygons state them.
 
     Raises:
         UsageError: an output that does not fit the input.
         InputError: nothing to read, no label maps, or an output that exists.
     """
     target = output if output is not None else default_output(labels)
-    pairs = _name_outputs(labels, target)
+    pairs = name_outputs(labels, target, images)
     files: list[LabelFile] = []
     for path, written in pairs:
         files.append(survey(path, written, weighting.gap, weighting.components))
@@ -220,44 +225,6 @@ def plan_weight_maps(
         for file in files:
             _refuse_foreign(file.output, plan.canvas(file).metadata)
     return plan
-
-
-def default_output(labels: Path) -> Path:
-    """Return where maps go if nothing is said: beside the labels, with `_weights` in the name.
-
-    >>> default_output(Path("set/cells.png")).as_posix()
-    'set/cells_weights.tif'
-    """
-    named = labels if labels.name not in ("", "..") else labels.resolve()
-    if is_folder(labels):
-        return named.with_name(f"{named.name}_weights")
-    return named.with_name(f"{image_stem(named)}_weights.tif")
-
-
-def _name_outputs(labels: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Return each label image and the path of its map."""
-    if not is_folder(labels):
-        plane_views(labels)  # no such file, or no image: said before anything about the output
-        if is_folder(target):
-            raise UsageError(
-                f"-o {target} is a folder: one label image gives one file; name it, say {target / 'w.tif'}"
-            )
-        if target.suffix.lower() == ".png":
-            raise UsageError(f"-o {target}: a PNG holds no weights; need a name that ends with .tif")
-        format_of(target)
-        pairs = [(labels, target)]
-    else:
-        paths = list_images(labels)
-        if target.exists() and not target.is_dir():
-            raise UsageError(f"-o {target} is a file: a folder of label images gives a folder; name one")
-        pairs = [(path, target / f"{image_stem(path)}.tif") for path in paths]
-    protect([labels, *(path for path, _ in pairs)], [written for _, written in pairs])
-    seen: dict[Path, Path] = {}
-    for path, written in pairs:
-        if written in seen:
-            raise InputError(f"{seen[written]} and {path} would give one map, {written.name}: rename one")
-        seen[written] = path
-    return pairs
 
 
 def _refuse_foreign(path: Path, need: dict[str, Any]) -> None:

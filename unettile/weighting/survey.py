@@ -16,7 +16,7 @@ from unettile.images.fingerprint import Fingerprint
 from unettile.images.georeference import Georeference
 from unettile.images.idparts import IdParts, count_parts
 from unettile.images.planes import plane_views
-from unettile.images.slide import open_labels
+from unettile.images.slide import ImageSource, open_labels
 from unettile.images.view import FIRST, View
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
@@ -30,7 +30,7 @@ class LabelFile:
     """One label image of a set, surveyed.
 
     Args:
-        labels: the file.
+        labels: the file, or what was drawn.
         output: where its weight map goes.
         shape: (H, W).
         pixel_size_um: height and width of a pixel, if the file says.
@@ -42,7 +42,7 @@ class LabelFile:
         fingerprint: of the file.
     """
 
-    labels: Path
+    labels: ImageSource
     output: Path
     shape: tuple[int, int]
     pixel_size_um: tuple[float, float] | None
@@ -63,7 +63,7 @@ class LabelFile:
         return len({view.t for view in self.views}), len({view.z for view in self.views})
 
 
-def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
+def survey(labels: ImageSource, output: Path, gap: int, components: bool) -> LabelFile:
     """Read a label image and say what it holds.
 
     Args:
@@ -75,7 +75,7 @@ def survey(labels: Path, output: Path, gap: int, components: bool) -> LabelFile:
     views = tuple(plane_views(labels))
     with open_labels(labels, views[0]) as slide:
         file = LabelFile(
-            slide.path,
+            labels,
             output,
             slide.shape,
             slide.pixel_size_um,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.box import Box
+from unettile.drawn.pairing import path_of
 from unettile.images.canvas import Reader
 from unettile.images.formats import format_of
 from unettile.images.slide import open_labels
@@ -38,7 +39,7 @@ def write_weight_maps(plan: WeightPlan, overwrite: bool, preview: bool, on_progr
         InputError: a label image that is damaged, or a destination that cannot be written.
     """
     if preview:
-        protect([file.labels for file in plan.files], [plan.preview_of(file) for file in plan.files])
+        protect([path_of(file.labels) for file in plan.files], [plan.preview_of(file) for file in plan.files])
     todo = plan.todo(preview, overwrite)
     if todo:
         plan.make_folders(preview)

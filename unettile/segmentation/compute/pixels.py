@@ -61,7 +61,7 @@ class PixelReader:
         return pixels
 
     def read_shown(self, box: Box) -> tuple[Box, NDArray[np.generic]]:
-        """Return what of the image a region shows that may lie past it, and these pixels; errors as in `read`."""
+        """Return the part of the image that a region shows, mirrored or not, and its pixels; errors as in `read`."""
         shown = shown_box(box, self._plan.shape)
         return shown, self.read(shown)
 

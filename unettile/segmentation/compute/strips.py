@@ -1,6 +1,6 @@
 """Strips: how the blocks of a run are cut into what is read and computed at once, and read.
 
-What is computed in which strip changes no pixel: neither do columns, nor what of them an earlier process has left.
+Strips change no pixel; neither do columns, nor blocks that an earlier process has finished.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OpenBlock:
         return self.block.box.area * self.done // max(1, len(self.tiles))
 
     def place(self, box: Box, planes: NDArray[np.uint8]) -> None:
-        """Set the planes (P, h, w) of a box; what of it lies outside the block is left out."""
+        """Set the planes (P, h, w) of a box; pixels outside of the block are ignored."""
         part = self.block.box.intersect(box)
         if not part.is_empty:
             source = planes[(..., *part.relative_to(box).slices)]
