@@ -75,7 +75,7 @@ def read_back(run: RunDirectory) -> None:
 
 def write(run: RunDirectory, output: Path) -> None:
     with BlockReader(run) as blocks:
-        write_output(blocks, output, Watch())
+        write_output(blocks, output, Watch(), "0.5")
 
 
 def write_with_tifffile(run: RunDirectory, output: Path) -> None:
