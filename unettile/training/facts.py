@@ -120,7 +120,8 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
     with OpenPair(pair, part) as opened:
         shape, channels = opened.shape, opened.image.channels
         largest = float(np.iinfo(opened.image.dtype).max) if opened.image.dtype.kind == "u" else 1.0
-        for box in Box.of_shape(shape).pieces(PIECE, PIECES):
+        pieces = Box.of_shape(shape).pieces(PIECE, PIECES)
+        for box in pieces:
             ids = opened.ids(box)
             counted = ids[ids != part.ignore] if part.ignore >= 0 else ids
             foreground = (ids > 0) & (ids != part.ignore)
@@ -137,7 +138,7 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
                 depths.append(distance_depth(compact, DEEPEST)[foreground].astype(np.float64)[::7] / STEPS)
             seen += len(numbers)
             pixels.append(opened.image.read(box)[::8, ::8].reshape(-1, channels).astype(np.float64))
-    share = sum(box.height * box.width for box in Box.of_shape(shape).pieces(PIECE, PIECES)) / (shape[0] * shape[1])
+    share = sum(box.area for box in pieces) / (shape[0] * shape[1])
     values = np.concatenate(pixels)
     ranges = np.percentile(values, 99.5, axis=0) - np.percentile(values, 0.5, axis=0)
     apart = channels == 3 and float((values.max(axis=1) - values.min(axis=1)).mean()) > GREY * max(1.0, ranges.max())
