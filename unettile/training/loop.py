@@ -147,7 +147,7 @@ class _Run:
             recent = [*recent[1 - LOG_EVERY :], value]
             if self.clock is not None:
                 self.clock.read(shared_number(self.meter.seconds, self.fabric))
-                done = self.clock.epoch_is_over(len(self.rows))
+                done = self.clock.epoch_is_over(len(self.rows), self.rows[-1].seconds if self.rows else 0.0)
                 steps = self.clock.expected_steps(self.step)
             else:
                 done, steps = self.step % run.steps_per_epoch == 0, run.epochs * run.steps_per_epoch
@@ -242,12 +242,13 @@ class _Run:
         self.longest = max(self.longest, took)
         if self.clock is not None:
             self.clock.took(took)
+            self.clock.read(shared_number(self.meter.seconds, self.fabric))
         self.meter.go_on()
 
     def _is_over(self) -> bool:
         run = self.recipe.run
         if self.clock is not None:
-            return len(self.rows) == run.epochs
+            return bool(self.rows) and self.clock.is_over
         ended = self.step % run.steps_per_epoch == 0
         late = ended and out_of_patience([row.figure(run.select) for row in self.rows], run.patience)
         return self.step == run.epochs * run.steps_per_epoch or late
