@@ -121,14 +121,16 @@ class Clock:
     def __init__(self, seconds: float, epochs: int) -> None:
         self._seconds, self._epochs = seconds, epochs
         self._read = self._took = 0.0
+        self._over = False
 
     def read(self, seconds: float) -> None:
         """Take note of the time used so far, that of earlier parts of a resumed run included."""
         self._read = seconds
 
-    def took(self, seconds: float) -> None:
-        """Take note of how long a validation took."""
-        self._took = seconds
+    def validated(self, took: float, seconds: float) -> None:
+        """Take note of how long a validation took, and of the time used at its end."""
+        self._took, self._read = took, seconds
+        self._over = self._read + took >= self._last
 
     @property
     def used(self) -> float:
@@ -137,20 +139,31 @@ class Clock:
 
     @property
     def is_over(self) -> bool:
-        """Whether no more than the last validation fits into the time."""
-        return self._read + self._took >= self._training_seconds
+        """Whether the last validation was the last: for another one there was no time."""
+        return self._over
 
     def epoch_is_over(self, done: int, since: float) -> bool:
         """Whether it is time to validate, after so many validations of which the last ended at `since` seconds."""
-        if self.is_over:
+        if self._read >= self._last:
             return True
-        last = self._training_seconds - self._took
-        worth = min(self._read - since, last - self._read) >= WORTH * self._took
+        worth = min(self._read - since, self._last - self._read) >= WORTH * self._took
         return worth and self._read >= (done + 1) / self._epochs * self._training_seconds
 
     def expected_steps(self, step: int) -> int:
         """Return about how many steps the run will have had."""
         return max(step, round(step / max(self.used, 1e-9)))
+
+    def to_list(self) -> list[float]:
+        return [self._took, float(self._over)]
+
+    def go_on(self, values: list[float], seconds: float) -> None:
+        """Go on from what `to_list` gave for an earlier part of the run, which took so long."""
+        self._took, self._over, self._read = values[0], bool(values[1]), seconds
+
+    @property
+    def _last(self) -> float:
+        """When the last validation begins."""
+        return self._training_seconds - self._took
 
     @property
     def _training_seconds(self) -> float:
