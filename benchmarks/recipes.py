@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from skimage.io import imread, imsave
 
@@ -118,7 +117,8 @@ def score(task: Task, recipe: str, minutes: float, folder: Path) -> dict[str, ob
     train = [where / "train/images", where / "train/labels", "-o", model, "--recipe", recipe]
     if task.objects and recipe in ("adam", "semantic"):
         train += ["--set", 'labels.kind="instances"', "--set", 'labels.names=["background", "object"]']
-    if recipe != "auto" and len(os.listdir(where / "train/images")) < 4:
+    count = len(list((where / "train/images").iterdir()))
+    if recipe != "auto" and count < 4:
         train += ["--validation", 0, "--test", 0]  # as their refusal advises
     trained = run_child("unettile", ["train", *train, "--max-time", f"{round(60 * minutes)}s", "--json", "--quiet"])
     what = ["--write", "instances"] if task.objects else []
@@ -132,8 +132,8 @@ def score(task: Task, recipe: str, minutes: float, folder: Path) -> dict[str, ob
         "task": task.name,
         "recipe": recipe,
         "minutes": minutes,
-        "images": len(os.listdir(where / "train/images")),
-        "judged": len(os.listdir(where / "judge/images")),
+        "images": count,
+        "judged": len(list((where / "judge/images").iterdir())),
         "steps": int(steps),
         "cpu_seconds": round(trained.cpu_seconds),
         "measure": "AP at 0.5" if task.objects else "Dice",
@@ -154,7 +154,7 @@ def main() -> None:
             for task in TASKS:
                 if task.name in options.tasks:
                     rows.append(score(task, recipe, options.minutes, options.keep or Path(temporary)))
-                    finish({"machine": machine("torch"), "trainings": rows}, options.output)  # a limit of time loses none
+                    finish({"machine": machine("torch"), "trainings": rows}, options.output)  # as soon as it is there
 
 
 if __name__ == "__main__":
