@@ -10,8 +10,8 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 folder=$1
 
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -q -y --no-install-recommends ca-certificates python3 python3-venv
+apt-get update -qq
+apt-get install -qq -y --no-install-recommends ca-certificates python3 python3-venv >/dev/null
 rm -rf /var/lib/apt/lists/*
 
 python3 -m venv "$folder"
