@@ -56,9 +56,9 @@ class Job:
 
         options, planes = choose_planes(task.image, self.predictor, self.options)
         plan = plan_image(task.image, self.predictor, options, self.shard.count if self.shard else 1)
-        if planes is None and self.shard is None and not self.overwrite and is_finished(task.output, plan):
-            return _skipped(task)
         if self.shard is None:
+            if planes is None and not self.overwrite and is_finished(task.output, plan, options.zarr):
+                return _skipped(task)
             check_format(task.output, plan)
             if not self.batch or task.output.parent.exists():
                 check_output(task.output, overwrite=self.overwrite)

@@ -123,7 +123,7 @@ def segment_image(
     check_output(output, overwrite=overwrite or is_there)
     before = _identity(output)
     with open_image(image, options) as slide:
-        if is_there and is_finished(output, plan := make_plan(slide, predictor, options)):
+        if is_there and is_finished(output, plan := make_plan(slide, predictor, options), options.zarr):
             _remove_run_of(place, plan)  # a process that was killed at the very end left it
             remove_leftovers(output)
             return SegmentResult(output, plan, Tally(), time.monotonic() - start, was_finished=True)
@@ -152,7 +152,7 @@ def segment_image(
                     verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks, output), within)
         except Exception as error:
             expected = isinstance(error, InputError | Incomplete)
-            if not expected or _identity(output) == before or not _is_by(output, plan):
+            if not expected or _identity(output) == before or not _is_by(output, plan, options.zarr):
                 run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
                 raise
             # another process was given the same command, had the file ready and took the directory away
@@ -223,7 +223,7 @@ def _remove_run_of(place: Path, plan: Plan) -> None:
             remove_run(place)
 
 
-def _is_by(output: Path, plan: Plan) -> bool:
+def _is_by(output: Path, plan: Plan, zarr: str) -> bool:
     with suppress(InputError):
-        return is_finished(output, plan)
+        return is_finished(output, plan, zarr)
     return False

@@ -55,7 +55,7 @@ def segment(
     check_output(output, overwrite=overwrite or is_there)
     if is_there:
         plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
-        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans)):
+        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans), zarr=options.zarr):
             remove_leftovers(output)
             return SegmentResult(output, plans[0], Tally(), time.monotonic() - start, was_finished=True)
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
@@ -122,7 +122,7 @@ def stitch(
     plans = [run.plan for run in runs]
     canvas, parts = stack_canvas(stack.planes, plans), sum(len(plan.blocks) for plan in plans)
     remove_leftovers(output)
-    if is_there and provenance.is_finished(output, _wanted(canvas, plans)):
+    if is_there and provenance.is_finished(output, _wanted(canvas, plans), zarr=zarr):
         return StitchResult(output, canvas.shape, parts, was_finished=True)
     format_of(output).check(canvas)
     return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch(), zarr))

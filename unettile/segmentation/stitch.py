@@ -115,7 +115,7 @@ def stitch_run(
     run = RunDirectory.open(directory)
     plan = run.plan
     remove_leftovers(output)
-    if is_there and is_finished(output, plan):
+    if is_there and is_finished(output, plan, zarr):
         return StitchResult(output, plan.output_shape, len(plan.blocks), was_finished=True)
     check_format(output, plan)
     checked: set[int] = set()
@@ -179,7 +179,7 @@ def stitch_crops(
         raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them{part}")
     metadata = mosaic.provenance()
     remove_leftovers(output)
-    if is_there and provenance.is_finished(output, metadata, what="stitched image"):
+    if is_there and provenance.is_finished(output, metadata, "stitched image", zarr):
         return StitchResult(output, mosaic.shape, len(mosaic.crops), was_finished=True)
     reduction = "majority" if mosaic.channels == 1 and mosaic.dtype.kind != "f" else "mean"
     layer = Layer("stitched", mosaic.channels, reduction)
