@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unettile.errors import InputError
+from unettile.images.labelplace import is_label_place
 from unettile.images.record import read_metadata
 
 CROPS = "stitched crops"
@@ -53,7 +54,7 @@ def is_finished(output: Path, wanted: Mapping[str, Any], what: str = "mask", zar
             f"{output} exists and was made otherwise ({', '.join(different)} differ{'s' if len(different) == 1 else ''}"
             "): choose another -o, or give --overwrite"
         )
-    if zarr is not None:
+    if zarr is not None and not is_label_place(output):  # a label image has the version of its image
         check_version(output, zarr)
     return True
 
