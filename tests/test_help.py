@@ -66,9 +66,11 @@ def test_help_speaks_of_values_not_of_types(capsys: pytest.CaptureFixture[str]) 
         assert not re.findall(r"<\w+|\{\w+|int range|bool", shown.replace("<name>", "")), shown
     assert run(["segment", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("Usage: unettile segment IMAGE... -o OUT [OPTIONS]\n")
+    assert shown.startswith("Usage: unettile segment IMAGE... [OPTIONS]\n")
     assert "  --precision auto|fp32|tf32|bf16|fp16\n" in shown and "Default: auto." in shown
     assert re.search(r"^  --json +Print", shown, re.MULTILINE)
+    assert run(["stitch", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: unettile stitch RUN_OR_CROPS -o OUT [OPTIONS]\n")
 
 
 def complete(line: str, home: Path) -> list[str]:

@@ -207,5 +207,31 @@ def test_a_mask_of_the_older_zarr_is_the_same_however_it_was_made(
     assert cli("stitch", tmp_path / "run", *older, "-o", stitched).code == 0
     assert content(stitched) == content(whole) and "labels/classes/0/.zarray" in content(whole)
     assert cli("objects", whole / "labels" / "classes", "--table", tmp_path / "t.csv").code == 0
+    for newer in (("segment", large, *options, "-o", whole), ("stitch", tmp_path / "run", "-o", whole)):
+        refused = cli(*newer)
+        assert refused.code == 3 and "is there already, as OME-Zarr 0.4: for 0.5" in refused.err, refused.err
+    assert cli("segment", large, *options, "-o", whole, "--dry-run").code == 3
+    assert cli("stitch", tmp_path / "run", "-o", whole, "--overwrite").code == 0
+    assert "zarr.json" in content(whole) and ".zgroup" not in content(whole)
     refused = cli("segment", large, *options, "--format-version", "0.3", "-o", tmp_path / "x.ome.zarr")
     assert refused.code == 2 and "need 0.5 or 0.4" in refused.err
+
+
+def test_ids_and_weight_maps_of_the_older_zarr(cli: Cli, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.tif"
+    ids = np.zeros((60, 70), np.uint8)
+    ids[10:30, 10:30] = 1
+    tifffile.imwrite(labels, ids)
+    commands = {"ids": ("objects", labels, "-o"), "weights": ("weights", labels, "-o")}
+    for name, command in commands.items():
+        out = tmp_path / f"{name}.ome.zarr"
+        done = cli(*command, out, "--format-version", "0.4")
+        assert done.code == 0, done.err
+        store = tensorstore.open({"driver": "zarr", "kvstore": {"driver": "file", "path": f"{out / '0'}/"}})
+        found = np.asarray(store.result().read().result())
+        assert np.array_equal(found, ids) if name == "ids" else found.dtype == np.float32 and found.max() > 1
+        assert cli(*command, out, "--format-version", "0.4").code == 0
+        refused = cli(*command, out)
+        assert refused.code == 3 and "as OME-Zarr 0.4: for 0.5 choose another" in refused.err, refused.err
+        assert cli(*command, out, "--overwrite").code == 0 and (out / "zarr.json").is_file()
+        assert cli(*command, tmp_path / "new.ome.zarr", "--format-version", "1").code == 2

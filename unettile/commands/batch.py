@@ -18,10 +18,20 @@ DEFAULT_FORMAT = "tif"
 
 @dataclass(frozen=True)
 class Task:
-    """One image and where its result goes."""
+    """One image and where its result goes.
+
+    Args:
+        name: what to call the image where there is little room; "" for the name of its file.
+    """
 
     image: Path
     output: Path
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What to call the image."""
+        return self.name or self.image.name
 
 
 class Status(StrEnum):
@@ -74,10 +84,11 @@ class Results:
 
 
 def is_batch(images: Sequence[Path]) -> bool:
-    """Whether the output is a directory: several images, or a directory of them, even of one."""
+    """Whether the output is a directory: several images, a directory of them, even of one, or a plate."""
     from unettile.images.listing import is_folder
+    from unettile.images.plates import is_plate
 
-    return len(images) > 1 or is_folder(images[0])
+    return len(images) > 1 or is_folder(images[0]) or is_plate(images[0])
 
 
 def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) -> list[Task]:
@@ -103,8 +114,23 @@ def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) 
         _check_directory(output, "several images, or a directory of them, need a directory")
         ending = (ending or DEFAULT_FORMAT).lower().removeprefix(".")
         _check_ending(ending)
-        tasks = [Task(image, output / _name(image, ending)) for image in _expand(images)]
+        tasks = [Task(image, output / f"{name}.{ending}", title) for name, title, image in _expand(images)]
     _check_clashes(images, tasks)
+    return tasks
+
+
+def plan_labels(images: Sequence[Path], name: str) -> list[Task]:
+    """Return the tasks whose results are label images in the images' own directories.
+
+    Raises:
+        UsageError: a name that no label image can have.
+        InputError: an image that is no OME-Zarr, or a directory without images.
+    """
+    from unettile.images.labelplace import find_label_place, label_path
+
+    tasks = [Task(image, label_path(image, name), title) for _, title, image in _expand(images)]
+    for task in tasks:
+        find_label_place(task.output)
     return tasks
 
 
@@ -147,20 +173,22 @@ def run_tasks(tasks: Sequence[Task], work: Callable[[Task], Outcome]) -> Results
 
 def passed_over(images: Sequence[Path]) -> list[str]:
     """Say, a line for each directory among the images, which directories below it are not searched."""
+    from unettile.images.listing import is_folder
+
     lines = []
     for image in images:
-        if is_batch([image]):
-            below = sorted(path.name for path in image.iterdir() if is_batch([path]) and not path.name.startswith("."))
+        if is_folder(image):
+            below = sorted(path.name for path in image.iterdir() if is_folder(path) and not path.name.startswith("."))
             if below:
                 named = ", ".join(below[:3]) + (f" and {len(below) - 3} more" if len(below) > 3 else "")
                 lines.append(f"directories below {image} are not searched: {named}")
     return lines
 
 
-def _name(image: Path, ending: str = DEFAULT_FORMAT) -> str:
+def _name(image: Path) -> str:
     from unettile.images.listing import image_stem
 
-    return f"{image_stem(image)}.{ending}"
+    return f"{image_stem(image)}.{DEFAULT_FORMAT}"
 
 
 def _check_ending(ending: str) -> None:
@@ -174,10 +202,21 @@ def _check_no_ending(ending: str | None) -> None:
         raise UsageError(f"--format {ending} is for directories: the name of one file says its format")
 
 
-def _expand(images: Sequence[Path]) -> list[Path]:
-    from unettile.images.listing import is_folder, list_images
+def _expand(images: Sequence[Path]) -> list[tuple[str, str, Path]]:
+    """Return all images, of a directory those in it, of a plate its fields; each after the stem of its output's name,
+    and its own name where that is not its file's.
+    """
+    from unettile.images.listing import image_stem, is_folder, list_images
+    from unettile.images.plates import is_plate, list_fields
 
-    return [path for image in images for path in (list_images(image) if is_folder(image) else [image])]
+    found = []
+    for path in (path for image in images for path in (list_images(image) if is_folder(image) else [image])):
+        if not is_plate(path):
+            found.append((image_stem(path), "", path))
+            continue
+        before = "" if list(images) == [path] else f"{image_stem(path)}_"
+        found += [(before + field, before + field, image) for field, image in list_fields(path)]
+    return found
 
 
 def _check_directory(output: Path, need: str) -> None:

@@ -57,6 +57,23 @@ def evaluate(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Names of the classes, background first, by which drawn labels have their numbers. Default: those "
+            "that a mask of unettile states, with --classes.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    ignore: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Pixels of this number in TRUTH do not count, nor what lies there. Drawings have regions for it.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     instances: Annotated[
         bool,
         typer.Option(
@@ -125,7 +142,8 @@ def evaluate(
     from unettile.evaluation.comparison import Comparison, pair_classes
     from unettile.evaluation.pairs import Meaning, note_ids, note_pairs, pair_masks
 
-    meaning = Meaning(classes, instances, truth_components, objects, boundaries)
+    names = () if class_names is None else tuple(name.strip() for name in class_names.split(","))
+    meaning = Meaning(classes, instances, truth_components, objects, boundaries, names, ignore)
     kinds = pair_classes(prediction_classes, truth_classes, lambda *both: pair_masks(*both, subset=True))
     comparison = Comparison(meaning, distance, tolerance, kinds, match, overwrite)
     pairs = pair_masks(prediction, truth, subset=subset)
@@ -145,6 +163,8 @@ def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:
     pooled, intervals = evaluation.pooled, evaluation.intervals()
     count = len(evaluation.scores)
     lines = [f"{count} image{'s' if count > 1 else ''}, {pooled.confusion.sum() / 1e6:.2f} Mpx", ""]
+    if ignored := sum(score.ignored for score in evaluation.scores.values()):
+        lines[0] += f", and {ignored / 1e6:.2f} Mpx ignored"
     lines += _class_table(pooled, meaning)
     if pooled.counts is not None:
         lines += ["", *_object_table(pooled.counts)]
@@ -168,7 +188,8 @@ def _report(evaluation: Evaluation, meaning: Meaning) -> list[str]:
 def _class_table(pooled: Totals, meaning: Meaning) -> list[str]:
     from unettile.metrics.pixels import dice, iou
 
-    names = ["background", "foreground"] if meaning.classes is None else [str(k) for k in range(meaning.classes)]
+    numbered = ["background", "foreground"] if meaning.classes is None else [str(k) for k in range(meaning.classes)]
+    names = [name[:11] for name in meaning.names] or numbered
     lines = [f"{'class':<12}{'IoU':>8}{'Dice':>8}{'true px':>14}{'predicted px':>14}"]
     for k, name in enumerate(names):
         true, predicted = pooled.confusion[k].sum(), pooled.confusion[:, k].sum()

@@ -56,9 +56,9 @@ class Job:
 
         options, planes = choose_planes(task.image, self.predictor, self.options)
         plan = plan_image(task.image, self.predictor, options, self.shard.count if self.shard else 1)
-        if planes is None and self.shard is None and not self.overwrite and is_finished(task.output, plan):
-            return _skipped(task)
         if self.shard is None:
+            if planes is None and not self.overwrite and is_finished(task.output, plan, options.zarr):
+                return _skipped(task)
             check_format(task.output, plan)
             if not self.batch or task.output.parent.exists():
                 check_output(task.output, overwrite=self.overwrite)
@@ -72,6 +72,7 @@ class Job:
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
+        from unettile.images.labelplace import consolidated
         from unettile.segmentation.stacks import segment, segment_part
 
         if self.shard is not None:
@@ -83,6 +84,11 @@ class Job:
             with writing_to(task.output):
                 result = segment(
                     task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify
+                )
+            if (folder := consolidated(task.output)) is not None:
+                watch.advise(
+                    f"the metadata of {folder} are gathered in one file, which does not name {task.output}: programs"
+                    " that go by it do not see the label image until they are gathered again"
                 )
         if result.was_finished:
             outcome = _skipped(task)
@@ -119,7 +125,7 @@ class Job:
         with finish_step_first("" if console.quiet else STOPPING, GRACE_S) as should_stop:
             if self.batch:
                 return self._run_batch(tasks, console, should_stop)
-            with console.progress(tasks[0].image.name) as on_progress:
+            with console.progress(tasks[0].title) as on_progress:
                 watch = Watch(
                     on_progress,
                     should_stop,
@@ -141,13 +147,13 @@ class Job:
                 nonlocal finished
 
                 def on_progress(done: int, total: int, doing: str = "") -> None:
-                    show(finished, len(tasks), f"{task.image.name}{doing} {100 * done // total} %")
+                    show(finished, len(tasks), f"{task.title}{doing} {100 * done // total} %")
 
                 @contextmanager
                 def stage(name: str) -> Iterator[Callable[[int, int], None]]:
                     yield lambda done, total: on_progress(done, total, f", {name}")
 
-                show(finished, len(tasks), task.image.name)
+                show(finished, len(tasks), task.title)
                 try:
                     watch = Watch(
                         on_progress,

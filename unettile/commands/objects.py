@@ -43,7 +43,7 @@ from unettile.commands.objects_rules import (
 )
 from unettile.commands.objects_sources import Classes, Image, Mask, PixelSize, Probabilities, StainsOption, Threshold
 from unettile.commands.options import Depth as Plane
-from unettile.commands.options import Json, Overwrite, Quiet, Series, Time
+from unettile.commands.options import FormatVersion, Json, Overwrite, Quiet, Series, Time
 from unettile.errors import UsageError
 from unettile.wording import counted, size_text
 
@@ -93,6 +93,7 @@ def objects(
     close_gaps: CloseGaps = 0,
     grow: Grow = 0,
     overwrite: Overwrite = False,
+    format_version: FormatVersion = "0.5",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -128,6 +129,7 @@ def objects(
         gallery=gallery,
         gallery_objects=gallery_objects,
         report=report,
+        zarr=format_version,
     )
     size = None if pixel_size is None else (pixel_size, pixel_size)
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None

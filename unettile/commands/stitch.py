@@ -10,7 +10,7 @@ import typer
 
 from unettile.commands.console import Console
 from unettile.commands.failures import Told, writing_to
-from unettile.commands.options import INPUT, FormatVersion, Json, Output, Overwrite, Quiet
+from unettile.commands.options import INPUT, OUTPUT, FormatVersion, Json, Output, Overwrite, Quiet
 from unettile.errors import UsageError
 from unettile.wording import counted, size_text
 
@@ -25,6 +25,15 @@ def stitch(
         ),
     ],
     output: Output,
+    into_labels: Annotated[
+        str | None,
+        typer.Option(
+            "--into-labels",
+            metavar="NAME",
+            help="OUT is the OME-Zarr image that was segmented: write into it, as its label image labels/NAME.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     shape: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +63,7 @@ def stitch(
     """
     crops = parse_shape(shape)
 
+    from unettile.images.labelplace import label_path
     from unettile.images.provenance import finished_line
     from unettile.protection import protect
     from unettile.segmentation.run.watch import Watch
@@ -61,6 +71,8 @@ def stitch(
     from unettile.segmentation.stacks import stitch as stitch_run
     from unettile.segmentation.stitch import MissingBlocks, is_of_run, stitch_crops
 
+    if into_labels is not None:
+        output = label_path(output, into_labels)
     protect([source], [output])
     console = Console(quiet, json)
     of_run = is_of_run(source) or is_stack_run(source)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from unettile.commands.console import Console
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Json, Overwrite, Quiet, choices
+from unettile.commands.options import COMPUTE, INPUT, OUTPUT, FormatVersion, Json, Overwrite, Quiet, choices
 from unettile.errors import UsageError
 from unettile.wording import counted
 
@@ -102,6 +102,7 @@ def weights(
         bool, typer.Option("--preview", help="Also write a colour picture of each map, a PNG.", rich_help_panel=OUTPUT)
     ] = False,
     overwrite: Overwrite = False,
+    format_version: FormatVersion = "0.5",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -120,7 +121,9 @@ def weights(
     border = Border(w0, sigma, _two_numbers(pixel_size))
     weighting = Weighting(border, class_weights is ClassWeights.BALANCED, gap, dtype.value, components)
     with console.steps("reading labels") as show:
-        plan = plan_weight_maps(labels, output, weighting, overwrite, lambda done, total: show(done, total, ""), images)
+        plan = plan_weight_maps(
+            labels, output, weighting, overwrite, lambda done, total: show(done, total, ""), images, format_version
+        )
     if plan.note is not None:
         console.message(plan.note)
     with console.progress("weight maps") as on_progress:

@@ -72,16 +72,16 @@ def read_coco(path: Path, values: Any) -> dict[str, Figures]:
     """
     try:
         file = from_plain(values, _File)
-        ignored = {one.id for one in file.categories or [] if means_ignore(one.name)}
+        names = {one.id: one.name for one in file.categories or []}
         by_image: dict[int | str, list[Figure]] = {one.id: [] for one in file.images}
         sizes = {one.id: (one.height, one.width) for one in file.images}
         for number, annotation in enumerate(file.annotations):
             if annotation.image_id not in by_image:
                 raise Unfit(f"annotations[{number}].image_id = {annotation.image_id} is none of its images")
             shapes = tuple(_shapes(annotation, sizes[annotation.image_id], number))
-            by_image[annotation.image_id].append(
-                Figure(shapes, bool(annotation.iscrowd) or annotation.category_id in ignored)
-            )
+            name = "" if annotation.category_id is None else names.get(annotation.category_id, "")
+            ignored = bool(annotation.iscrowd) or means_ignore(name)
+            by_image[annotation.image_id].append(Figure(shapes, ignored, name))
     except Unfit as error:
         raise InputError(f"{path} is no COCO JSON that can be read: {error}; export it again") from error
     found: dict[str, Figures] = {}

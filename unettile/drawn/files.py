@@ -50,5 +50,5 @@ def _read(path: Path, stamp: tuple[int, int, int]) -> dict[str, Figures]:
     if not (isinstance(values, list) or (isinstance(values, dict) and values.keys() & {"type", "features"})):
         raise InputError(f"{path} is no JSON of polygons: need GeoJSON, COCO's or LabelMe's")
     shapes, names, epsg = parse_geojson(path, values)
-    figures = [Figure((tuple(rings),), means_ignore(name)) for rings, name in zip(shapes, names, strict=True)]
+    figures = [Figure((tuple(rings),), means_ignore(name), name) for rings, name in zip(shapes, names, strict=True)]
     return {ALONE: Figures.of(figures, epsg=epsg, is_on_earth=True)}

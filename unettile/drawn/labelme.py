@@ -55,7 +55,7 @@ def read_labelme(path: Path, values: Any) -> Figures:
     except Unfit as error:
         raise InputError(f"{path} is no LabelMe JSON that can be read: {error}; save it again") from error
     size = None if file.imageHeight is None or file.imageWidth is None else (file.imageHeight, file.imageWidth)
-    return Figures.of([Figure(tuple(shapes), means_ignore(key[0])) for key, shapes in parts.items()], size)
+    return Figures.of([Figure(tuple(shapes), means_ignore(key[0]), key[0]) for key, shapes in parts.items()], size)
 
 
 def _rings(shape: _Shape, number: int) -> Iterator[Ring]:

@@ -34,6 +34,7 @@ class Drawn(LabelSource):
         view: of the image's file.
         entry: of a file that is of several images, the name of the one.
         ignored: the number of pixels in regions that are to be ignored; None refuses a file that has such.
+        classes: names, background first, whose numbers pixels then have; none for ids, each object one.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Drawn(LabelSource):
     view: View = FIRST
     entry: str = ""
     ignored: int | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -55,6 +57,11 @@ class Drawn(LabelSource):
         return Path(self.entry) if self.entry else self.path
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that it has, sorted; errors as those of `open`."""
+        return tuple(sorted({name for name in self._figures().names if name}))
+
+    @property
     def has_ignored(self) -> bool:
         """Whether it has regions that are to be ignored; errors as those of `open`."""
         return self._figures().has_ignored
@@ -63,7 +70,8 @@ class Drawn(LabelSource):
         """Open it as a label image.
 
         Raises:
-            InputError: it cannot be read, nothing says how many pixels there are, or its polygons lie elsewhere.
+            InputError: it cannot be read, nothing says how many pixels there are, its polygons lie elsewhere, or they
+                have other classes.
             NoSuchImage: the view chooses another level or plane than the one there is.
         """
         figures = self._figures()
@@ -129,9 +137,10 @@ def _canvas_of(image: ImageSource, view: View) -> _Canvas:
 
 
 class DrawnSlide:
-    """A label image of ids 1 … n, the numbers of the objects in their file's order; see `unettile.images.slide.Slide`.
+    """A label image of ids 1 … n, the numbers of the objects in their file's order, or of the numbers of their classes.
 
     An object's pixels are those whose centres lie inside of it. Where objects overlap, the later one has the pixels.
+    See `unettile.images.slide.Slide`.
     """
 
     reader = "drawn"
@@ -154,7 +163,8 @@ class DrawnSlide:
         self.view = view.resolved(series, level, plane, view.pick_channels(1))
         shapes = figures.drawing.shapes
         self._shapes = canvas.ground.place(figures.drawing, source.path) if len(shapes) else shapes
-        self._ids = np.where(figures.ids == IGNORED, source.ignored or 0, figures.ids).astype(np.uint32)
+        ids = figures.of_classes(source.classes, str(source)) if source.classes else figures.ids
+        self._ids = np.where(figures.ids == IGNORED, source.ignored or 0, ids).astype(np.uint32)
         largest = int(self._ids.max(initial=0))
         self.dtype = np.dtype(np.uint16 if largest < 2**16 else np.uint32)
 

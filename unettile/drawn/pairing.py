@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +90,15 @@ def drawn_on(
     if not isinstance(labels, Drawn):
         return labels
     return replace(labels, image=image, view=view, ignored=labels.ignored if ignored is None else ignored)
+
+
+def of_classes(labels: ImageSource, classes: Sequence[str]) -> ImageSource:
+    """Return labels whose numbers are those of classes: of a file of polygons, by the names of theirs.
+
+    Args:
+        classes: names, background first.
+    """
+    return replace(labels, classes=tuple(classes)) if isinstance(labels, Drawn) else labels
 
 
 def drawing_name(path: Path) -> str:

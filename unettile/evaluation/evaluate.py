@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.errors import InputError
+from unettile.evaluation.ignored import Ignored
 from unettile.evaluation.objects import PLAIN, Scoring, blocks, read_ids, score_objects
-from unettile.evaluation.pairs import MaskPair, Meaning
+from unettile.evaluation.pairs import MaskPair, Meaning, in_classes
 from unettile.evaluation.score import Evaluation, Score, Totals
 from unettile.images.slide import Slide, open_labels
 from unettile.metrics.distances import Outline, boundary_f1, hausdorff
@@ -48,6 +49,8 @@ def score_pair(pair: MaskPair, meaning: Meaning, scoring: Scoring = PLAIN) -> Sc
     Raises:
         InputError: see `evaluate`.
     """
+    if meaning.classes is not None:
+        pair = in_classes(pair, meaning.names, meaning.classes)
     with (
         open_labels(pair.prediction, pair.prediction_view) as predicted,
         open_labels(pair.truth, pair.truth_view) as true,
@@ -57,17 +60,22 @@ def score_pair(pair: MaskPair, meaning: Meaning, scoring: Scoring = PLAIN) -> Sc
                 f"{pair.prediction} is {size_text(predicted.shape)} and {pair.truth} is {size_text(true.shape)}: "
                 "need masks of one image; check the pairing"
             )
-        confusion = _confusion(predicted, true, meaning)
-        outlines = _outlines(predicted, true, meaning) if meaning.boundaries else None
+        ignored = Ignored.of([(pair.prediction, predicted, None), (pair.truth, true, meaning.ignore)])
+        predicted, true = ignored.without(predicted), ignored.without(true)
+        confusion = _confusion(predicted, true, meaning, ignored)
+        left_out = predicted.shape[0] * predicted.shape[1] - int(confusion.sum())
+        outlines = _outlines(predicted, true, meaning, ignored) if meaning.boundaries else None
         distances = None if outlines is None else tuple(_distance(*both) for both in outlines)
         edges = None if outlines is None else tuple(boundary_f1(*both, scoring.tolerance) for both in outlines)
         if not meaning.objects:
-            return Score(Totals(confusion, None), None, distances, edges)
+            return Score(Totals(confusion, None), None, distances, edges, ignored=left_out)
         found = score_objects(pair, predicted, true, meaning, scoring)
-        return Score(Totals(confusion, found.counts, found.agreement), found.partition, distances, edges, found.rows)
+        return Score(
+            Totals(confusion, found.counts, found.agreement), found.partition, distances, edges, found.rows, left_out
+        )
 
 
-def _confusion(predicted: Slide, true: Slide, meaning: Meaning) -> NDArray[np.int64]:
+def _confusion(predicted: Slide, true: Slide, meaning: Meaning, ignored: Ignored) -> NDArray[np.int64]:
     classes = meaning.class_count
     confusion = np.zeros((classes, classes), np.int64)
     only_id: int | None = None
@@ -80,19 +88,26 @@ def _confusion(predicted: Slide, true: Slide, meaning: Meaning) -> NDArray[np.in
         else:
             _check_classes(p, classes, predicted.path)
             _check_classes(t, classes, true.path)
+        if (holes := ignored.read(box)) is not None:
+            p, t = p[~holes], t[~holes]
         confusion += confusion_matrix(p, t, classes)
     return confusion
 
 
-def _outlines(predicted: Slide, true: Slide, meaning: Meaning) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the outlines of the prediction and of the truth, for each class but the background."""
+def _outlines(
+    predicted: Slide, true: Slide, meaning: Meaning, ignored: Ignored
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the outlines of the prediction and of the truth, for each class but the background.
+
+    Where an object reaches into what is ignored, it has no outline.
+    """
     pairs = [(Outline(predicted.shape), Outline(true.shape)) for _ in range(1, meaning.class_count)]
     for box in blocks(predicted.shape):
         seen = pairs[0][0].window(box)
-        p, t = read_ids(predicted, seen), read_ids(true, seen)
+        p, t, holes = read_ids(predicted, seen), read_ids(true, seen), ignored.read(seen)
         for k, (outline_p, outline_t) in enumerate(pairs, start=1):
-            outline_p.add(box, p > 0 if meaning.classes is None else p == k)
-            outline_t.add(box, t > 0 if meaning.classes is None else t == k)
+            outline_p.add(box, p > 0 if meaning.classes is None else p == k, holes)
+            outline_t.add(box, t > 0 if meaning.classes is None else t == k, holes)
     return [(first.points, second.points) for first, second in pairs]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
-from unettile.evaluation.pairs import MaskPair, Meaning
+from unettile.evaluation.pairs import MaskPair, Meaning, in_classes
 from unettile.evaluation.score import THRESHOLDS, Row
 from unettile.images.record import read_record
 from unettile.images.slide import ImageSource, Slide, open_labels
@@ -131,6 +131,7 @@ def _by_class(
     if scoring.class_maps is not None:
         maps = scoring.class_maps
         chosen = maps[pair.name] if pair.name in maps else next(iter(maps.values()))
+        chosen = in_classes(chosen, meaning.names)
         first = _majority(prediction[0], prediction[1], chosen.prediction, chosen.prediction_view)
         second = _majority(truth[0], truth[1], chosen.truth, chosen.truth_view)
     elif meaning.classes is not None:

@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unettile.drawn.figures import IGNORED
 from unettile.drawn.files import is_drawing
-from unettile.drawn.pairing import drawing_name, drawn_on, labels_by_name, names_images
+from unettile.drawn.labels import Drawn
+from unettile.drawn.pairing import drawing_name, drawn_on, labels_by_name, names_images, of_classes
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
 from unettile.images.listing import is_folder
 from unettile.images.pairing import describe_alike, match_names, name_of, nearest
 from unettile.images.planes import plane_name, plane_views
+from unettile.images.record import read_record
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
 from unettile.wording import counted
@@ -33,6 +36,9 @@ class Meaning:
         truth_components: the truth's ids are classes, too, and its objects the connected components.
         objects: score objects as well.
         boundaries: score how far apart the outlines of each class are as well.
+        names: of the classes, background first, by which drawn labels are classes; () for those that the other mask
+            states.
+        ignore: the number of pixels of the truth that do not count; None for none. Drawings have regions for it.
 
     Raises:
         UsageError: fewer than two classes, or ids that would be classes and objects at once.
@@ -43,8 +49,20 @@ class Meaning:
     truth_components: bool = False
     objects: bool = False
     boundaries: bool = False
+    names: tuple[str, ...] = ()
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
+        if self.names:
+            if self.classes not in (None, len(self.names)) or len({one.casefold() for one in self.names}) < 2:
+                raise UsageError(
+                    f"--class-names got {', '.join(self.names)}: need {self.classes or 'two or more'} names, background"
+                    " first"
+                )
+            if not self.instances:
+                object.__setattr__(self, "classes", len(self.names))
+        if self.ignore is not None and self.ignore < 1:
+            raise UsageError(f"--ignore got {self.ignore}: need a number above 0, which no object or class has")
         if self.classes is not None and self.classes < 2:
             raise UsageError(f"--classes got {self.classes}: need 2 or more, the background counts as one")
         if self.classes is not None and self.instances:
@@ -120,7 +138,31 @@ def pair_masks(prediction: Path, truth: Path, *, subset: bool = False) -> list[M
 
 def mask_pair(name: str, prediction: ImageSource, truth: ImageSource) -> MaskPair:
     """Return a pair of masks; a file of polygons is painted on the pixels of the other."""
-    return MaskPair(name, drawn_on(prediction, truth), drawn_on(truth, prediction))
+    return MaskPair(name, drawn_on(prediction, truth, ignored=IGNORED), drawn_on(truth, prediction, ignored=IGNORED))
+
+
+def in_classes(pair: MaskPair, names: Sequence[str], count: int | None = None) -> MaskPair:
+    """Return a pair whose drawings have the numbers of their classes.
+
+    Args:
+        names: of the classes, background first; none for those that the other mask states.
+        count: how many there are to be; None for any.
+
+    Raises:
+        InputError: nothing says which number a class has.
+    """
+    sources = pair.prediction, pair.truth
+    drawn = [source for source in sources if isinstance(source, Drawn)]
+    if not drawn:
+        return pair
+    for source in sources:
+        names = names or (() if isinstance(source, Drawn) else read_record(source).class_names)
+    if not names or count not in (None, len(names)):
+        raise InputError(
+            f"{drawn[0]}: nothing says which number each class has: give --class-names"
+            f"{'' if count is None else f' {count} names'}, background first"
+        )
+    return replace(pair, prediction=of_classes(pair.prediction, names), truth=of_classes(pair.truth, names))
 
 
 def _of_one(prediction: Path, truth: Path, sets: Sequence[bool]) -> Sequence[ImageSource]:

@@ -130,6 +130,7 @@ class Score:
             that is in one of them. None where outlines were not scored.
         boundary_f1: of the same classes; NaN for one that is in neither mask.
         rows: every object, if they are to be listed.
+        ignored: px that do not count.
     """
 
     totals: Totals
@@ -137,6 +138,7 @@ class Score:
     hausdorff_95: tuple[float, ...] | None = None
     boundary_f1: tuple[float, ...] | None = None
     rows: tuple[Row, ...] = ()
+    ignored: int = 0
 
     @property
     def figures(self) -> dict[str, float]:
@@ -155,6 +157,8 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         result = self.totals.to_dict()
+        if self.ignored:
+            result["ignored_pixels"] = self.ignored
         if self.partition is not None:
             part = self.partition
             result["partition"] = {

@@ -21,6 +21,8 @@ def evaluate(
     objects: bool = False,
     boundaries: bool = False,
     classes: int | None = None,
+    class_names: Sequence[str] = (),
+    ignore: int | None = None,
     instances: bool = False,
     truth_components: bool = False,
     subset: bool = False,
@@ -41,6 +43,9 @@ def evaluate(
             variation of information.
         boundaries: score outlines, too: the Hausdorff distance at 95 %, px.
         classes: ids of both masks are the classes 0 … K - 1. None: an id above 0 is foreground, whatever it is.
+        class_names: of the classes, background first, by which drawn labels have their numbers; () for those that a
+            mask of unettile states, with `classes`.
+        ignore: pixels of this number in the truth do not count, nor what lies there. Drawings have regions for it.
         instances: the prediction's ids are objects. Without it its objects are the connected parts of its foreground.
         truth_components: the truth's objects are the connected parts of its foreground. Without it its ids are objects.
         subset: of folders: let `truth` have images that `prediction` has not.
@@ -68,7 +73,7 @@ def evaluate(
     >>> round(scores.pooled.figures["mean_iou"], 3), scores.pooled.figures["ap_50"]
     (0.333, 0.0)
     """
-    meaning = Meaning(classes, instances, truth_components, objects, boundaries)
+    meaning = Meaning(classes, instances, truth_components, objects, boundaries, tuple(class_names), ignore)
     kinds = pair_classes(prediction_classes, truth_classes, lambda *both: _pairs(*both, subset=True))
     comparison = Comparison(meaning, distance, tolerance, kinds, None if match is None else Path(match), overwrite)
     pairs = _pairs(prediction, truth, subset=subset)

@@ -78,6 +78,7 @@ def objects(
     close_gaps: int = 0,
     grow: int = 0,
     overwrite: bool = False,
+    format_version: str = "0.5",
     progress: OnProgress | None = None,
 ) -> Measured:
     """Measure the objects of a mask of any size: those that it numbers, or those that are found in its classes.
@@ -104,6 +105,7 @@ def objects(
         merge_classes, fill_holes, split, depth, depth_channel, neck, rise, max_object, min_size, min_confidence,
             close_gaps, grow: how objects are found, as the options of `unettile objects`; not with `instances`.
         overwrite: replace files that exist.
+        format_version: of OME-Zarr, of images that are one: "0.5", or "0.4", which more programs read.
         progress: takes pixels done and pixels in all, of one stage after the other.
 
     Returns:
@@ -146,7 +148,18 @@ def objects(
             Labelling(
                 splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
             ),
-            Products(*files, object_type, _path(confidence), True, *others, simplify, *pictures, lonlat, pixels),
+            Products(
+                *files,
+                object_type,
+                _path(confidence),
+                True,
+                *others,
+                simplify,
+                *pictures,
+                lonlat,
+                pixels,
+                format_version,
+            ),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),
             measures=Measures.of(measure, tuple(percentiles)),

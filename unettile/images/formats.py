@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from unettile.atomic import atomic_directory, atomic_path
-from unettile.errors import UsageError
+from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Readers
+from unettile.images.labelplace import find_label_place, is_label_place
 from unettile.images.write_ometiff import check_ometiff, write_ometiff
 from unettile.images.write_omezarr import check_omezarr, write_omezarr
 from unettile.images.write_png import check_png, write_png
@@ -42,11 +44,15 @@ FORMATS = (
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file's ending.
+    """Return the format of a file's ending; in the `labels` of an OME-Zarr image, that of a label image of it.
 
     Raises:
         UsageError: the ending is not known.
+        InputError: an OME-Zarr image that can have no label image.
     """
+    if is_label_place(path):
+        place = find_label_place(path)
+        return Format((), place.check, place.write, is_directory=True)
     for form in FORMATS:
         if path.name.lower().endswith(form.endings):
             return form
@@ -68,5 +74,37 @@ def write_image(final: Path, canvas: Canvas, read: Readers) -> None:
     """
     form = format_of(final)
     form.check(canvas)
+    make_room(final)
     with (atomic_directory if form.is_directory else atomic_path)(final) as temporary:
         form.write(temporary, canvas, read)
+    announce(final)
+
+
+def make_room(final: Path) -> None:
+    """Make the directory that a label image goes to, if it is not there; that of any other file must be.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    if is_label_place(final):
+        try:
+            final.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write {final}: {(error.strerror or str(error)).lower()}") from error
+
+
+def leave(final: Path) -> None:
+    """Remove the directory of a label image that was not written, if it holds nothing."""
+    if is_label_place(final):
+        with suppress(OSError):
+            final.parent.rmdir()
+
+
+def announce(final: Path) -> None:
+    """Add a label image that is whole to the list of its image's; of any other file, nothing is to be done.
+
+    Raises:
+        InputError: the list cannot be written.
+    """
+    if is_label_place(final):
+        find_label_place(final).announce()

@@ -83,7 +83,9 @@ def find_multiscales(node: zarr.Array[Any] | zarr.Group) -> list[Multiscale]:
             raise Damaged("its OME-Zarr metadata are damaged (multiscales is no list)")
         return [_parse(node, ome, entry) for entry in entries]
     if "plate" in ome or "well" in ome:
-        raise Damaged("it is a plate of many images: give the path of one of them, like plate.zarr/A/1/0")
+        raise Damaged(
+            "it is a plate, which `segment` alone takes whole: give the path of one image, like plate.zarr/A/1/0"
+        )
     if isinstance(ome.get("labels"), Sequence):
         raise Damaged(f"it is a group of label images ({', '.join(map(str, ome['labels'][:8]))}): give the path of one")
     if "bioformats2raw.layout" in ome:
@@ -106,10 +108,10 @@ def _parse(group: zarr.Group, ome: Mapping[str, Any], entry: Any) -> Multiscale:
         arrays = tuple(member for member in members if isinstance(member, zarr.Array))
         if not arrays or len(arrays) < len(members):
             raise ValueError("a resolution is no array")
-        axes, units = _parse_axes(entry.get("axes"), arrays[0].ndim)
+        axes, units = parse_axes(entry.get("axes"), arrays[0].ndim)
         if any(array.ndim != len(axes) for array in arrays):
             raise ValueError(f"an array does not have the axes {axes}")
-        places = [_place(dataset, entry, len(axes)) for dataset in entry["datasets"]]
+        places = [parse_place(dataset, entry, len(axes)) for dataset in entry["datasets"]]
         channels = (ome.get("omero") or {}).get("channels") or ()
         names = tuple(str(channel.get("label") or "") for channel in channels)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -130,7 +132,7 @@ def _parse(group: zarr.Group, ome: Mapping[str, Any], entry: Any) -> Multiscale:
     )
 
 
-def _parse_axes(axes: Any, count: int) -> tuple[str, list[str]]:
+def parse_axes(axes: Any, count: int) -> tuple[str, list[str]]:
     """Return the letters and the units of the axes; a version before 0.3 has none, and five in a fixed order.
 
     Raises:
@@ -150,7 +152,7 @@ def _parse_axes(axes: Any, count: int) -> tuple[str, list[str]]:
     return letters, [str(entry.get("unit") or "") for entry in entries]
 
 
-def _place(dataset: Any, entry: Any, count: int) -> tuple[list[float] | None, list[float] | None]:
+def parse_place(dataset: Any, entry: Any, count: int) -> tuple[list[float] | None, list[float] | None]:
     """Return a resolution's scale and translation along each axis, None where not stated.
 
     A dataset's transformations come first, then those of the whole entry, each list in its order.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unettile.errors import InputError
+from unettile.images.labelplace import is_label_place
 from unettile.images.record import read_metadata
 
 CROPS = "stitched crops"
@@ -27,13 +28,14 @@ def finished_line(output: Path) -> str:
     return f"{output} is finished already: nothing to do"
 
 
-def is_finished(output: Path, wanted: Mapping[str, Any], what: str = "mask") -> bool:
+def is_finished(output: Path, wanted: Mapping[str, Any], what: str = "mask", zarr: str | None = None) -> bool:
     """Whether `output` is there and says of itself all that is wanted; what it says besides does not matter.
 
     Args:
         output: TIFF, OME-TIFF, PNG or OME-Zarr.
         wanted: the metadata, as JSON, that decide the output.
         what: a word for such an output, for the message.
+        zarr: the version of OME-Zarr that it has to be, if it is one; None for any.
 
     Returns:
         False if nothing is there.
@@ -52,7 +54,23 @@ def is_finished(output: Path, wanted: Mapping[str, Any], what: str = "mask") -> 
             f"{output} exists and was made otherwise ({', '.join(different)} differ{'s' if len(different) == 1 else ''}"
             "): choose another -o, or give --overwrite"
         )
+    if zarr is not None and not is_label_place(output):  # a label image has the version of its image
+        check_version(output, zarr)
     return True
+
+
+def check_version(output: Path, zarr: str) -> None:
+    """Refuse an OME-Zarr of the same content, but of another version than the one that is asked for.
+
+    Raises:
+        InputError: says of which version it is.
+    """
+    there = {".zgroup": "0.4", "zarr.json": "0.5"}
+    found = [version for name, version in there.items() if (output / name).is_file()]
+    if found and zarr not in found:
+        raise InputError(
+            f"{output} is there already, as OME-Zarr {found[0]}: for {zarr} choose another -o, or give --overwrite"
+        )
 
 
 def check_is_image(path: Path) -> None:

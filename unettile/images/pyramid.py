@@ -30,12 +30,13 @@ class Pyramid:
 
     Args:
         canvas: what is written; one without a pyramid has level 0 alone.
+        least: levels that a pyramid has in any case.
     """
 
-    def __init__(self, canvas: Canvas) -> None:
+    def __init__(self, canvas: Canvas, least: int = 1) -> None:
         self._canvas = canvas
         self.shapes = [canvas.shape]
-        while canvas.has_pyramid and max(self.shapes[-1]) > TILE_EDGE:
+        while canvas.has_pyramid and (max(self.shapes[-1]) > TILE_EDGE or len(self.shapes) < least):
             self.shapes.append((-(-self.shapes[-1][0] // 2), -(-self.shapes[-1][1] // 2)))
         tile_bytes = canvas.channels * TILE_EDGE**2 * canvas.dtype.itemsize
         self._depth = 0  # levels that a piece reaches above 0

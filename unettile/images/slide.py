@@ -17,6 +17,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage, ArraySlide
 from unettile.images.georeference import Georeference
+from unettile.images.microscopes import form_of, open_scenes
 from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
@@ -46,7 +47,7 @@ class Slide(Protocol):
 
     @property
     def reader(self) -> str:
-        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide, array or drawn."""
+        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide, czi, lif, array or drawn."""
         ...
 
     @property
@@ -269,6 +270,8 @@ def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
             return open_png(path, view, as_stored)
         if start.startswith(JPEG_SIGNATURE):
             return open_jpeg(path, view)
+        if (form := form_of(start)) is not None:
+            return open_scenes(path, form, view)
         if start and knows(path):
             return OpenSlideSlide(path, view)
     except FileNotFoundError as error:

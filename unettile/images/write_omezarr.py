@@ -13,6 +13,7 @@ compressed chunks of 512² that are read one by one. That keeps 100,000² px bel
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +53,26 @@ def write_omezarr(path: Path, canvas: Canvas, read: Readers) -> None:
     pyramid = Pyramid(canvas)
     root = zarr.create_group(path, zarr_format=2 if canvas.zarr == "0.4" else 3)
     groups = [root]
-    named = [layer.name for layer in canvas.layers[1:] if _is_label(layer)]
+    named = [layer.name for layer in canvas.layers[1:] if is_label(layer)]
     if named:
-        root.create_group("labels").attrs.update(_stated(canvas, {"labels": named}))
+        root.create_group("labels").attrs.update(stated(canvas, {"labels": named}))
     groups += [root.create_group(_place(layer)) for layer in canvas.layers[1:]]
     arrays = []
     for group, layer in zip(groups, canvas.layers, strict=True):
-        attributes = _stated(canvas, _metadata(canvas, layer, pyramid, below=_is_label(layer) and group is not root))
+        attributes = stated(canvas, _metadata(canvas, layer, pyramid, below=is_label(layer) and group is not root))
         group.attrs.update(attributes | ({METADATA_KEY: json.loads(canvas.description)} if group is root else {}))
-        arrays.append([_create(group, canvas, layer, pyramid, level) for level in range(len(pyramid.shapes))])
+        axes, levels = _axes(canvas, layer), range(len(pyramid.shapes))
+        arrays.append([create_array(group, canvas, layer, pyramid, level, axes) for level in levels])
     with zarr.config.set({"async.concurrency": count_threads()}):  # how many chunks are compressed at once
         for number, reader in enumerate(canvas.readers(read)):
             for level, box, pixels in pyramid.stream(reader):
-                for layer, levels in zip(canvas.layers, arrays, strict=True):
+                for layer, own in zip(canvas.layers, arrays, strict=True):
                     planes = pixels[canvas.planes(layer)].astype(canvas.dtype_of(layer), copy=False)
                     place = _place_in(canvas, layer, number)
-                    levels[level][(*place, *box.slices)] = planes if layer.channels > 1 else planes[0]
+                    own[level][(*place, *box.slices)] = planes if layer.channels > 1 else planes[0]
 
 
-def _stated(canvas: Canvas, metadata: dict[str, Any]) -> dict[str, Any]:
+def stated(canvas: Canvas, metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes that hold OME metadata: 0.4 has no key for all of them, and a version in each."""
     if canvas.zarr != "0.4":
         return {"ome": {"version": canvas.zarr} | metadata}
@@ -79,13 +81,13 @@ def _stated(canvas: Canvas, metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata | {key: value for key, value in named.items() if value}
 
 
-def _is_label(layer: Layer) -> bool:
-    """Whether the pixels are numbers of things, not amounts."""
+def is_label(layer: Layer) -> bool:
+    """Whether the pixels of a layer are numbers of things, not amounts."""
     return layer.channels == 1 and layer.reduction == "majority"
 
 
 def _place(layer: Layer) -> str:
-    return f"labels/{layer.name}" if _is_label(layer) else layer.name
+    return f"labels/{layer.name}" if is_label(layer) else layer.name
 
 
 def _axes(canvas: Canvas, layer: Layer) -> dict[str, int]:
@@ -100,14 +102,27 @@ def _place_in(canvas: Canvas, layer: Layer, number: int) -> tuple[int | slice, .
     return tuple(places[axis] for axis in _axes(canvas, layer))
 
 
-def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, level: int) -> zarr.Array[Any]:
+def create_array(
+    group: zarr.Group,
+    canvas: Canvas,
+    layer: Layer,
+    pyramid: Pyramid,
+    level: int,
+    axes: Mapping[str, int],
+    name: str | None = None,
+) -> zarr.Array[Any]:
+    """Create the array of a level.
+
+    Args:
+        axes: before y and x, and how long they are.
+        name: of the array; None for the level's number.
+    """
     height, width = pyramid.shapes[level]
     edge = pyramid.part_edge(level)
     shard = tuple(min(edge, -(-length // TILE_EDGE) * TILE_EDGE) for length in (height, width))
-    axes = _axes(canvas, layer)
     if canvas.zarr == "0.4":
         return group.create_array(
-            str(level),
+            name or str(level),
             shape=(*axes.values(), height, width),
             chunks=(*(1 for _ in axes), TILE_EDGE, TILE_EDGE),
             dtype=canvas.dtype_of(layer).name,
@@ -117,7 +132,7 @@ def _create(group: zarr.Group, canvas: Canvas, layer: Layer, pyramid: Pyramid, l
             config={"write_empty_chunks": True},
         )
     return group.create_array(
-        str(level),
+        name or str(level),
         shape=(*axes.values(), height, width),
         chunks=(*(1 for _ in axes), TILE_EDGE, TILE_EDGE),
         shards=(*(length if axis == "c" else 1 for axis, length in axes.items()), *shard),
@@ -151,7 +166,7 @@ def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, below: bool) -> di
         most = int(np.iinfo(dtype).max)
         found["omero"] = {"channels": [_channel(layer, number, most) for number in range(layer.channels)]}
     elif layer.names or layer.colours or below:
-        found["image-label"] = _image_label(layer, below)
+        found["image-label"] = image_label(layer, below)
     return found
 
 
@@ -179,7 +194,7 @@ def _channel(layer: Layer, number: int, most: int) -> dict[str, Any]:
     }
 
 
-def _image_label(layer: Layer, below: bool) -> dict[str, Any]:
+def image_label(layer: Layer, below: bool) -> dict[str, Any]:
     """Return colours and names of the numbers; 0, the background, is transparent so that an image shows under it."""
     found: dict[str, Any] = {}
     if layer.colours:

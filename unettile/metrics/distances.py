@@ -23,12 +23,18 @@ class Outline:
         """Return the pixels that `add` needs to see for `box`: one more on each side, where the image has them."""
         return box.expand(1).intersect(self._image)
 
-    def add(self, box: Box, mask: NDArray[np.bool_]) -> None:
-        """Add the outline within `box`; `mask` holds the pixels of `window(box)`."""
+    def add(self, box: Box, mask: NDArray[np.bool_], ignored: NDArray[np.bool_] | None = None) -> None:
+        """Add the outline within `box`.
+
+        Args:
+            mask: the pixels of `window(box)`.
+            ignored: which of them are neither background nor outline; None for none.
+        """
         seen = self.window(box)
         missing = [(seen.y0 - box.y0 + 1, box.y1 + 1 - seen.y1), (seen.x0 - box.x0 + 1, box.x1 + 1 - seen.x1)]
-        padded = np.pad(mask, missing)  # what lies outside the image is background
-        inner = padded[1:-1, 1:-1]
+        whole = mask if ignored is None else mask | ignored
+        padded = np.pad(whole, missing)  # what lies outside the image is background
+        inner = np.pad(mask, missing)[1:-1, 1:-1]
         inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
         self._points.append(np.argwhere(inner & ~inside) + np.array((box.y0, box.x0)))
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from unettile.errors import InputError, UsageError
+from unettile.images.canvas import ZARR_VERSIONS
 from unettile.images.formats import format_of
 from unettile.images.georeference import Georeference
 from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
+from unettile.images.provenance import check_version
 from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource
 from unettile.images.view import View
@@ -61,6 +63,7 @@ class Products:
         simplify: how far outlines may move to have fewer points, px of the mask; 0 leaves them along pixel edges.
         lonlat: the GeoJSON of a map is in longitude and latitude, rather than in the map's coordinates.
         pixels: the GeoJSON of a map is in px, as that of other images.
+        zarr: the version of OME-Zarr, of images that are one.
 
     Raises:
         UsageError: nothing, an ending that is not written, a number out of range, or two kinds of coordinates.
@@ -84,6 +87,7 @@ class Products:
     report: Path | None = None
     lonlat: bool = False
     pixels: bool = False
+    zarr: str = ZARR_VERSIONS[0]
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -91,6 +95,8 @@ class Products:
         for path in (self.labels, self.confidence):
             if path is not None:
                 format_of(path)
+        if self.zarr not in ZARR_VERSIONS:
+            raise UsageError(f"--format-version {self.zarr!r} is not written: need {' or '.join(ZARR_VERSIONS)}")
         if self.table is not None:
             check_table(self.table)
         for path, option, endings in (
@@ -226,7 +232,7 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
 
     Raises:
         UsageError: an output that is an input.
-        InputError: another file is there, or the directory cannot be written to.
+        InputError: another file is there, or an OME-Zarr of another version, or the directory cannot be written to.
     """
     protect(sources.paths, products.paths)
     for path in products.paths:
@@ -237,6 +243,8 @@ def check_outputs(products: Products, sources: Sources, identity: Mapping[str, A
                 content = "instances" if path == products.labels else "confidence"
                 wanted = {**identity, "content": content}
                 likely = all(found.get(key) == value for key, value in wanted.items())
+                if likely:
+                    check_version(path, products.zarr)
             else:
                 beginning = _BEGINNINGS.get(path.suffix.lower(), (COCO if path == products.coco else HEAD).encode())
                 with path.open("rb") as file:

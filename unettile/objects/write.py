@@ -237,7 +237,13 @@ class Writer:
     def _canvas(self, layer: Layer, dtype: np.dtype[Any], metadata: dict[str, Any]) -> Canvas:
         size, georeference = self._context.frames.pixel_size_um, self._context.georeference
         return Canvas(
-            self._objects.shape, (layer,), dtype, pixel_size_um=size, metadata=metadata, georeference=georeference
+            self._objects.shape,
+            (layer,),
+            dtype,
+            pixel_size_um=size,
+            metadata=metadata,
+            georeference=georeference,
+            zarr=self._products.zarr,
         )
 
 

@@ -8,10 +8,13 @@ from unettile.images import provenance
 from unettile.segmentation.plan import Plan
 
 
-def is_finished(output: Path, plan: Plan) -> bool:
+def is_finished(output: Path, plan: Plan, zarr: str) -> bool:
     """Whether a file at `output` is the result of `plan`; False if there is nothing.
 
     Where the tile edge changes nothing, or on a GPU no more than rounding, another one does not matter.
+
+    Args:
+        zarr: the version of OME-Zarr that is to be written, if it is one.
 
     Raises:
         InputError: there is something else; says what differs.
@@ -19,4 +22,4 @@ def is_finished(output: Path, plan: Plan) -> bool:
     wanted = plan.metadata()
     if plan.geometry.exact:
         del wanted["tile"]
-    return provenance.is_finished(output, wanted)
+    return provenance.is_finished(output, wanted, zarr=zarr)

@@ -15,8 +15,11 @@ from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Reader
 from unettile.images.formats import format_of, write_image
+from unettile.images.labelplace import is_label_of, is_label_place
 from unettile.images.omezarr import is_zarr
+from unettile.images.slide import ImageSource
 from unettile.inference.kinds import kind_of
+from unettile.protection import protect
 from unettile.segmentation.frame import Frame
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.run.reader import BlockReader
@@ -42,10 +45,25 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists: choose another name, or give --overwrite")
     parent = output.parent
+    if is_label_place(output) and not parent.exists():
+        parent = parent.parent
     if not parent.is_dir():
         raise InputError(f"cannot write {output}: there is no directory {parent}; create it first")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {output}: no permission to write in {parent}; choose another directory")
+
+
+def check_apart(image: ImageSource, mask: ImageSource | None, output: Path, run: Path) -> None:
+    """Refuse to write onto an input or into it, but for a label image of the image that is segmented.
+
+    Args:
+        run: the run directory.
+
+    Raises:
+        UsageError: it would be.
+    """
+    inputs = [one for one in (image, mask) if isinstance(one, Path) and not (one is image and is_label_of(output, one))]
+    protect(inputs, [output, run])
 
 
 def check_format(output: Path, plan: Plan) -> None:

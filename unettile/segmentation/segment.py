@@ -10,14 +10,14 @@ from pathlib import Path
 
 from unettile.atomic import remove_leftovers
 from unettile.errors import Incomplete, InputError
+from unettile.images.formats import announce, leave, make_room
 from unettile.images.slide import ImageSource, Slide
 from unettile.inference.predict import Predictor
-from unettile.protection import protect
 from unettile.segmentation.compute.loop import Loop
 from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.output import Written, check_format, check_output, write_output
+from unettile.segmentation.output import Written, check_apart, check_format, check_output, write_output
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planning import make_plan, open_image, open_seen, prepare
 from unettile.segmentation.run.directory import RunDirectory
@@ -118,20 +118,22 @@ def segment_image(
     watch = watch or Watch()
     start = time.monotonic()
     place = run_directory_for(output)
-    protect([one for one in (image, options.mask) if isinstance(one, Path)], [output, place])
+    check_apart(image, options.mask, output, place)
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
     before = _identity(output)
     with open_image(image, options) as slide:
-        if is_there and is_finished(output, plan := make_plan(slide, predictor, options)):
+        if is_there and is_finished(output, plan := make_plan(slide, predictor, options), options.zarr):
             _remove_run_of(place, plan)  # a process that was killed at the very end left it
             remove_leftovers(output)
+            announce(output)
             return SegmentResult(output, plan, Tally(), time.monotonic() - start, was_finished=True)
         with watch.profile.part("plan"):
             plan, batch = prepare(slide, predictor, options, None if overwrite else place, advise=watch.advise)
         check_format(output, plan)
         for line in advice(predictor.checkpoint, plan, str(image)):
             watch.advise(line)
+        make_room(output)
         run = RunDirectory.join(place, plan, discard=overwrite)
         reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
         loop = Loop(run, reader, predictor.engine, batch)
@@ -152,8 +154,9 @@ def segment_image(
                     verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks, output), within)
         except Exception as error:
             expected = isinstance(error, InputError | Incomplete)
-            if not expected or _identity(output) == before or not _is_by(output, plan):
+            if not expected or _identity(output) == before or not _is_by(output, plan, options.zarr):
                 run.remove_if_empty()  # a run refused before its first block should not bind the next to its options
+                leave(output)
                 raise
             # another process was given the same command, had the file ready and took the directory away
             written, left_out = Written(), None
@@ -223,7 +226,7 @@ def _remove_run_of(place: Path, plan: Plan) -> None:
             remove_run(place)
 
 
-def _is_by(output: Path, plan: Plan) -> bool:
+def _is_by(output: Path, plan: Plan, zarr: str) -> bool:
     with suppress(InputError):
-        return is_finished(output, plan)
+        return is_finished(output, plan, zarr)
     return False

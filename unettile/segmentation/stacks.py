@@ -11,12 +11,11 @@ from unettile.atomic import remove_leftovers
 from unettile.errors import UsageError
 from unettile.images import provenance
 from unettile.images.canvas import ZARR_VERSIONS, Canvas
-from unettile.images.formats import format_of
+from unettile.images.formats import announce, format_of, leave, make_room
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
-from unettile.protection import protect
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.output import check_output
+from unettile.segmentation.output import check_apart, check_output
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.planes import choose_planes, of_plane
 from unettile.segmentation.planning import plan_image
@@ -25,7 +24,7 @@ from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image, segment_shard
 from unettile.segmentation.stackfile import stack_canvas, write_stack
 from unettile.segmentation.stackrun import MissingPlanes, StackDirectory, is_stack_run
-from unettile.segmentation.stitch import StitchResult, stitch_run
+from unettile.segmentation.stitch import StitchResult, check_of_image, stitch_run
 from unettile.tiling import Shard
 
 
@@ -50,16 +49,18 @@ def segment(
         return segment_image(image, output, predictor, options, watch, overwrite, verify)
     _refuse_verifying(verify)
     watch, start, place = watch or Watch(), time.monotonic(), run_directory_for(output)
-    protect([one for one in (image, options.mask) if isinstance(one, Path)], [output, place])
+    check_apart(image, options.mask, output, place)
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
     if is_there:
         plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
-        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans)):
+        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans), zarr=options.zarr):
             remove_leftovers(output)
+            announce(output)
             return SegmentResult(output, plans[0], Tally(), time.monotonic() - start, was_finished=True)
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
     format_of(output).check(stack_canvas(planes, [first]))
+    make_room(output)
     directory = StackDirectory.join(place, planes, 1, discard=overwrite)
     try:
         tally = directory.compute(image, Shard(0, 1), predictor, options, watch)
@@ -70,6 +71,7 @@ def segment(
             )
     except Exception:
         directory.remove_if_empty()
+        leave(output)
         raise
     directory.remove()
     return SegmentResult(output, first, tally, time.monotonic() - start, written, planes=len(planes))
@@ -121,10 +123,13 @@ def stitch(
     runs = [RunDirectory.open(path) for path in stack.paths]
     plans = [run.plan for run in runs]
     canvas, parts = stack_canvas(stack.planes, plans), sum(len(plan.blocks) for plan in plans)
+    make_room(output)
     remove_leftovers(output)
-    if is_there and provenance.is_finished(output, _wanted(canvas, plans)):
+    if is_there and provenance.is_finished(output, _wanted(canvas, plans), zarr=zarr):
+        announce(output)
         return StitchResult(output, canvas.shape, parts, was_finished=True)
     format_of(output).check(canvas)
+    check_of_image(directory, plans[0], output)
     return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch(), zarr))
 
 

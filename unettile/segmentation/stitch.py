@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unettile.atomic import remove_leftovers
-from unettile.errors import Incomplete
+from unettile.errors import Incomplete, InputError
 from unettile.images import provenance
 from unettile.images.canvas import ZARR_VERSIONS, Canvas, Layer
-from unettile.images.formats import write_image
+from unettile.images.fingerprint import Fingerprint
+from unettile.images.formats import announce, make_room, write_image
+from unettile.images.labelplace import is_label_place
+from unettile.images.slide import open_slide
 from unettile.segmentation.crops import CropMosaic
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.output import Written, check_format, check_output, write_output
@@ -106,7 +109,8 @@ def stitch_run(
 
     Raises:
         MissingBlocks: blocks are missing or damaged; names the shards that compute them.
-        InputError: no run directory, or the destination is refused: a file of another plan, say.
+        InputError: no run directory, or the destination is refused: a file of another plan, say, or a label image of
+            another image.
         UsageError: an output whose format is not written, or cannot hold the pixels.
     """
     watch = watch or Watch()
@@ -114,10 +118,13 @@ def stitch_run(
     check_output(output, overwrite=overwrite or is_there)
     run = RunDirectory.open(directory)
     plan = run.plan
+    make_room(output)
     remove_leftovers(output)
-    if is_there and is_finished(output, plan):
+    if is_there and is_finished(output, plan, zarr):
+        announce(output)
         return StitchResult(output, plan.output_shape, len(plan.blocks), was_finished=True)
     check_format(output, plan)
+    check_of_image(directory, plan, output)
     checked: set[int] = set()
     area = 0
 
@@ -141,6 +148,20 @@ def stitch_run(
     if missing:
         raise MissingBlocks(directory, plan, missing)
     return StitchResult(output, plan.output_shape, len(plan.blocks), written)
+
+
+def check_of_image(directory: Path, plan: Plan, output: Path) -> None:
+    """Refuse a label image of another image than the one that was segmented; any other file may be anywhere.
+
+    Raises:
+        InputError: it would be.
+    """
+    if not is_label_place(output):
+        return
+    image = output.parent.parent
+    with open_slide(image, plan.view) as slide:
+        if Fingerprint.of(slide) != plan.image:
+            raise InputError(f"{directory} is a run of another image than {image}: give -o the image that it is of")
 
 
 def stitch_crops(
@@ -178,8 +199,10 @@ def stitch_crops(
         count = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''}"
         raise Incomplete(f"the crops in {folder} leave {count}: {named}{more}; add the crops that cover them{part}")
     metadata = mosaic.provenance()
+    make_room(output)
     remove_leftovers(output)
-    if is_there and provenance.is_finished(output, metadata, what="stitched image"):
+    if is_there and provenance.is_finished(output, metadata, "stitched image", zarr):
+        announce(output)
         return StitchResult(output, mosaic.shape, len(mosaic.crops), was_finished=True)
     reduction = "majority" if mosaic.channels == 1 and mosaic.dtype.kind != "f" else "mean"
     layer = Layer("stitched", mosaic.channels, reduction)

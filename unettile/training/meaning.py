@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.drawn.figures import IGNORED
 from unettile.drawn.labels import Drawn
+from unettile.drawn.pairing import of_classes
 from unettile.errors import InputError
 from unettile.images.colours import Colour
 from unettile.images.idparts import IdParts
@@ -67,9 +68,10 @@ def find_meaning(pairs: Sequence[Pair], part: LabelPart, kind: str | None = None
     """
     if kind in ("instances", "components"):
         return Meaning(replace(part, kind=kind), f"{kind}, as labels.kind says")
-    if kind == "classes" and (part.values or part.colors or len(part.names) != 2):
+    drawn = all(isinstance(pair.labels, LabelSource) for pair in pairs)
+    if kind == "classes" and (part.values or part.colors or len(part.names) != 2 or drawn):
         return Meaning(replace(part, kind=kind), f"{len(part.names)} classes, as [labels] says")
-    if kind is None and all(isinstance(pair.labels, LabelSource) for pair in pairs):
+    if kind is None and drawn:
         return Meaning(replace(part, kind="instances", names=("background", "object")), "drawn objects")
     seen = _look(pairs)
     name = pairs[0].labels
@@ -107,6 +109,24 @@ def _classes(values: list[int], names: tuple[str, ...], part: LabelPart, found: 
     """Return classes of such numbers; they need not be told where they are 0, 1, 2, …"""
     told = () if values == list(range(len(values))) else tuple(values)
     return Meaning(replace(part, kind="classes", names=names, values=told), found)
+
+
+def name_classes(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the names of the classes of drawings, background first; those that are the default, where none has any.
+
+    Raises:
+        InputError: a drawing that cannot be read.
+    """
+    drawn = [pair.labels for pair in pairs if isinstance(pair.labels, Drawn)]
+    names = {name.casefold(): name for one in drawn for name in one.class_names}  # case does not count
+    return ("background", *(names[key] for key in sorted(names))) if names else LabelPart().names
+
+
+def with_classes(pairs: Sequence[Pair], part: LabelPart) -> tuple[Pair, ...]:
+    """Return pairs whose drawings are painted in the numbers of their classes, where labels are classes by name."""
+    if part.kind != "classes" or part.values or part.colors:
+        return tuple(pairs)
+    return tuple(replace(pair, labels=of_classes(pair.labels, part.names)) for pair in pairs)
 
 
 def settle_values(pairs: Sequence[Pair], part: LabelPart) -> tuple[LabelPart, str | None]:

@@ -39,7 +39,11 @@ class OpenPair:
         self.pair = pair
         self._part = labels
         self.image: Slide = open_slide(pair.image, pair.view, filled=True)
-        labels_slide = open_labels(pair.labels, pair.label_view)
+        try:
+            labels_slide = open_labels(pair.labels, pair.label_view)
+        except InputError:
+            self.image.close()
+            raise
         self._labels: Slide | ZoomedLabels = labels_slide
         self._weights: Slide | None = open_slide(pair.weights) if pair.weights is not None else None
         self._sources = self.image, labels_slide, self._weights

@@ -16,7 +16,7 @@ from unettile.protection import protect
 from unettile.training.auto import Means, choose_recipe
 from unettile.training.facts import find_facts
 from unettile.training.job import Data, TrainJob, check_output, find_sources, make_room, split
-from unettile.training.meaning import find_meaning, settle_ignored, settle_values
+from unettile.training.meaning import find_meaning, name_classes, settle_ignored, settle_values, with_classes
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe
 from unettile.training.recipefile import read_recipe, recipe_from_dict, with_changes
@@ -136,6 +136,9 @@ class TrainRequest:
         labels = recipe_from_dict(with_changes({}, told)).labels
         kind = labels.kind if "labels.kind" in asked else "classes" if "labels.names" in asked else None
         pairs = choose_views(pair_up(self.images, self.labels, self.weights), self.view, 0)
+        if kind == "classes":
+            labels = replace(labels, kind=kind, names=labels.names if "labels.names" in asked else name_classes(pairs))
+            pairs = with_classes(pairs, labels)
         meaning = find_meaning(pairs, settle_ignored(pairs, labels)[0], kind)
         device = choose_device(self.device).type
         seconds = None if "run.epochs" in asked else self.max_seconds
@@ -173,4 +176,4 @@ class TrainRequest:
 
     def _chosen(self, pairs: Sequence[Pair], recipe: Recipe) -> tuple[Pair, ...]:
         """Return the pairs of 2-D images that the view chooses."""
-        return choose_views(pairs, self.view, recipe.in_channels)
+        return choose_views(with_classes(pairs, recipe.labels), self.view, recipe.in_channels)

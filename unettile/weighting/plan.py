@@ -11,11 +11,11 @@ import numpy as np
 
 from unettile import __version__
 from unettile.errors import InputError, UsageError
-from unettile.images.canvas import Canvas, Layer
+from unettile.images.canvas import ZARR_VERSIONS, Canvas, Layer
 from unettile.images.formats import format_of
 from unettile.images.idparts import IdParts
 from unettile.images.listing import image_stem
-from unettile.images.provenance import read_provenance
+from unettile.images.provenance import check_version, read_provenance
 from unettile.weighting import OnProgress
 from unettile.weighting.outputs import default_output, name_outputs
 from unettile.weighting.survey import LabelFile, survey
@@ -92,12 +92,17 @@ class Weighting:
 
 @dataclass(frozen=True)
 class WeightPlan:
-    """What will be written: the set, surveyed, and the class weights that follow from all of it."""
+    """What will be written: the set, surveyed, and the class weights that follow from all of it.
+
+    Args:
+        zarr: the version of OME-Zarr, of maps that are one.
+    """
 
     output: Path
     weighting: Weighting
     files: tuple[LabelFile, ...]
     class_weights: tuple[float, float]
+    zarr: str = ZARR_VERSIONS[0]
 
     @property
     def pixels(self) -> int:
@@ -136,6 +141,7 @@ class WeightPlan:
             metadata=metadata,
             georeference=file.georeference,
             stack=file.stack,
+            zarr=self.zarr,
         )
 
     @property
@@ -193,6 +199,7 @@ def plan_weight_maps(
     overwrite: bool,
     on_progress: OnProgress,
     images: Path | None = None,
+    zarr: str = ZARR_VERSIONS[0],
 ) -> WeightPlan:
     """Survey a label image, or a folder of them, and refuse what cannot be done before anything is written.
 
@@ -202,11 +209,14 @@ def plan_weight_maps(
         overwrite: outputs that exist will be replaced. Otherwise they are refused, unless they are a part of this very
             set, left by a run that was interrupted, or all of it.
         images: of which the polygons are, a file or a folder, for their sizes; None where files of polygons state them.
+        zarr: the version of OME-Zarr, of maps that are one.
 
     Raises:
-        UsageError: an output that does not fit the input.
+        UsageError: an output that does not fit the input, or a version that is not written.
         InputError: nothing to read, no label maps, or an output that exists.
     """
+    if zarr not in ZARR_VERSIONS:
+        raise UsageError(f"--format-version {zarr!r} is not written: need {' or '.join(ZARR_VERSIONS)}")
     target = output if output is not None else default_output(labels)
     pairs = name_outputs(labels, target, images)
     files: list[LabelFile] = []
@@ -219,11 +229,12 @@ def plan_weight_maps(
         background, cell = balanced_weights((sum(file.pixels for file in files) - foreground, foreground))
         class_weights = (background, cell)
     weighting.check_holds(class_weights)
-    plan = WeightPlan(target, weighting, tuple(files), class_weights)
+    plan = WeightPlan(target, weighting, tuple(files), class_weights, zarr)
     format_of(plan.files[0].output).check(plan.canvas(plan.files[0]))
     if not overwrite:
         for file in files:
             _refuse_foreign(file.output, plan.canvas(file).metadata)
+            check_version(file.output, zarr)
     return plan
 
 

@@ -1,0 +1,67 @@
+"""Microscopes: their own files, each by the library that knows it; they come with an extra."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unettile.errors import InputError
+from unettile.images.czi import CziFile
+from unettile.images.lif import LifFile
+from unettile.images.scenes import SceneFile, SceneSlide
+from unettile.images.view import FIRST, View
+
+INSTALL = "pip install 'unettile[microscopes]'"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A format of a microscope's maker.
+
+    Args:
+        name: for messages, and for the record in lower case.
+        starts: how its files begin.
+        library: the module that reads it.
+        open: takes the file and the module.
+    """
+
+    name: str
+    starts: tuple[bytes, ...]
+    library: str
+    open: Callable[[Path, Any], SceneFile]
+
+
+FORMS = (
+    Form("CZI", (b"ZISRAWFI",), "pylibCZIrw.czi", CziFile),
+    Form("LIF", (b"\x70\0\0\0",), "liffile", LifFile),
+)
+
+
+def form_of(start: bytes) -> Form | None:
+    """Return the format of a file that begins so; None for none of them."""
+    return next((form for form in FORMS if start.startswith(form.starts)), None)
+
+
+def open_scenes(path: Path, form: Form, view: View = FIRST) -> SceneSlide:
+    """Open an image of a microscope's own file.
+
+    Raises:
+        InputError: its library is not installed, or finds it damaged.
+        NoSuchImage: it has no such scene, plane or channel.
+    """
+    try:
+        library = importlib.import_module(form.library)
+    except (ImportError, OSError):
+        package = form.library.partition(".")[0]
+        raise InputError(
+            f"cannot read {path}: need {package} for {form.name} files; install it with {INSTALL}"
+        ) from None
+    try:
+        opened = form.open(path, library)
+    except Exception as error:  # what a library makes of damaged bytes
+        text = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"cannot read {path}: no {form.name} that can be read ({text})") from error
+    return SceneSlide(path, opened, form.name.lower(), view)

@@ -1,0 +1,189 @@
+"""Scenes: the images of a microscope's own file, as a library reads them, opened as slides.
+
+file ── scene (--series) ── t, z, c ── piece ── pixels (h, w, samples)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unettile.box import Box
+from unettile.errors import InputError
+from unettile.images.cache import Cache
+from unettile.images.nodata import NoData
+from unettile.images.orientation import UPRIGHT
+from unettile.images.pixelsize import PixelSize
+from unettile.images.segments import SEGMENT_LIMIT
+from unettile.images.view import FIRST, Level, View
+from unettile.wording import size_text
+
+PIECE_EDGE = 1024
+"""Edge of what is read at once, px, of files that are read by region."""
+
+
+class Scene(Protocol):
+    """One image of a file, of any number of planes."""
+
+    @property
+    def name(self) -> str:
+        """That the file gives it, or ""."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, px."""
+        ...
+
+    @property
+    def times(self) -> int: ...
+
+    @property
+    def depths(self) -> int: ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the channels, as they are stored; "" where there is none."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Numbers that a pixel of a stored channel has: 1, or 3 for colours."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def pixel_size_um(self) -> PixelSize | None: ...
+
+    @property
+    def by_region(self) -> bool:
+        """Whether a part of a plane can be read without the rest."""
+        ...
+
+    def read(self, t: int, z: int, c: int, box: Box) -> NDArray[Any]:
+        """Return a box of a stored channel, (h, w, samples); raises whatever the library does for damage."""
+        ...
+
+
+class SceneFile(Protocol):
+    """An open file of scenes."""
+
+    @property
+    def scenes(self) -> Sequence[Scene]: ...
+
+    def close(self) -> None: ...
+
+
+class SceneSlide:
+    """One 2-D image, of any number of channels, of a file of scenes; see `unettile.images.slide.Slide`.
+
+    Args:
+        path: the file.
+        opened: it, open; closed with this.
+        reader: what reads it, for the record.
+        view: which scene, plane and channels; there is one level.
+
+    Raises:
+        InputError: it holds no image, or one whose planes cannot be held.
+        NoSuchImage: the view chooses what is not there.
+    """
+
+    downsample = (1.0, 1.0)
+    origin_um = None
+    georeference = None
+    orientation = UPRIGHT
+    lossy = False
+
+    def __init__(self, path: Path, opened: SceneFile, reader: str, view: View = FIRST) -> None:
+        self.path, self.reader, self._opened = path, reader, opened
+        try:
+            self._choose(view)
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose(self, view: View) -> None:
+        scenes = self._opened.scenes
+        if not scenes:
+            raise InputError(f"cannot read {self.path}: it holds no image")
+        names = [size_text(one.shape) + (f" {one.name[:40]!r}" if one.name else "") for one in scenes]
+        series = view.pick_series(names, range(len(scenes)))
+        self._scene = scene = scenes[series]
+        self.shape, self.dtype, self.pixel_size_um = scene.shape, scene.dtype.newbyteorder("="), scene.pixel_size_um
+        if self.dtype.kind not in "uif":
+            raise InputError(f"cannot read {self.path}: its pixels are {self.dtype}; need integers or real numbers")
+        if min(self.shape) < 1:
+            raise InputError(f"cannot read {self.path}: it has no pixels")
+        whole = scene.samples * self.dtype.itemsize * self.shape[0] * self.shape[1]
+        if not scene.by_region and whole > SEGMENT_LIMIT:
+            raise InputError(f"cannot read {self.path}: its planes have more than {SEGMENT_LIMIT >> 30} GiB")
+        level, mpp = view.pick_level([Level(self.shape, pixel_size_um=self.pixel_size_um)])
+        self._t, self._z = view.pick_plane("t", scene.times), view.pick_plane("z", scene.depths)
+        every = scene.names if scene.samples == 1 else ("",) * (len(scene.names) * scene.samples)
+        self._selected = view.pick_channels(len(every), every)
+        self.channels = len(self._selected)
+        self.channel_names = tuple(every[number] for number in self._selected)
+        self.no_data = NoData.of(None, None, self.dtype)
+        self.view = view.resolved(series, (level, mpp), (self._t, self._z), self._selected)
+        self._edge = PIECE_EDGE if scene.by_region else max(self.shape)
+        self._cache = Cache()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the region (h, w, channels); memory grows with the region and the pieces under it.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        assert Box.of_shape(self.shape).contains(box), f"{box} lies outside of {self.shape}"
+        out = np.empty((*box.shape, self.channels), self.dtype)
+        edge, samples = self._edge, self._scene.samples
+        rows, columns = (range(a // edge, -(-b // edge)) for a, b in ((box.y0, box.y1), (box.x0, box.x1)))
+        for row, column, place in product(rows, columns, range(self.channels)):
+            y, x = row * edge, column * edge
+            whole = Box(y, x, y + edge, x + edge).intersect(Box.of_shape(self.shape))
+            part = whole.intersect(box)
+            channel, sample = divmod(self._selected[place], samples)
+            pixels = self._piece(whole, channel)
+            out[(*part.relative_to(box).slices, place)] = pixels[(*part.relative_to(whole).slices, sample)]
+        return out
+
+    def known(self, box: Box) -> None:
+        """Return None: of what the file declares, a FilledSlide knows."""
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def __enter__(self) -> SceneSlide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _piece(self, box: Box, channel: int) -> NDArray[Any]:
+        piece = self._cache.get((box, channel), lambda: self._load(box, channel))
+        assert piece is not None
+        return piece
+
+    def _load(self, box: Box, channel: int) -> NDArray[Any]:
+        try:
+            pixels = self._scene.read(self._t, self._z, channel, box)
+        except Exception as error:  # what a library makes of damaged bytes
+            text = " ".join(str(error).split())[:160] or type(error).__name__
+            place = f"channel {channel}, y {box.y0}, x {box.x0}"
+            raise InputError(f"cannot read {self.path} at {place}: {text}") from error
+        assert pixels.shape == (*box.shape, self._scene.samples), f"{pixels.shape} for {box}"
+        return pixels.astype(self.dtype, copy=False)
