@@ -133,6 +133,16 @@ def test_a_network_that_is_not_exact_says_so_and_by_how_much(cli: Cli, image: Pa
     assert record["model"]["largest_difference"] == saved.difference
 
 
+def test_an_export_that_is_there_already_is_not_said_to_be_written(
+    cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.pt2"
+    monkeypatch.setattr("unettile.export.export_model", lambda model, path, overwrite: path.write_bytes(b"same"))
+    told = [cli("models", model, "--export", path, *more).err for more in ((), (), ("--overwrite",))]
+    assert told[0] == told[2] == f"wrote {path}\n"
+    assert told[1] == f"{path} is finished already: nothing to do\n"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [(["net.onnx"], 2, "need a model"), (["MODEL", "net.pth"], 2, ".onnx, .pt2"), (["MODEL", "no/net.pt2"], 3, "no/")],

@@ -50,7 +50,7 @@ def models(
         typer.Option(
             "--export",
             metavar="FILE",
-            help="Write the network for other programs: .onnx (needs unettile[onnx]), or .pt2 with a .json beside it.",
+            help="Write the network for other programs: .onnx (needs unettile[onnx]) or .pt2.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -86,9 +86,10 @@ def models(
             from unettile.export import export_model
 
             protect([find_model(name)], [export])
-            for path in export_model(model, export, overwrite=overwrite):
-                remove_leftovers(path)
-                console.message(f"wrote {path}")
+            was_there = export.exists() and not overwrite
+            export_model(model, export, overwrite=overwrite)
+            remove_leftovers(export)
+            console.message(finished_line(export) if was_there else f"wrote {export}")
         description = describe(str(output or name), model)
         console.result(description)
         lines = _card(description)
