@@ -52,6 +52,9 @@ def test_onnx_runtime_gives_our_logits_in_windows_of_any_size(tmp_path: Path) ->
         (theirs,) = session.run(["logits"], {"image": window})
         assert theirs.dtype == np.float32 and float(ours.std()) > 0
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=BOUND * float(np.abs(ours).max()))
+    again = load_model(path)
+    assert (again.geometry, again.classes, again.objects) == (MODEL.geometry, MODEL.classes, MODEL.objects)
+    assert again.receptive_field == MODEL.receptive_field
     kept = path.read_bytes()
     other = make_checkpoint(widths=(2, 3), seed=1)
     with pytest.raises(InputError, match="--overwrite"):

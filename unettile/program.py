@@ -10,6 +10,7 @@ from pathlib import Path
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError
 from unettile.exchange.torchprogram import ENTRIES, load_program
+from unettile.exchange.torchscript import load_torchscript
 
 _MOST_ENTRIES = 2**16  # of an archive
 _MOST_RATIO = 64  # of what an archive unpacks to, to its own size; torch packs nothing
@@ -22,36 +23,50 @@ def load_model(path: Path, *, trust: bool = False) -> Checkpoint:
         trust: a file may be read although that can run code in it.
 
     Raises:
-        InputError: as `load_checkpoint` and `load_program`.
+        InputError: as `load_checkpoint`, `load_program`, `load_torchscript` and `load_onnx`.
     """
-    if not _is_program(path):
+    if path.suffix.lower() == ".onnx" and path.is_file():
+        return _load_onnx(path)
+    entries = _entries(path)
+    if any(name.endswith(ENTRIES) for name in entries):
+        model = load_program(path, trust=trust)
+    elif any("/code/__torch__" in name for name in entries):
+        model = load_torchscript(path, trust=trust)
+    else:
         return load_checkpoint(path)
-    model = load_program(path, trust=trust)
     digest = hashlib.sha256(path.read_bytes())
     beside = path.with_suffix(".json")
     digest.update(beside.read_bytes() if beside.is_file() else b"")
     return replace(model, sha256=digest.hexdigest())
 
 
-def _is_program(path: Path) -> bool:
-    """Whether the file is an archive with the entries of torch.export, of this or an earlier version.
+def _load_onnx(path: Path) -> Checkpoint:
+    try:
+        from unettile.exchange.onnxmodel import load_onnx
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs onnx and onnxruntime, which are not installed: pip install 'unettile[onnx]'"
+        ) from error
+    return load_onnx(path)
+
+
+def _entries(path: Path) -> list[str]:
+    """Return the names of what a file holds that is an archive; of any other none.
 
     Raises:
-        InputError: it is, and would unpack to far more than it holds.
+        InputError: it would unpack to far more than it holds.
     """
     if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
+        return []
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # damaged: who reads checkpoints says so
-        return False
-    if not any(entry.filename.endswith(ENTRIES) for entry in entries):
-        return False
+        return []
     size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
     if len(entries) > _MOST_ENTRIES or unpacked > _MOST_RATIO * size:
         raise InputError(
-            f"{path} is an archive of {len(entries)} entries that unpack from {size} bytes to {unpacked}: no program"
-            " that torch.export.save wrote does; export it again"
+            f"{path} is an archive of {len(entries)} entries that unpack from {size} bytes to {unpacked}: no model"
+            " that torch wrote does; export it again"
         )
-    return True
+    return [entry.filename for entry in entries]

@@ -29,7 +29,7 @@ def models(
         str | None,
         typer.Argument(
             metavar="[NAME|FILE]",
-            help="A shipped model, a checkpoint or a .pt2 program; default: list what is shipped.",
+            help="A shipped model, a checkpoint, an .onnx or a .pt2 program; default: list what is shipped.",
         ),
     ] = None,
     changes: Annotated[

@@ -20,6 +20,7 @@ from unettile.exchange.sidecar import Sidecar
 from unettile.geometry import Geometry
 from unettile.images.colours import distinct_colours
 from unettile.networks.blocks import class_logits
+from unettile.networks.cost import Cost, Costed
 from unettile.networks.difference import measure_difference
 from unettile.probing import Forward, Measurement, measure_geometry
 
@@ -58,6 +59,10 @@ class ForeignNetwork(nn.Module):
         while not isinstance(result, Tensor):  # side outputs stand after the main one
             result = next(iter(result.values())) if isinstance(result, dict) else result[0]
         return class_logits(self.after(result))
+
+    def window_cost(self, channels: int, edge: int) -> Cost | None:
+        """Return what a window costs, if the program says so: it is no module of torch's."""
+        return self.program.window_cost(channels, edge) if isinstance(self.program, Costed) else None
 
 
 class Standardize(nn.Module):
