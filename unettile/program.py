@@ -6,11 +6,15 @@ import hashlib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError
 from unettile.exchange.torchprogram import ENTRIES, load_program
 from unettile.exchange.torchscript import load_torchscript
+
+if TYPE_CHECKING:
+    from unettile.exchange.package import Comparison, Package
 
 _MOST_ENTRIES = 2**16  # of an archive
 _MOST_RATIO = 64  # of what an archive unpacks to, to its own size; torch packs nothing
@@ -23,11 +27,13 @@ def load_model(path: Path, *, trust: bool = False) -> Checkpoint:
         trust: a file may be read although that can run code in it.
 
     Raises:
-        InputError: as `load_checkpoint`, `load_program`, `load_torchscript` and `load_onnx`.
+        InputError: as `load_checkpoint`, `load_program`, `load_torchscript`, `load_onnx` and `load_package`.
     """
     if path.suffix.lower() == ".onnx" and path.is_file():
         return _load_onnx(path)
-    entries = _entries(path)
+    entries = _entries(path) if path.suffix.lower() != ".zip" else []
+    if is_package(path):
+        return _package(path, trust=trust).model
     if any(name.endswith(ENTRIES) for name in entries):
         model = load_program(path, trust=trust)
     elif any("/code/__torch__" in name for name in entries):
@@ -38,6 +44,32 @@ def load_model(path: Path, *, trust: bool = False) -> Checkpoint:
     beside = path.with_suffix(".json")
     digest.update(beside.read_bytes() if beside.is_file() else b"")
     return replace(model, sha256=digest.hexdigest())
+
+
+def check_model(path: Path, *, trust: bool = False) -> Comparison:
+    """Compute the test that a bioimage.io package brings, and compare.
+
+    Raises:
+        InputError: it is no package, cannot be run here, or has no test.
+    """
+    if not is_package(path):
+        raise InputError(f"{path} brings no test: need a bioimage.io package, a .zip or a folder")
+    from unettile.exchange.package import check_package
+
+    return check_package(_package(path, trust=trust))
+
+
+def is_package(path: Path) -> bool:
+    """Whether a path leads to a folder, a zip or a description: what may be a bioimage.io package."""
+    return path.is_dir() or (path.is_file() and path.suffix.lower() in (".zip", ".yaml", ".yml"))
+
+
+def _package(path: Path, *, trust: bool) -> Package:
+    try:
+        from unettile.exchange.package import load_package
+    except ImportError as error:
+        raise InputError(f"{path} needs PyYAML, which is not installed: pip install 'unettile[bioimageio]'") from error
+    return load_package(path, trust=trust)
 
 
 def _load_onnx(path: Path) -> Checkpoint:

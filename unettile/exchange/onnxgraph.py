@@ -64,8 +64,8 @@ class OnnxGraph:
         named = [tensor for tensor in self.model.graph.initializer if tensor.data_type == TensorProto.FLOAT]
         return {tensor.name: np.array(onnx.numpy_helper.to_array(tensor)) for tensor in named}
 
-    def cost(self, window: tuple[int, int, int, int]) -> Cost:
-        """Return what a window (N, C, H, W) costs; feature maps whose size cannot be told count as the largest."""
+    def cost(self, window: tuple[int, ...]) -> Cost:
+        """Return what a window of some shape costs; feature maps whose size cannot be told count as the largest."""
         model = ModelProto()
         model.CopyFrom(self.model)
         entry = next(entry for entry in model.graph.input if entry.name == self.image)
