@@ -51,7 +51,8 @@ def models(
         typer.Option(
             "--export",
             metavar="FILE",
-            help="Write the network for other programs: .onnx (needs unettile[onnx]) or .pt2.",
+            help="Write the model for other programs: .onnx (needs unettile[onnx]), .pt2, or a bioimage.io package,"
+            " .zip or a folder (needs unettile[bioimageio]).",
         ),
     ] = None,
     check: Annotated[
