@@ -83,7 +83,9 @@ def _export_package(model: Checkpoint, path: Path, *, overwrite: bool) -> None:
             write_package(model, path.stem, onnx, described(model), Path(folder))
             with zipfile.ZipFile(temporary[path], "w", zipfile.ZIP_DEFLATED) as archive:
                 for file in sorted(Path(folder).iterdir()):  # without times: the same model gives the same bytes
-                    archive.writestr(zipfile.ZipInfo(file.name), file.read_bytes(), zipfile.ZIP_DEFLATED)
+                    entry = zipfile.ZipInfo(file.name)
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def _trace(model: Checkpoint, network: nn.Module) -> ExportedProgram:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError
+from unettile.exchange.packagefiles import DESCRIPTIONS
 from unettile.exchange.torchprogram import ENTRIES, load_program
 from unettile.exchange.torchscript import load_torchscript
 
@@ -64,6 +65,11 @@ def check_model(path: Path, *, trust: bool = False) -> Comparison:
 def is_package(path: Path) -> bool:
     """Whether a path leads to a folder, a zip or a description: what may be a bioimage.io package."""
     return path.is_dir() or (path.is_file() and path.suffix.lower() in (".zip", ".yaml", ".yml"))
+
+
+def is_package_folder(path: Path) -> bool:
+    """Whether a folder has the description of a bioimage.io package."""
+    return any((path / name).is_file() for name in DESCRIPTIONS)
 
 
 def _package(path: Path, *, trust: bool) -> Package:

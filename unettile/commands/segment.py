@@ -63,16 +63,25 @@ def segment(
     ],
     output: Output,
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--model",
             "-m",
             metavar="NAME|FILE",
-            help="A shipped model, a checkpoint, an ONNX model, a bioimage.io package, or a torch.export program (.pt2,"
-            " with --trust).",
+            help="A shipped model, a checkpoint, ONNX, a bioimage.io package, or a torch.export program (.pt2, with"
+            f" --trust). Repeat it, or give a folder of checkpoints, to average several. Default: {DEFAULT_MODEL}.",
             rich_help_panel=INPUT,
         ),
-    ] = DEFAULT_MODEL,
+    ] = None,
+    tta: Annotated[
+        str,
+        typer.Option(
+            "--tta",
+            metavar="none|flips",
+            help="flips: average over windows turned over along each axis and along both; four times the work.",
+            rich_help_panel=COMPUTE,
+        ),
+    ] = "none",
     trust: Trust = False,
     level: Level = None,
     mpp: Mpp = None,
@@ -262,9 +271,8 @@ def segment(
     with loading():
         tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
         from unettile.devices import keep_freed_memory, set_threads
+        from unettile.ensemble import find_models, load_models
         from unettile.inference.predict import Predictor
-        from unettile.models import find_model
-        from unettile.program import load_model
         from unettile.protection import protect
         from unettile.segmentation.options import SegmentOptions
         from unettile.segmentation.run.profile import Profile
@@ -274,9 +282,9 @@ def segment(
     console = Console(quiet, json)
     threads = set_threads(job_threads() if array else None)
     keep_freed_memory()
-    checkpoint = load_model(find_model(model), trust=trust)
+    checkpoint = load_models(model or [DEFAULT_MODEL], trust=trust, tta=tta)
     written = [place for task in tasks for place in (task.output, run_directory_for(task.output))]
-    protect([find_model(model), mask, *images], written)
+    protect([*find_models(model or [DEFAULT_MODEL]), mask, *images], written)
     if tile is not None:
         checkpoint.geometry.check_output_edge(tile)
     for line in cautions(checkpoint):
