@@ -40,6 +40,7 @@ ORDER = (
     "identity",
     "header",
     "checkpoint",
+    "exchange",
     "program",
     "export",
     "devices",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unettile.errors import InputError, UsageError
 from unettile.geometry import Geometry
 from unettile.inference.predict import Predictor
-from unettile.program import load_model, load_program
+from unettile.program import load_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.segment import segment_image
 
@@ -111,7 +111,7 @@ def test_what_stands_beside_it_is_used_and_decides_its_hash(small: Path, tmp_pat
     [
         ({"class": []}, "unknown key 'class'; did you mean 'classes'"),
         ({"output": "softmax"}, "need one of logits, probabilities"),
-        ({"classes": ["a", "b", "c"]}, "names 3 classes, the program tells 2 apart"),
+        ({"classes": ["a", "b", "c"]}, "said to have 3 classes, the program tells 2 apart"),
         ({"mean": [0.5]}, "as many std as mean"),
         ({"mean": [0.5, 0.5], "std": [1, 1]}, "2 mean values, the program takes 3"),
         ({"intensities": [1]}, "need two"),
@@ -126,7 +126,7 @@ def test_what_cannot_be_meant_beside_it_is_refused(small: Path, tmp_path: Path, 
     path.write_bytes(small.read_bytes())
     path.with_suffix(".json").write_text(json.dumps(said))
     with pytest.raises(InputError, match=message):
-        load_program(path, trust=True)
+        load_model(path, trust=True)
 
 
 def test_a_network_that_looks_at_all_of_its_window_is_not_called_exact(tmp_path: Path) -> None:

@@ -101,3 +101,8 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "file", 5) == b"12345"
     with pytest.raises(OSError, match="more than 4 bytes"):
         read_regular(tmp_path / "file", 4)
+
+
+def test_a_text_that_is_none_is_refused_where_a_number_is_needed() -> None:
+    with pytest.raises(Unfit, match=r"holds '\\ud800', which is no text"):
+        from_plain({"height": "\ud800"}, dict[str, Edge])

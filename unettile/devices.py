@@ -13,14 +13,22 @@ from unettile.limits import count_threads
 PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, kinds: tuple[str, ...] = ("cuda", "cpu")) -> torch.device:
     """Return the device called `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
 
+    Args:
+        kinds: of device that the model is computed on.
+
     Raises:
-        UsageError: no such device on this machine.
+        UsageError: no such device on this machine, or none that the model is computed on.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if "cuda" in kinds and torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and "cuda" not in kinds:
+        raise UsageError(
+            f"device {name} needs the build of ONNX Runtime for CUDA: pip install onnxruntime-gpu in the place of"
+            " onnxruntime, or use --device cpu"
+        )
     if name == "cpu":
         return torch.device("cpu")
     found = re.fullmatch(r"cuda(?::(\d+))?", name)

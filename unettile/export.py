@@ -1,7 +1,7 @@
 """Export: a model of ours as a file that other programs run, ONNX or torch.export's (.pt2).
 
-Such a file is the network alone: scaled windows (N, C, H, W) float32 in, logits (N, K, h, w) float32 out. Its metadata
-hold the header of the checkpoint, and beside a `.pt2` a `.json` says what `segment` needs (`unettile.program.Sidecar`).
+Such a file is the network alone: scaled windows (N, C, H, W) float32 in, logits (N, K, h, w) float32 out. It also holds
+the header of the checkpoint, with which it is segmented as the checkpoint is (`unettile.exchange.sidecar`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -20,6 +19,8 @@ from torch.export import Dim, ExportedProgram
 from unettile.atomic import atomic_group
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError, UsageError
+from unettile.exchange.sidecar import INSIDE
+from unettile.exchange.torchprogram import EXTRA
 
 ENDINGS = (".onnx", ".pt2")
 IMAGE, LOGITS = "image", "logits"
@@ -28,8 +29,8 @@ IMAGE, LOGITS = "image", "logits"
 _LEAST = 64  # px of the output of the window that the network is traced with
 
 
-def export_model(model: Checkpoint, path: Path, *, overwrite: bool) -> list[Path]:
-    """Write a model for other programs, batch, height and width free; return the files.
+def export_model(model: Checkpoint, path: Path, *, overwrite: bool) -> None:
+    """Write a model for other programs, batch, height and width free.
 
     Args:
         path: its ending says the format.
@@ -47,13 +48,13 @@ def export_model(model: Checkpoint, path: Path, *, overwrite: bool) -> list[Path
         _need_onnx()
         with atomic_group([path], overwrite=overwrite) as temporary:
             _write_onnx(model, temporary[path])
-        return [path]
-    beside = path.with_suffix(".json")
-    with atomic_group([beside, path], overwrite=overwrite) as temporary:
-        temporary[beside].write_text(json.dumps(_sidecar(model), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        with temporary[path].open("wb") as file, _quiet():
-            torch.export.save(_trace(model), file, extra_files={"unettile.json": model.header.to_json()})
-    return [path, beside]
+        return
+    with (
+        atomic_group([path], overwrite=overwrite) as temporary,
+        temporary[path].open("wb") as file,
+        _quiet(),
+    ):
+        torch.export.save(_trace(model), file, extra_files={EXTRA: described(model)})
 
 
 def _trace(model: Checkpoint) -> ExportedProgram:
@@ -72,25 +73,13 @@ def _write_onnx(model: Checkpoint, path: Path) -> None:
             _trace(model), dynamo=True, verbose=False, input_names=[IMAGE], output_names=[LOGITS]
         )
     assert program is not None
-    program.model.metadata_props["unettile"] = model.header.to_json()
+    program.model.metadata_props[INSIDE] = described(model)
     path.write_bytes(program.model_proto.SerializeToString())
 
 
-def _sidecar(model: Checkpoint) -> dict[str, Any]:
-    """Return what a program needs beside it, in order to be segmented with as the checkpoint is."""
-    scaling = model.normalization
-    return {
-        "classes": [info.name for info in model.classes],
-        "depth": model.depth,
-        "low_percentile": scaling.low_percentile,
-        "high_percentile": scaling.high_percentile,
-        "per_channel": scaling.per_channel,
-        "signed": scaling.signed,
-        "intensities": list(scaling.intensities),
-        "grey_to_rgb": model.grey_to_rgb,
-        "pixel_size_um": model.pixel_size_um,
-        "card": json.loads(model.header.to_json())["card"],
-    }
+def described(model: Checkpoint) -> str:
+    """Return what a file for other programs says of a model: its header, and its receptive field, as JSON."""
+    return json.dumps({**json.loads(model.header.to_json()), "receptive_field": model.receptive_field}, sort_keys=True)
 
 
 def _need_onnx() -> None:

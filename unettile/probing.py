@@ -12,14 +12,14 @@ strips, as narrow as the network takes them, so that long ones are cheap; both a
 1. Feed windows of every size; those that the network takes give the step between sizes and the border lost.
 2. Lengthen the strip until some rows stay clean; where none ever do, the network looks at all of its window.
 3. c(a + s) = c(a) + s for all a holds for the stride s and its multiples, and noise confirms it: shifted by s, the
-   output shifts by s.
+   output shifts by s. More rows of NaN never make fewer dirty: between two equal c(a) all are equal, unprobed.
 4. What stays dirty at either end of either axis is the margin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
 import numpy as np
@@ -71,8 +71,7 @@ def measure_geometry(forward: Forward, channels: int, *, largest: int = LARGEST,
             margin, base = sizes.lost, (sizes.first - 2 * sizes.lost) % sizes.step
             return Measurement(Geometry(margin, sizes.step, base, exact=False), None)
         length = sizes.at_least(min(2 * length, largest))
-    stride = _stride(strips, sizes, length)
-    length = sizes.at_least(length, stride)
+    stride, length = _stride(strips, sizes, length)
     cut = max(0, *(strip.dirty(length, stride) - stride for strip in strips))
     margin = sizes.lost + -(-cut // stride) * stride
     geometry = Geometry(margin, stride, base=(length - 2 * margin) % stride)
@@ -103,9 +102,24 @@ class _Strip:
     sizes: _Sizes
     axis: int
     far: bool
+    _known: dict[tuple[int, int], int] = field(default_factory=dict, init=False, compare=False)
 
     def dirty(self, length: int, rows: int) -> int:
         """Return how many output rows, from the end with `rows` of NaN on, are needed to cover all that turn NaN."""
+        if (length, rows) not in self._known:
+            self._known[length, rows] = self._probe(length, rows)
+        return self._known[length, rows]
+
+    def look(self, length: int, start: int, stop: int) -> None:
+        """Learn `dirty` for all rows from start to stop, both included, by halving: it never falls."""
+        if self.dirty(length, start) == self.dirty(length, stop):
+            self._known.update({(length, rows): self._known[length, start] for rows in range(start, stop)})
+        elif stop - start > 1:
+            middle = (start + stop) // 2
+            self.look(length, start, middle)
+            self.look(length, middle, stop)
+
+    def _probe(self, length: int, rows: int) -> int:
         window = np.zeros((self.channels, length, self.sizes.first), np.float32)
         if self.far:
             window[:, length - rows :] = np.nan
@@ -135,25 +149,33 @@ class _Strip:
         return self.forward(np.ascontiguousarray(window.swapaxes(1, 2))).swapaxes(1, 2)
 
 
-def _stride(strips: list[_Strip], sizes: _Sizes, length: int) -> int:
+def _stride(strips: list[_Strip], sizes: _Sizes, length: int) -> tuple[int, int]:
+    """Return the stride, and the length of the strips in which it was seen."""
     stride = sizes.step
     while stride <= _LARGEST_STRIDE:
         long = sizes.at_least(length + _FEWEST_PHASES + 2 * stride, stride)
-        phases = range(stride, 2 * stride + max(0, _FEWEST_PHASES - stride), max(1, stride // _FEWEST_PHASES))
-        if all(s.dirty(long, a + stride) == s.dirty(long, a) + stride for s in strips for a in phases) and all(
+        if all(_repeats(strip, long, stride) for strip in strips) and all(
             strip.shifts(sizes.at_least(2 * long, stride), stride, max(s.dirty(long, stride) for s in strips))
             for strip in strips
             if not strip.far
         ):
-            return stride
+            return stride, long
         stride *= 2
     raise ValueError(f"what a row of the window reaches does not repeat within {_LARGEST_STRIDE} px")
 
 
-def _receptive_field(strips: list[_Strip], length: int, geometry: Geometry) -> int:
+def _repeats(strip: _Strip, long: int, stride: int) -> bool:
+    """Whether a stride more of NaN makes as many rows more dirty, from every phase on."""
+    if strip.dirty(long, 2 * stride) != strip.dirty(long, stride) + stride:
+        return False  # which most that are too small fail
+    last = 2 * stride + max(0, _FEWEST_PHASES - stride) - 1
+    strip.look(long, stride, last + stride)
+    return all(strip.dirty(long, a + stride) == strip.dirty(long, a) + stride for a in range(stride, last + 1))
+
+
+def _receptive_field(strips: list[_Strip], long: int, geometry: Geometry) -> int:
     """Return the largest distance between the first and the last row on which one output row depends, plus one."""
     stride = geometry.stride
-    long = length + 2 * stride
     height = long - 2 * strips[0].sizes.lost
     fields = []
     for near, far in ((strips[0], strips[1]), (strips[2], strips[3])):

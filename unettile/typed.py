@@ -83,6 +83,8 @@ def from_plain(values: Any, kind: type[T]) -> T:
         raise Unfit(str(error)) from error
     except RecursionError as error:
         raise Unfit("it nests too deeply: need plain values") from error
+    except UnicodeEncodeError as error:  # a lone surrogate in the place of a number
+        raise Unfit(f"it holds {error.object[error.start : error.end]!a}, which is no text") from error
 
 
 def said(value: Any) -> str:

@@ -133,6 +133,32 @@ def test_a_network_that_is_not_exact_says_so_and_by_how_much(cli: Cli, image: Pa
     assert record["model"]["largest_difference"] == saved.difference
 
 
+def test_a_package_passes_its_own_test_or_is_refused(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.exchange.packages import computed, described, given, sigmoid, write
+    from tests.exchange.test_onnx import small
+
+    wanted = sigmoid(computed(small(tmp_path / "net.onnx"), given() / 100))
+    description = described("0.5.3", [{"scale_linear": {"gain": 0.01}}], [{"sigmoid": {}}], {})
+    path = write(tmp_path / "good.zip", description, wanted)
+    done = cli("models", path, "--check")
+    assert done.code == 0 and "passes its own test: largest difference" in done.err and "stem" in done.out
+    done = cli("models", write(tmp_path / "bad.zip", description, wanted + 0.1), "--check")
+    assert done.code == 3 and "does not pass its own test" in done.err and done.err.count("\n") == 1
+    done = cli("models", "nuclei", "--check")
+    assert done.code == 3 and "brings no test" in done.err and done.err.count("\n") == 1
+
+
+def test_an_export_that_is_there_already_is_not_said_to_be_written(
+    cli: Cli, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.pt2"
+    monkeypatch.setattr("unettile.export.export_model", lambda model, path, overwrite: path.write_bytes(b"same"))
+    told = [cli("models", model, "--export", path, *more).err for more in ((), (), ("--overwrite",))]
+    assert told[0] == told[2] == f"wrote {path}\n"
+    assert told[1] == f"{path} is finished already: nothing to do\n"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [(["net.onnx"], 2, "need a model"), (["MODEL", "net.pth"], 2, ".onnx, .pt2"), (["MODEL", "no/net.pt2"], 3, "no/")],

@@ -48,9 +48,24 @@ def test_a_plan_fits_objects() -> None:
     assert recipe.split.validation == 0.2 and recipe.run.calibrate and recipe.samples.kinds > 0
     apart = choose_recipe(replace(NUCLEI, touching=0.0), IDS, CPU).recipe
     assert apart.loss.w0 == 0 and not apart.labels.depth and not apart.objects.split
-    assert choose_recipe(replace(NUCLEI, spread=4.0), IDS, CPU).recipe.labels.diameter == "auto"
-    tiny = choose_recipe(replace(NUCLEI, diameters=(5, 9, 12)), IDS, CPU).recipe
-    assert tiny.labels.diameter == 28.0 and tiny.objects.min_size > recipe.objects.min_size
+    many = replace(NUCLEI, channels={5: 10})
+    assert choose_recipe(many, IDS, CPU).recipe.labels.diameter == 0
+    assert choose_recipe(replace(many, spread=4.0), IDS, CPU).recipe.labels.diameter == "auto"
+    few, tiny = (
+        choose_recipe(replace(NUCLEI, diameters=sizes), IDS, CPU).recipe for sizes in ((8, 20, 40), (5, 9, 12))
+    )
+    assert tiny.labels.diameter == 28.0 and tiny.objects.min_size > few.objects.min_size
+
+
+def test_objects_are_shown_to_the_model_as_it_knows_them() -> None:
+    """Scaled and sized as those that `nuclei` was trained on, whose parameters it begins with."""
+    start = load_checkpoint(find_model("nuclei"))
+    recipe = choose_recipe(replace(NUCLEI, channels={3: 10}, bright=0.0, coloured=1.0), IDS, CPU).recipe
+    scaling = start.normalization
+    assert (recipe.images.per_channel, recipe.images.signed) == (scaling.per_channel, scaling.signed)
+    assert recipe.labels.diameter == start.recipe["labels"]["diameter"]
+    masks = choose_recipe(replace(VESSELS, bright=0.0), MASK, CPU).recipe
+    assert masks.images.per_channel, "what is no object may have any colour"
 
 
 def test_every_choice_has_a_reason_and_the_plan_is_a_recipe_to_edit() -> None:

@@ -18,23 +18,48 @@ from unettile.training.state import TrainingFolder
 
 def test_epochs_are_equal_shares_and_the_last_leaves_room_for_the_end() -> None:
     clock = Clock(1000, 4)
-    assert not clock.epoch_is_over(0) and clock.used == 0
+    assert not clock.epoch_is_over(0, 0) and clock.used == 0
     clock.read(240)
-    assert clock.epoch_is_over(0) and not clock.epoch_is_over(1)
-    clock.took(100)  # the end takes three validations, and the last epoch one more
+    assert clock.epoch_is_over(0, 0) and not clock.epoch_is_over(1, 240) and not clock.is_over
+    clock.validated(100, 240)  # the end takes three validations, and the last epoch one more
     clock.read(700)
-    assert clock.used == 1 and clock.epoch_is_over(3)
+    assert clock.used == 1 and clock.epoch_is_over(3, 500)
     clock.read(599)
-    assert not clock.epoch_is_over(3)
+    assert not clock.epoch_is_over(3, 500) and not clock.is_over
     clock.read(601)
-    assert clock.epoch_is_over(3) and clock.used < 1
+    assert clock.epoch_is_over(3, 500) and clock.used < 1
 
 
 def test_a_validation_longer_than_the_time_ends_the_run_at_once() -> None:
     clock = Clock(10, 3)
-    clock.took(100)
-    clock.read(1)
-    assert clock.used == 1 and clock.epoch_is_over(2) and clock.expected_steps(7) == 7
+    clock.validated(100, 1)
+    assert clock.used == 1 and clock.epoch_is_over(0, 1) and clock.is_over and clock.expected_steps(7) == 7
+
+
+def test_validations_take_a_quarter_of_the_time_at_most() -> None:
+    clock = Clock(1000, 60)
+    steps = seconds = since = done = 0
+    while not clock.is_over:
+        steps, seconds = steps + 1, seconds + 2
+        clock.read(seconds)
+        if clock.epoch_is_over(done, since):
+            seconds, done = seconds + 20, done + 1
+            since = seconds
+            clock.validated(20, seconds)
+    assert done == 12 and 1000 - 3 * 20 - 4 <= seconds <= 1000 - 3 * 20 + 4
+    assert 20 * done <= 0.26 * seconds, "not the 60 that the recipe wants at most"
+
+
+def test_a_last_validation_that_was_quick_is_not_repeated() -> None:
+    clock = Clock(1000, 2)
+    clock.validated(30, 500)
+    clock.read(880)
+    assert clock.epoch_is_over(1, 500) and not clock.is_over
+    clock.validated(20, 900)  # so that more time is left than was thought
+    assert clock.is_over and clock.used < 1
+    later = Clock(1000, 2)
+    later.go_on(clock.to_list(), 900)
+    assert later.is_over and later.used == clock.used
 
 
 def test_the_number_of_steps_is_foretold() -> None:

@@ -14,7 +14,7 @@ from unettile.changes import parse_changes
 from unettile.commands.console import Console, one_line
 from unettile.commands.help import WIDEST
 from unettile.commands.options import Json, Overwrite, Trust
-from unettile.errors import UsageError
+from unettile.errors import InputError, UsageError
 from unettile.wording import counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def models(
         str | None,
         typer.Argument(
             metavar="[NAME|FILE]",
-            help="A shipped model, a checkpoint or a .pt2 program; default: list what is shipped.",
+            help="A shipped model, a checkpoint, .onnx, a .pt2 program or a bioimage.io package; default: list what is"
+            " shipped.",
         ),
     ] = None,
     changes: Annotated[
@@ -50,9 +51,13 @@ def models(
         typer.Option(
             "--export",
             metavar="FILE",
-            help="Write the network for other programs: .onnx (needs unettile[onnx]), or .pt2 with a .json beside it.",
+            help="Write the network for other programs: .onnx (needs unettile[onnx]) or .pt2.",
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compute the test that a bioimage.io package brings, and compare."),
+    ] = False,
     overwrite: Overwrite = False,
     trust: Trust = False,
     json: Json = False,
@@ -66,12 +71,14 @@ def models(
 
     console = Console(json_output=json)
     if name is None:
-        if changes or output is not None or export is not None:
-            raise UsageError("--set, -o and --export need a model: give a NAME or a FILE")
+        if changes or output is not None or export is not None or check:
+            raise UsageError("--set, -o, --export and --check need a model: give a NAME or a FILE")
         descriptions = [describe(known, load_model(find_model(known))) for known in MODELS]
         console.result({"models": descriptions})
         lines = [_summary(description) for description in descriptions]
     else:
+        if check:
+            _check_test(find_model(name), console, trust=trust)
         model = load_model(find_model(name), trust=trust)
         if changes:
             model = _changed(model, parse_changes(changes))
@@ -86,9 +93,10 @@ def models(
             from unettile.export import export_model
 
             protect([find_model(name)], [export])
-            for path in export_model(model, export, overwrite=overwrite):
-                remove_leftovers(path)
-                console.message(f"wrote {path}")
+            was_there = export.exists() and not overwrite
+            export_model(model, export, overwrite=overwrite)
+            remove_leftovers(export)
+            console.message(finished_line(export) if was_there else f"wrote {export}")
         description = describe(str(output or name), model)
         console.result(description)
         lines = _card(description)
@@ -161,6 +169,17 @@ def _changed(model: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
     if config:
         model = model.with_config(config)
     return replace(model, objects=model.objects.changed(rules), sha256="")
+
+
+def _check_test(path: Path, console: Console, *, trust: bool) -> None:
+    """Compare what a package's test gives here with what it should; refuse a package that fails."""
+    from unettile.program import check_model
+
+    found = check_model(path, trust=trust)
+    said = f"largest difference {found.largest:.2g}, {found.apart:.2%} of values apart by more than is allowed"
+    if not found.passed:
+        raise InputError(f"{path} does not pass its own test here: {said}; need at most 0.01%")
+    console.message(f"{path} passes its own test: {said}")
 
 
 def _check(output: Path, *, changed: bool) -> None:

@@ -107,7 +107,7 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Read a .pt2 program although reading one can run code that is hidden in it.",
+        help="Read a .pt2 program or TorchScript although reading one can run code that is hidden in it.",
         rich_help_panel=INPUT,
     ),
 ]

@@ -28,7 +28,8 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="NAME|FILE",
-        help="A shipped model, a checkpoint, or a torch.export program (.pt2, with --trust).",
+        help="A shipped model, a checkpoint, an ONNX model, a bioimage.io package, or a torch.export program (.pt2,"
+        " with --trust).",
         rich_help_panel=INPUT,
     ),
 ]

@@ -219,7 +219,7 @@ def load(model: PathLike = "nuclei", *, device: str = "auto", precision: str = "
     """Load a model, once for many images.
 
     Args:
-        model: a shipped model's name, or the path of a checkpoint, or of a torch.export program (.pt2).
+        model: a shipped model's name, or the path of a checkpoint, ONNX, a program (.pt2) or TorchScript (.pt).
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, tf32, bf16 or fp16; auto takes bf16 where the processor has it, else fp16 on a GPU.
         trust: read a program although reading one can run code that is hidden in it.

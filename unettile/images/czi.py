@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.images.omexml import safe_xml
 from unettile.images.pixelsize import PixelSize, number
 from unettile.images.scenes import Scene
-from unettile.images.tifffacts import safe_xml
 
 _DTYPES = {
     "Gray8": ("u1", 1),

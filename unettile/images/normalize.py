@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,10 @@ class Normalization:
             the colour of a stain.
         signed: the low percentile becomes -1 instead of 0.
         intensities: two numbers that become 0 and 1 in every image, instead of its percentiles; empty for those.
+        moments: the mean becomes 0, and the mean and a standard deviation 1, instead of the percentiles.
+        room: what would become 1 becomes 1 / room: clipping is so far off that nothing is clipped. The network
+            multiplies by as much.
+        eps: is added to the difference of the two intensities.
 
     Raises:
         ValueError: not 0 ≤ low < high ≤ 100, or no two intensities that rise.
@@ -102,8 +107,13 @@ class Normalization:
     per_channel: bool = False
     signed: bool = False
     intensities: tuple[float, ...] = ()
+    moments: bool = False
+    room: float = 1.0
+    eps: float = 0.0
 
     def __post_init__(self) -> None:
+        if not (1 <= self.room <= 2**60 and 0 <= self.eps < math.inf):
+            raise ValueError(f"room {self.room:g} and eps {self.eps:g} do not fit: need 1 and more, 0 and more")
         if self.intensities and (len(self.intensities) != 2 or not self.intensities[0] < self.intensities[1]):
             raise ValueError(f"intensities {self.intensities} do not fit: need two, the first below the second")
         if not 0.0 <= self.low_percentile < self.high_percentile <= 100.0:
@@ -149,17 +159,19 @@ class Normalization:
 
     def _scaling(self, sample: NDArray[Any]) -> Scaling:
         """Return the scaling from sampled pixels (n, C)."""
-        ends = (self.low_percentile, self.high_percentile)
+        measure = _moments if self.moments else partial(_percentiles, ends=(self.low_percentile, self.high_percentile))
         channels = sample.shape[1]
         pairs: list[tuple[float, float]]
         if self.intensities:
             pairs = [(self.intensities[0], self.intensities[1])] * channels
         elif self.per_channel:
-            pairs = [_percentiles(sample[:, channel], ends) for channel in range(channels)]
+            pairs = [measure(sample[:, channel]) for channel in range(channels)]
         else:
-            pairs = [_percentiles(sample.ravel(), ends)] * channels
+            pairs = [measure(sample.ravel())] * channels
         if self.signed:  # what becomes 0 lies in the middle
             pairs = [((low + high) / 2, high) for low, high in pairs]
+        if self.room > 1 or self.eps:
+            pairs = [(low, low + self.room * (high - low + self.eps)) for low, high in pairs]
         return Scaling(tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,13 +181,24 @@ class Normalization:
             "per_channel": self.per_channel,
             **({"signed": True} if self.signed else {}),  # the plans and masks of other models stay what they were
             **({"intensities": list(self.intensities)} if self.intensities else {}),
+            **({"moments": True} if self.moments else {}),
+            **({"room": self.room} if self.room > 1 else {}),
+            **({"eps": self.eps} if self.eps else {}),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Normalization:
         percentiles = float(values["low_percentile"]), float(values["high_percentile"])
         intensities = tuple(float(value) for value in values.get("intensities", ()))
-        return cls(*percentiles, bool(values["per_channel"]), bool(values.get("signed", False)), intensities)
+        return cls(
+            *percentiles,
+            bool(values["per_channel"]),
+            bool(values.get("signed", False)),
+            intensities,
+            bool(values.get("moments", False)),
+            float(values.get("room", 1.0)),
+            float(values.get("eps", 0.0)),
+        )
 
 
 def sample_pixels(slide: Slide, sharing: int = 1) -> NDArray[Any]:
@@ -244,6 +267,12 @@ def _piece(index: int, count: int, length: int) -> tuple[int, int]:
     start = (2 * index + 1) * length // (2 * count) - edge // 2
     start = max(0, min(length - edge, start))
     return start, start + edge
+
+
+def _moments(values: NDArray[Any]) -> tuple[float, float]:
+    exact = values.astype(np.float64)
+    mean = float(exact.mean())
+    return mean, mean + float(exact.std())
 
 
 def _percentiles(values: NDArray[Any], ends: tuple[float, float]) -> tuple[float, float]:

@@ -20,10 +20,10 @@ from unettile.errors import InputError
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.georeference import Georeference
 from unettile.images.idclasses import IdClasses
+from unettile.images.omexml import read_omexml
 from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
 from unettile.images.slide import ImageSource
-from unettile.images.tifffacts import safe_xml
 from unettile.images.view import FIRST, View
 from unettile.images.write_imagej import DESCRIBED
 from unettile.images.write_omexml import METADATA_NAMESPACE
@@ -177,10 +177,9 @@ def _text(path: Path) -> str:
 
 def _of_text(text: str) -> Any:
     """Return the JSON of a description, or of the annotation in an OME-XML one; None if there is none."""
-    if "<OME" in text[:4096]:
-        root = safe_xml(text)
-        notes = [] if root is None else [note for note in root.iter() if note.get("Namespace") == METADATA_NAMESPACE]
-        text = "".join(notes[0].itertext()) if notes else ""
+    said = read_omexml(text)
+    if said is not None:
+        text = said.note(METADATA_NAMESPACE)
     elif text.startswith("ImageJ="):
         text = next((line[len(DESCRIBED) :] for line in text.splitlines() if line.startswith(DESCRIBED)), "")
     return _json(text)
@@ -237,17 +236,13 @@ def _zarr_colours(path: Path) -> dict[int, Colour]:
 
 def _ome_colours(path: Path) -> dict[int, Colour]:
     """Return the colours that the OME-XML of a file gives the classes; empty if it gives none."""
-    text = _text(path)
-    root = safe_xml(text) if "<OME" in text[:4096] else None
+    said = read_omexml(_text(path))
     found: dict[int, Colour] = {}
-    for note in () if root is None else root.iter():
-        if note.get("Namespace") == f"{_MARK}/class-colours":
-            for entry in note.iter():
-                key, value = entry.get("K"), (entry.text or "").removeprefix("#")
-                try:
-                    found[int(key or "")] = _colour(*bytes.fromhex(value))
-                except (TypeError, ValueError):
-                    continue
+    for key, value in () if said is None else said.entries(f"{_MARK}/class-colours"):
+        try:
+            found[int(key)] = _colour(*bytes.fromhex(value.removeprefix("#")))
+        except (TypeError, ValueError):  # a colour is no reason to refuse a mask
+            continue
     return found
 
 

@@ -5,24 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
+from unettile.images.omexml import START, read_omexml
 from unettile.images.pixelsize import PixelSize, believable, in_micrometres, number, unit_um
 
 _RESOLUTION_UNITS = {2.0: 25400.0, 3.0: 1e4, 4.0: 1e3, 5.0: 1.0}
 """Values of the tag ResolutionUnit in micrometres: inch and centimetre; millimetre and micrometre, as some write it."""
-
-
-def safe_xml(text: str) -> ElementTree.Element | None:
-    """Parse XML of a stranger; None if it is none, or defines entities, which can blow up a parser."""
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        return None
-    try:
-        return ElementTree.fromstring(text.encode())
-    except (ElementTree.ParseError, ValueError):
-        return None
 
 
 @dataclass(frozen=True)
@@ -50,7 +40,7 @@ def tiff_facts(tif: Any, index: int, page: Any) -> Facts:
     """
     description = str(page.description or "")
     first = str(tif.pages.first.description or "")
-    if "<OME" in first[:4096]:
+    if "<OME" in first[:START]:
         return _ome(first, index, page)
     aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.,eE+-]+)", description)
     if aperio:
@@ -95,36 +85,13 @@ def _tags(page: Any, first: str) -> Facts:
     return Facts(size, (_ratio(top) * unit_y, _ratio(left) * unit_x) if placed else None)
 
 
-def _ome(xml: str, index: int, page: Any) -> Facts:
-    root = safe_xml(xml)
-    images = [] if root is None else [one for one in root if _tag(one) == "Image"]
-    pixels = [part for image in images for part in image if _tag(part) == "Pixels"]
-    if index >= len(pixels):
+def _ome(description: str, index: int, page: Any) -> Facts:
+    said = read_omexml(description)
+    image = None if said is None else said.image(index)
+    if image is None:
         return Facts()
-    facts = _ome_pixels(pixels[index])
-    silent = not any(pixels[index].get(f"PhysicalSize{axis}") for axis in "YX")
-    return replace(facts, pixel_size_um=_tags(page, "").pixel_size_um) if silent else facts
-
-
-def _ome_pixels(pixels: ElementTree.Element) -> Facts:
-    height, width = (
-        in_micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"
-    )
-    names: list[str] = []
-    origin = None
-    for part in pixels:
-        if _tag(part) == "Channel":
-            samples = number(part.get("SamplesPerPixel", 1))
-            names += [part.get("Name", "")] if samples == 1 else [""] * int(min(samples, 2**16) if samples > 1 else 1)
-        elif _tag(part) == "Plane" and origin is None:
-            # A position without a unit is in the stage's own frame, of unknown scale.
-            y, x = (in_micrometres(part.get(f"Position{a}"), part.get(f"Position{a}Unit", "")) for a in "YX")
-            origin = (y, x) if math.isfinite(y) and math.isfinite(x) else None
-    return Facts(believable(height, width), origin, tuple(names) if any(names) else ())
-
-
-def _tag(element: ElementTree.Element) -> str:
-    return str(element.tag).rsplit("}", 1)[-1]
+    size = believable(image.height_um, image.width_um) if image.states_size else _tags(page, "").pixel_size_um
+    return Facts(size, image.origin_um, image.channels)
 
 
 def _ratio(value: Any) -> float:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from unettile.images.omexml import safe_xml
 from unettile.images.segments import Damaged
-from unettile.images.tifffacts import safe_xml
 from unettile.images.view import View
 from unettile.wording import size_text
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from unettile.checkpoint import Checkpoint
 from unettile.devices import choose_device, choose_precision
 from unettile.errors import InputError, UsageError
+from unettile.exchange.foreign import ForeignNetwork
 from unettile.images.normalize import Scaling
 from unettile.inference.engine import Engine
 from unettile.inference.kinds import make_planes
@@ -45,7 +46,8 @@ class Predictor:
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint
         self.geometry = checkpoint.geometry
-        self.device = choose_device(device)
+        kinds = checkpoint.module.devices if isinstance(checkpoint.module, ForeignNetwork) else ("cuda", "cpu")
+        self.device = choose_device(device, kinds)
         if checkpoint.module is not None and precision not in ("auto", "fp32"):
             raise UsageError(f"--precision {precision} does not fit a network from elsewhere: it computes in fp32")
         self.precision = choose_precision("fp32" if checkpoint.module is not None else precision, self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,24 @@ class Cost:
     peak_bytes: int
 
 
+@runtime_checkable
+class Costed(Protocol):
+    """A network that is not made of torch's operations, and says itself what a window costs."""
+
+    def window_cost(self, channels: int, edge: int) -> Cost | None:
+        """Return what a window (1, C, edge, edge) costs; None if torch's operations tell."""
+        ...
+
+
 def measure_cost(network: nn.Module, channels: int, edge: int) -> Cost:
     """Return what a window (1, C, edge, edge) costs.
 
     Args:
         network: in eval mode; its parameters on the meta device, or real ones, which are not touched.
     """
+    told = network.window_cost(channels, edge) if isinstance(network, Costed) else None
+    if told is not None:
+        return told
     parameter = next(network.parameters(), None)
     if parameter is not None and parameter.is_meta:
         window = torch.empty(1, channels, edge, edge, device="meta")

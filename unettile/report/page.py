@@ -35,7 +35,7 @@ def write_report(result: TrainResult, recipe: Recipe, path: Path) -> None:
         _head(result, path),
         "<h2>Curves</h2>" + _curves(result),
         "<h2>Classes</h2>" + _classes(result.validation, result),
-        "<h2>Validation images</h2>" + _gallery(result, recipe),
+        _gallery(result, recipe),
         "<h2>What the run cost</h2>" + _cost(result),
         f"<h2>Recipe</h2><details><summary>as it ran</summary><pre>{escape(recipe.to_toml())}</pre></details>",
     ]
@@ -58,7 +58,7 @@ def _head(result: TrainResult, path: Path) -> str:
     images = checkpoint.card["images"]
     parts = [f"{images[part]} to {verb}" for part, verb in _PARTS if images[part]]
     tiles = [("mean IoU of the classes" if len(checkpoint.classes) > 2 and scores.ap is None else "IoU", scores.iou)]
-    if scores.ap is not None:
+    if scores.ap is not None and _has_objects(scores):
         tiles.append(("AP of objects at IoU 0.5", scores.ap))
     tiles.append(("validation loss", scores.loss))
     if result.test is not None:
@@ -87,7 +87,7 @@ def _curves(result: TrainResult) -> str:
         Line("validation (cross entropy)", "b", tuple(row.validation_loss for row in rows)),
     ]
     scores = [Line("IoU", "a", tuple(row.iou for row in rows))]
-    if result.validation.ap is not None:
+    if result.validation.ap is not None and _has_objects(result.validation):
         ap = tuple(math.nan if row.ap is None else row.ap for row in rows)
         scores.append(Line("AP of objects at IoU 0.5", "b", ap))
     rates = [Line("learning rate", "c", tuple(row.learning_rate for row in rows))]
@@ -138,27 +138,28 @@ def _gallery(result: TrainResult, recipe: Recipe) -> str:
         panels = draw_panels(result.sources[index], result.judge, recipe, colours)
         pictures = "".join(
             f'<div><img src="{uri}" alt="{name} of {escape(score.name)}"/><small>{name}</small></div>'
-            for name, uri in (
-                ("image", panels.image),
-                ("truth", panels.truth),
-                ("prediction", panels.prediction),
-                ("error", panels.error),
-                (f"weights, up to {panels.largest_weight:.3g}", panels.weights),
-            )
+            for name, uri in panels
         )
         heading = f'<p class="name">{escape(score.name)} <span>{_scores(score)}</span></p>'
-        return f'<div>{heading}<div class="five">{pictures}</div></div>'
+        return f'<div>{heading}<div class="row">{pictures}</div></div>'
 
     legend = "".join(
         f"<span>{_swatch(colour)}{name}</span>"
         for name, colour in (("invented", INVENTED), ("missed", MISSED), ("another class", CONFUSED))
     )
-    parts = [f'<p class="legend faint">Errors: {legend}<br/>Of images larger than {EDGE} px the middle is shown.</p>']
+    note = f"Of images larger than {EDGE} px the part with the most errors is shown, and all of it smaller."
+    parts = [f'<p class="legend faint">Errors: {legend}<br/>{note}</p>']
     if spread:
         shown = "".join(entry(index) for index in dict.fromkeys(spread))
-        parts.append(f'<div class="images">{shown}</div>')
-    heading = f"The worst {len(worst)}" if others else "All images, the worst first"
-    parts.append(f'<h2>{heading}</h2><div class="images">{"".join(entry(index) for index in worst)}</div>')
+        parts = [
+            "<h2>Validation images</h2>",
+            *parts,
+            f'<div class="images">{shown}</div>',
+            f"<h2>The worst {WORST}</h2>",
+        ]
+    else:
+        parts = ["<h2>All images, the worst first</h2>", *parts]
+    parts.append(f'<div class="images">{"".join(entry(index) for index in worst)}</div>')
     return "".join(parts)
 
 
@@ -169,9 +170,21 @@ def _rank(score: ImageScore) -> tuple[float, float]:
     return (objects, 1.0 if math.isnan(overlap) else overlap)
 
 
+def _has_objects(scores: Scores) -> bool:
+    return any(_count(image) for image in scores.images)
+
+
+def _count(score: ImageScore) -> int:
+    """Return how many objects there are in an image, true and found."""
+    counts = score.objects
+    return 0 if counts is None else int(2 * counts.tp[0] + counts.fp[0] + counts.fn[0])
+
+
 def _scores(score: ImageScore) -> str:
     parts = [f"IoU {_figure(score.foreground_iou)}"]
-    if score.objects is not None:
+    if score.objects is not None and not _count(score):
+        parts.append("no objects")
+    elif score.objects is not None:
         counts = score.objects
         parts.append(f"AP {_figure(float(average_precision(counts)[0]))}")
         parts.append(f"{counts.tp[0]} found, {counts.fp[0]} invented, {counts.fn[0]} missed")

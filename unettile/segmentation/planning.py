@@ -51,6 +51,8 @@ def make_plan(
     checkpoint = predictor.checkpoint
     if not options.force:
         check_is_image(slide.path)
+    if options.skip_background and checkpoint.normalization.room > 1:
+        raise UsageError("--skip-background needs a model of ours: this one says no range of intensities")
     check_channels(checkpoint, slide.channels, str(slide.path), chosen=options.view.channels is not None)
     facts = options.stack
     sizing: Sizing | None

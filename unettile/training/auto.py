@@ -37,6 +37,7 @@ Because = Callable[[str, str], None]
 
 FEW = 4  # images; of fewer none can be spared
 SPARSE = 0.02  # share of the pixels below which a class is rare
+KNOWN_PX = 28.0  # across: to this size START was shown its objects
 TOUCHING = 0.02  # share of the objects above which borders matter
 UNLIKE = 2.0  # factor between the sizes of objects in images from which they are brought to one
 SHORT_S = 300.0
@@ -77,9 +78,9 @@ def choose_recipe(facts: Facts, meaning: Meaning, means: Means) -> AutoPlan:
     def because(what: str, why: str) -> None:
         reasons.append(f"{what}: {why}")
 
-    network, images = _network(facts, means, because)
+    network, images = _network(facts, objects, means, because)
     begun = bool(network.start)
-    labels, zoom = _labels(facts, meaning.part, network, because)
+    labels, zoom = _labels(facts, meaning.part, begun, because)
     recipe = Recipe(
         network=network,
         images=images,
@@ -126,9 +127,10 @@ def _seen(facts: Facts, meaning: Meaning) -> str:
     return f"images: {facts.images} of {kinds} {plural}, typically {sizes}; labels are {meaning.found}{some}"
 
 
-def _network(facts: Facts, means: Means, because: Because) -> tuple[NetworkPart, ImagePart]:
+def _network(facts: Facts, objects: bool, means: Means, because: Because) -> tuple[NetworkPart, ImagePart]:
     kinds = set(facts.channels)
-    joint = facts.uneven or facts.bright >= 0.5 or not facts.coloured
+    known = objects and kinds <= {1, 3}
+    joint = known or facts.uneven or facts.bright >= 0.5 or not facts.coloured
     per_channel = not joint or (len(kinds) == 1 and not kinds <= {1, 3} and not facts.uneven)
     if kinds <= {1, 3}:
         start = load_checkpoint(find_model(START))
@@ -147,6 +149,8 @@ def _network(facts: Facts, means: Means, because: Because) -> tuple[NetworkPart,
     why = (
         "channel by channel, as light and cameras colour images differently"
         if per_channel
+        else f"all channels together, as {START} knows objects by their hues"
+        if known
         else "all channels together, so that hues stay, and channels of noise stay dim"
         if kinds != {1}
         else "by the percentiles of each image"
@@ -157,22 +161,25 @@ def _network(facts: Facts, means: Means, because: Because) -> tuple[NetworkPart,
     return network, images
 
 
-def _labels(
-    facts: Facts, part: LabelPart, network: NetworkPart, because: Because
-) -> tuple[LabelPart, tuple[float, float]]:
+def _labels(facts: Facts, part: LabelPart, begun: bool, because: Because) -> tuple[LabelPart, tuple[float, float]]:
     """Return `[labels]`, and the range of zooms of samples."""
     if part.kind != "instances" or facts.diameters is None:
         because("object size", "as it is, a little smaller or larger by chance: masks are of all sizes")
         return replace(part, gap=0) if part.kind == "classes" else part, (0.7, 1.4)
     low, median, high = facts.diameters
     depth = facts.touching > TOUCHING
+    if begun:
+        because(
+            "object size",
+            f"{low:.0f} to {high:.0f} px across: in each image brought to {KNOWN_PX:g}, as {START} knows them",
+        )
+        return replace(part, depth=depth, diameter=KNOWN_PX), (0.6, 1.6)
     if facts.spread > UNLIKE:
         because("object size", f"images differ {facts.spread:.1f}-fold in it: each is brought to one size first")
         return replace(part, depth=depth, diameter="auto"), (0.7, 1.4)
     if median > 64 or median < 12:
-        size = 28.0
-        because("object size", f"{median:.0f} px across is not what the network sees best: brought to {size:g} px")
-        return replace(part, depth=depth, diameter=size), (0.7, 1.4)
+        because("object size", f"{median:.0f} px across is not what the network sees best: brought to {KNOWN_PX:g} px")
+        return replace(part, depth=depth, diameter=KNOWN_PX), (0.7, 1.4)
     because("object size", f"as it is, {low:.0f} to {high:.0f} px across, half to twice as large by chance")
     return replace(part, depth=depth), (0.6, 1.6)
 

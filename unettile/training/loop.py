@@ -147,7 +147,7 @@ class _Run:
             recent = [*recent[1 - LOG_EVERY :], value]
             if self.clock is not None:
                 self.clock.read(shared_number(self.meter.seconds, self.fabric))
-                done = self.clock.epoch_is_over(len(self.rows))
+                done = self.clock.epoch_is_over(len(self.rows), self.rows[-1].seconds if self.rows else 0.0)
                 steps = self.clock.expected_steps(self.step)
             else:
                 done, steps = self.step % run.steps_per_epoch == 0, run.epochs * run.steps_per_epoch
@@ -236,18 +236,19 @@ class _Run:
                     make_checkpoint(self.job, network, self.learner.geometry, scores, row, self.seen), self.folder.best
                 )
             self.folder.write_log(self.rows, self.plan)
-            self._save()
-        self.fabric.barrier()
         took = shared_number(self.meter.seconds - began, self.fabric)
         self.longest = max(self.longest, took)
         if self.clock is not None:
-            self.clock.took(took)
+            self.clock.validated(took, shared_number(self.meter.seconds, self.fabric))
+        if self.fabric.is_global_zero:
+            self._save()
+        self.fabric.barrier()
         self.meter.go_on()
 
     def _is_over(self) -> bool:
         run = self.recipe.run
         if self.clock is not None:
-            return len(self.rows) == run.epochs
+            return self.clock.is_over
         ended = self.step % run.steps_per_epoch == 0
         late = ended and out_of_patience([row.figure(run.select) for row in self.rows], run.patience)
         return self.step == run.epochs * run.steps_per_epoch or late
@@ -290,6 +291,7 @@ class _Run:
                 "loss": [self.loss_sum, float(self.loss_count)],
                 "rows": [[getattr(row, entry.name) for entry in fields(LogRow)] for row in self.rows],
                 "meter": self.meter.to_list(),
+                "clock": [] if self.clock is None else self.clock.to_list(),
             },
             self.plan,
         )
@@ -303,4 +305,4 @@ class _Run:
         self.rows = [LogRow(*values) for values in state["rows"]]
         self.meter.add(state["meter"])
         if self.clock is not None:
-            self.clock.read(shared_number(self.meter.seconds, self.fabric))
+            self.clock.go_on(state["clock"], shared_number(self.meter.seconds, self.fabric))

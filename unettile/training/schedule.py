@@ -23,6 +23,9 @@ RESERVE = 0.05
 LAST_SCORES = 3.0
 """Validations that the end takes: that of the calibration, which tries many shifts, and that of the result."""
 
+WORTH = 3.0
+"""Training between two validations takes at least as many times as long as one of them."""
+
 
 def make_optimizer(network: nn.Module, part: OptimizerPart, *, fused: bool = True) -> torch.optim.Optimizer:
     """Return the recipe's optimiser; the learning rate is set anew at each step.
@@ -105,42 +108,64 @@ def out_of_patience(figures: Sequence[float], patience: int) -> bool:
 
 
 class Clock:
-    """Which share of a run's time is used, and which of its epochs that ends.
+    """Which share of a run's time is used, and when it is time for a validation.
 
-    An epoch is the same share of the time each; the time that the end will need after the last one is kept free.
+    Validations come at equal shares of the time, fewer where they would take more than a quarter of it. The time that
+    the end will need after the last one is kept free.
 
     Args:
         seconds: for everything.
-        epochs: validations, the last at the end.
+        epochs: validations, the last at the end; fewer where there is no time for them.
     """
 
     def __init__(self, seconds: float, epochs: int) -> None:
         self._seconds, self._epochs = seconds, epochs
-        self._read = self._longest = 0.0
+        self._read = self._took = 0.0
+        self._over = False
 
     def read(self, seconds: float) -> None:
         """Take note of the time used so far, that of earlier parts of a resumed run included."""
         self._read = seconds
 
-    def took(self, seconds: float) -> None:
-        """Take note of how long a validation took."""
-        self._longest = max(self._longest, seconds)
+    def validated(self, took: float, seconds: float) -> None:
+        """Take note of how long a validation took, and of the time used at its end."""
+        self._took, self._read = took, seconds
+        self._over = self._read + took >= self._last
 
     @property
     def used(self) -> float:
         """Share of the time, 0 … 1, that is over; 1 when training must end."""
         return min(1.0, self._read / self._training_seconds)
 
-    def epoch_is_over(self, done: int) -> bool:
-        """Whether the epoch after the first `done` ones is over; the last ends so early that its validation fits."""
-        end = (done + 1) / self._epochs * self._training_seconds
-        return self._read >= end - (self._longest if done + 1 == self._epochs else 0.0)
+    @property
+    def is_over(self) -> bool:
+        """Whether the last validation was the last: for another one there was no time."""
+        return self._over
+
+    def epoch_is_over(self, done: int, since: float) -> bool:
+        """Whether it is time to validate, after so many validations of which the last ended at `since` seconds."""
+        if self._read >= self._last:
+            return True
+        worth = min(self._read - since, self._last - self._read) >= WORTH * self._took
+        return worth and self._read >= (done + 1) / self._epochs * self._training_seconds
 
     def expected_steps(self, step: int) -> int:
         """Return about how many steps the run will have had."""
         return max(step, round(step / max(self.used, 1e-9)))
 
+    def to_list(self) -> list[float]:
+        return [self._took, float(self._over)]
+
+    def go_on(self, values: list[float], seconds: float) -> None:
+        """Go on from what `to_list` gave for an earlier part of the run, which took so long."""
+        self._took, self._over, self._read = values[0], bool(values[1]), seconds
+
+    @property
+    def _last(self) -> float:
+        """When the last validation begins."""
+        return self._training_seconds - self._took
+
     @property
     def _training_seconds(self) -> float:
-        kept = max(RESERVE * self._seconds, LAST_SCORES * self._longest)
+        kept = max(RESERVE * self._seconds, LAST_SCORES * self._took)
         return max(1e-3, self._seconds - kept)

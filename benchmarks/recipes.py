@@ -1,0 +1,161 @@
+"""What each recipe makes of five small sets in the same time: a model that is trained, run on other images, and scored.
+
+The sets are parts of real data, which UNETTILE_DATA names, and of every one the images to score are none of those that
+are trained on:
+
+    vessels     two fundus photographs; the third
+    membranes   eight slices of ISBI 2012, the first; twelve of the others
+    neurons     the left halves of two fluorescence images, sparse and of two dyes; the right halves
+    cytology    nine images of Papanicolaou-stained cells; those that the shipped model never saw
+    nuclei      ten H&E images of organs that the shipped model never saw; 24 others of these organs
+
+Masks are scored by the Dice of all foreground, objects by their average precision at an IoU of 0.5, means over images.
+Each training is a command of its own, `unettile train --recipe … --max-time …`, on all cores; masks and scores are made
+by `segment` and `evaluate` without any options.
+
+    python -m benchmarks.recipes -o benchmarks/results/recipes.json --minutes 10
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from skimage.io import imread, imsave
+
+from benchmarks.measure import finish, machine, make_parser, run_child
+
+DATA = Path(os.environ.get("UNETTILE_DATA", "../shared/data"))
+RECIPES = ("auto", "semantic", "adam", "paper")
+
+Images = Iterator[tuple[Path, Path, slice]]
+"""Files of images and of their labels, and which columns are taken."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set to learn from, and one to be judged by."""
+
+    name: str
+    objects: bool
+    train: Callable[[], Images]
+    judge: Callable[[], Images]
+
+
+def _files(folder: str, names: str, columns: slice = slice(None)) -> Images:
+    """Find images and labels by a pattern."""
+    images = sorted((DATA / folder / "images").glob(names))
+    for image in images:
+        yield image, DATA / folder / "labels" / f"{image.stem}.png", columns
+
+
+def _halves(right: bool) -> Images:
+    for folder in ("fluo_neuronal/red", "fluo_neuronal/yellow"):
+        (found,) = _files(folder, "*")
+        middle = imread(found[0]).shape[1] // 2
+        yield *found[:2], slice(middle, None) if right else slice(0, middle)
+
+
+def _organs(train: bool) -> Images:
+    for organ in ("human_kidney", "human_lung", "human_pancreas", "human_tongue", "mouse_liver", "mouse_spleen"):
+        found = list(_files("nuclei_open/nuinsseg_he", f"{organ}_*"))
+        few = 1 if organ in ("human_lung", "mouse_spleen") else 2
+        yield from found[:few] if train else found[few : few + 4]
+
+
+TASKS = (
+    Task(
+        "vessels",
+        False,
+        lambda: (file for name in ("01_dr*", "01_g*") for file in _files("hrf", name)),
+        lambda: _files("hrf", "01_h*"),
+    ),
+    Task("membranes", False, lambda: _files("isbi2012", "0[0-7].*"), lambda: _files("isbi2012", "[12][0-36-9].*")),
+    Task("neurons", False, lambda: _halves(False), lambda: _halves(True)),
+    Task(
+        "cytology",
+        True,
+        lambda: iter(list(_files("nuclei_open/cervical_pap", "[2-9]?.*"))[:9]),
+        lambda: _files("nuclei_open/cervical_pap", "1?.*"),
+    ),
+    Task("nuclei", True, lambda: _organs(True), lambda: _organs(False)),
+)
+
+
+def put(images: Images, folder: Path) -> int:
+    """Write images and labels below a folder, and return how many."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    count = 0
+    for image, labels, columns in images:
+        if columns == slice(None):
+            shutil.copy(image, folder / "images")
+            shutil.copy(labels, folder / "labels")
+        else:
+            for source, part in ((image, "images"), (labels, "labels")):
+                pixels: NDArray[Any] = imread(source)
+                imsave(folder / part / f"{image.stem}.png", pixels[:, columns], check_contrast=False)
+        count += 1
+    return count
+
+
+def score(task: Task, recipe: str, minutes: float, folder: Path) -> dict[str, object]:
+    """Train, segment and judge, and return the figures as JSON values."""
+    where = folder / task.name
+    if not where.exists():
+        put(task.train(), where / "train")
+        put(task.judge(), where / "judge")
+    model, masks = where / f"{recipe}.safetensors", where / recipe
+    train = [where / "train/images", where / "train/labels", "-o", model, "--recipe", recipe]
+    if task.objects and recipe in ("adam", "semantic"):
+        train += ["--set", 'labels.kind="instances"', "--set", 'labels.names=["background", "object"]']
+    count = len(list((where / "train/images").iterdir()))
+    if recipe != "auto" and count < 4:
+        train += ["--validation", 0, "--test", 0]  # as their refusal advises
+    trained = run_child("unettile", ["train", *train, "--max-time", f"{round(60 * minutes)}s", "--json", "--quiet"])
+    what = ["--write", "instances"] if task.objects else []
+    run_child("unettile", ["segment", where / "judge/images", "-o", masks, "-m", model, *what, "--quiet"])
+    how = ["--objects", "--instances"] if task.objects else []
+    judged = run_child("unettile", ["evaluate", masks, where / "judge/labels", *how, "--json", "--quiet"])
+    means = json.loads(judged.stdout)["mean_over_images"]
+    with (where / f"{recipe}.training" / "log.csv").open() as file:
+        steps = [row["step"] for row in csv.DictReader(file)][-1]
+    return {
+        "task": task.name,
+        "recipe": recipe,
+        "minutes": minutes,
+        "images": count,
+        "judged": len(list((where / "judge/images").iterdir())),
+        "steps": int(steps),
+        "cpu_seconds": round(trained.cpu_seconds),
+        "measure": "AP at 0.5" if task.objects else "Dice",
+        "score": round(float(means["ap_50" if task.objects else "dice_1"]), 4),
+    }
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="that each training has")
+    parser.add_argument("--tasks", nargs="+", default=[task.name for task in TASKS])
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
+    parser.add_argument("--keep", type=Path, help="a folder for images, models and masks, which stay there")
+    options = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for recipe in options.recipes:
+            for task in TASKS:
+                if task.name in options.tasks:
+                    rows.append(score(task, recipe, options.minutes, options.keep or Path(temporary)))
+                    finish({"machine": machine("torch"), "trainings": rows}, options.output)  # as soon as it is there
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models from elsewhere and for elsewhere: programs, ONNX, TorchScript, bioimage.io packages."""

@@ -1,0 +1,325 @@
+"""Packages of bioimage.io: a model with its description and tests, in a zip or a folder.
+
+Of its weights are taken, the first that is there: a state dict of a network of ours, ONNX, TorchScript (with trust).
+Halos are not: the margin is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from unettile.checkpoint import Checkpoint, load_checkpoint
+from unettile.errors import InputError
+from unettile.exchange.foreign import ForeignNetwork, adopt
+from unettile.exchange.packagefiles import PackageFiles
+from unettile.exchange.processing import beginning, ending
+from unettile.exchange.rdf import Description, Weights, read_description
+from unettile.exchange.rdf import Tensor as Described
+from unettile.exchange.sidecar import Sidecar
+from unettile.exchange.torchscript import read_script
+from unettile.networks.cost import Cost
+from unettile.typed import Unfit
+
+NETWORK = "bioimage.io"
+OURS = "unettile.networks.build_network"
+"""The architecture of state dicts that are taken."""
+
+CostOf = Callable[[tuple[int, ...]], Cost]
+"""From the shape of windows, in a network's own axes."""
+
+RELATIVE, ABSOLUTE, APART = 1e-3, 1e-3, 1e-4
+"""What a test output may differ by, as bioimage.io has it by default, and the share of values that may differ more."""
+
+_TEST_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that was read.
+
+    Args:
+        model: of it.
+        told: makes of the network's output what the package calls its output.
+        description: of it.
+        files: of it.
+    """
+
+    model: Checkpoint
+    told: nn.Module
+    description: Description
+    files: PackageFiles
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A package's test, computed here.
+
+    Args:
+        largest: difference from its test output.
+        apart: share of values that differ by more than is allowed.
+        shape: of the output.
+    """
+
+    largest: float
+    apart: float
+    shape: tuple[int, ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.apart <= APART
+
+
+def load_package(path: Path, *, trust: bool = False) -> Package:
+    """Read a package.
+
+    Args:
+        path: of the zip, the folder, or the description in it.
+        trust: TorchScript may be read although that runs code in it.
+
+    Raises:
+        InputError: damaged, or with what is not known here; the message names it.
+    """
+    files = PackageFiles.open(path)
+    text = files.read(files.description, 2**20)
+    description = read_description(text, path)
+    try:
+        image, output = _one_image(description)
+        normalization, before = beginning(image.operations, image)
+        end = ending(output.operations, output, lambda: _example(files, output))
+    except Unfit as error:
+        raise InputError(f"{path} is a package that cannot be run here: {error}") from error
+    digest = hashlib.sha256(text)
+    ours = _ours(files, description, digest)
+    if ours is not None:
+        return Package(replace(ours, sha256=digest.hexdigest()), end.told, description, files)
+    kind, weights = _chosen(description, path, trust=trust)
+    program = _program(kind, _content(files, weights, digest), path, files, image, digest, trust=trust)
+    network, probe = (
+        ForeignNetwork(
+            _Permuted(one, image.axes, output.axes, program.cost),
+            before,
+            end.after,
+            one_at_a_time=program.one_at_a_time,
+            devices=program.devices,
+        )
+        for one in (program.network, program.plain)
+    )
+    names = output.channels if end.excluding else ("background", *output.channels)
+    sidecar = Sidecar(classes=names if output.channels else (), card=description.card | {"output": end.words})
+    model = adopt(network, sidecar, program.channels, NETWORK, path, probe)
+    model = replace(model, normalization=normalization, sha256=digest.hexdigest())
+    return Package(model, end.told, description, files)
+
+
+def check_package(package: Package) -> Comparison:
+    """Compute a package's test input, on the CPU in float32, and compare with its test output.
+
+    Raises:
+        InputError: it has no test.
+    """
+    image, output = package.description.inputs[0], package.description.outputs[0]
+    given, wanted = _test(package.files, image), _test(package.files, output)
+    if given is None or wanted is None:
+        raise InputError(f"{package.files.path} has no test input and output: nothing can be checked")
+    found = []
+    model, network = package.model, package.model.build()
+    for window in given:
+        pixels = np.ascontiguousarray(window.transpose(1, 2, 0))
+        scaled = torch.from_numpy(model.normalization.measure_array(pixels).apply(pixels)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            if isinstance(network, ForeignNetwork):
+                raw = network.program(network.before(scaled))
+            else:
+                raw = network(scaled)[:, : wanted.shape[1]]
+            found.append(package.told(raw).numpy())
+    result = np.concatenate(found)
+    if result.shape != wanted.shape:
+        raise InputError(f"{package.files.path}: the output has shape {result.shape}, its test {wanted.shape}")
+    differences = np.abs(result - wanted)
+    apart = differences > ABSOLUTE + RELATIVE * np.abs(wanted)
+    return Comparison(float(differences.max(initial=0)), float(apart.mean()), result.shape)
+
+
+def _one_image(description: Description) -> tuple[Described, Described]:
+    """Return the input and the output that are used."""
+    if len(description.inputs) != 1 or not description.outputs:
+        raise Unfit(f"it has {len(description.inputs)} inputs and {len(description.outputs)} outputs, need one image")
+    for one in (description.inputs[0], description.outputs[0]):
+        if not {"y", "x"} <= set(one.axes) or not set(one.axes) <= set("bcyx") or len(set(one.axes)) < len(one.axes):
+            raise Unfit(f"{one.name or 'a tensor'} has the axes {', '.join(one.ids)}: need y, x, batch and channel")
+    return description.inputs[0], description.outputs[0]
+
+
+def _chosen(description: Description, path: Path, *, trust: bool) -> tuple[str, Weights]:
+    for kind in ("onnx", "torchscript"):
+        if kind in description.weights and (kind == "onnx" or trust):
+            return kind, description.weights[kind]
+    if "torchscript" in description.weights:
+        raise InputError(
+            f"{path} has TorchScript alone for weights, source code that runs when it is read: give --trust if you know"
+            " who made it, or ask for ONNX"
+        )
+    found = ", ".join(description.weights) or "none"
+    raise InputError(f"{path} has weights of kinds that are not taken ({found}): need onnx or torchscript")
+
+
+def _content(files: PackageFiles, weights: Weights, digest: Any) -> bytes:
+    data = files.read(weights.source)
+    found = hashlib.sha256(data).hexdigest()
+    if weights.sha256 and found != weights.sha256:
+        raise InputError(f"{files.path}: {weights.source} is not what the description says (sha256): take a fresh copy")
+    digest.update(data)
+    return data
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A network as its file has it.
+
+    Args:
+        plain: the same, through which NaN goes everywhere.
+        channels: of an image.
+        one_at_a_time: it takes one window alone.
+        devices: kinds of device that it computes on.
+        cost: of windows of a shape, in the network's own axes; None where torch tells.
+    """
+
+    network: nn.Module
+    plain: nn.Module
+    channels: int
+    one_at_a_time: bool
+    devices: tuple[str, ...]
+    cost: CostOf | None
+
+
+def _program(
+    kind: str, data: bytes, path: Path, files: PackageFiles, image: Described, digest: Any, *, trust: bool
+) -> _Program:
+    if kind == "torchscript":
+        script = read_script(data, path, trust=trust)
+        return _Program(script, script, _channels(image, files), False, ("cuda", "cpu"), None)
+    try:
+        from unettile.exchange.onnxgraph import check_free
+        from unettile.exchange.onnxmodel import OnnxNetwork, devices, read_onnx
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs onnx and onnxruntime, which are not installed: pip install 'unettile[bioimageio]'"
+        ) from error
+
+    def external(name: str, start: int, count: int | None) -> bytes:
+        found = files.read(name)
+        found = found[start:] if count is None else found[start : start + count]
+        digest.update(found)
+        return found
+
+    network = read_onnx(data, path, external)
+    graph = network.graph
+    if len(graph.shape) != len(image.axes):
+        raise InputError(f"{path} takes {len(graph.shape)} axes, its description says {image.axes}: take a fresh copy")
+    check_free(graph.shape, image.axes, path)
+    lengths = dict(zip(image.axes, graph.shape, strict=True))
+    channels = lengths.get("c") or _channels(image, files)
+    alone = "b" not in image.axes or lengths["b"] == 1
+    return _Program(network, OnnxNetwork(graph, plain=True), channels, alone, devices(), graph.cost)
+
+
+def _channels(image: Described, files: PackageFiles) -> int:
+    if "c" not in image.axes:
+        return 1
+    if image.channels:
+        return len(image.channels)
+    test = _test(files, image)
+    if test is None:
+        raise InputError(f"{files.path} does not say how many channels its input has: need a test input or names")
+    return int(test.shape[1])
+
+
+def _ours(files: PackageFiles, description: Description, digest: Any) -> Checkpoint | None:
+    """Return the checkpoint of a package of ours: its parameters, and the header in its description."""
+    weights = description.weights.get("pytorch_state_dict")
+    if weights is None or weights.architecture != OURS or description.header is None:
+        return None
+    data = _content(files, weights, digest)
+    try:
+        state = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+        tensors = {str(name): tensor.contiguous() for name, tensor in state.items()}
+        content = to_safetensors(tensors, metadata={"unettile": description.header})
+    except Exception as error:  # whatever a damaged file sets off
+        raise InputError(f"{files.path}: {weights.source} cannot be read as parameters: take a fresh copy") from error
+    with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
+        place = Path(folder, "model.safetensors")
+        place.write_bytes(content)
+        try:
+            return load_checkpoint(place)
+        except InputError as error:
+            raise InputError(str(error).replace(str(place), str(files.path))) from error
+
+
+def _example(files: PackageFiles, tensor: Described) -> Tensor | None:
+    values = _test(files, tensor)
+    return None if values is None else torch.from_numpy(values)
+
+
+def _test(files: PackageFiles, tensor: Described) -> NDArray[np.float32] | None:
+    """Return the test values of a tensor, (N, C, H, W) float32; None if it has none."""
+    if not tensor.test:
+        return None
+    data = files.read(tensor.test, _TEST_BYTES)
+    try:
+        stream = BytesIO(data)
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        if dtype.hasobject or dtype.kind not in "buif" or dtype.itemsize * int(np.prod(shape)) > len(data):
+            raise ValueError(f"{dtype} {shape}")
+        values = np.load(BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OverflowError) as error:
+        raise InputError(f"{files.path}: {tensor.test} is no array of numbers: take a fresh copy") from error
+    if values.ndim != len(tensor.axes):
+        raise InputError(
+            f"{files.path}: {tensor.test} has shape {values.shape} for axes {tensor.axes}: take a fresh copy"
+        )
+    for missing in "bc":
+        if missing not in tensor.axes:
+            values = values[None]
+    axes = "".join(name for name in "cb" if name not in tensor.axes) + tensor.axes
+    return np.ascontiguousarray(values.transpose([axes.index(name) for name in "bcyx"]).astype(np.float32))
+
+
+class _Permuted(nn.Module):
+    """A network of other axes than (N, C, H, W)."""
+
+    def __init__(self, program: nn.Module, given: str, made: str, cost: CostOf | None) -> None:
+        super().__init__()
+        self.program, self.given, self.made, self._cost = program, given, made, cost
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.given != "bcyx":
+            kept = [name for name in "bcyx" if name in self.given]
+            x = x[tuple(slice(None) if name in kept else 0 for name in "bcyx")]
+            x = x.permute([kept.index(name) for name in self.given]).contiguous()
+        result = self.program(x)
+        while not isinstance(result, Tensor):
+            result = next(iter(result.values())) if isinstance(result, dict) else result[0]
+        for missing in "bc":
+            if missing not in self.made:
+                result = result[None]
+        axes = "".join(name for name in "cb" if name not in self.made) + self.made
+        return result.permute([axes.index(name) for name in "bcyx"])
+
+    def window_cost(self, channels: int, edge: int) -> Cost | None:
+        """Return what a window costs, if the network says so itself."""
+        lengths = {"b": 1, "c": channels, "y": edge, "x": edge}
+        return None if self._cost is None else self._cost(tuple(lengths[name] for name in self.given))
