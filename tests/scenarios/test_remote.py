@@ -22,6 +22,15 @@ from unettile.images.remote import url_of
 SHAPE = 60, 70
 
 
+class Quiet(ThreadingHTTPServer):
+    """A server that says nothing of connections that its clients cut."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 class Server:
     """A server of a folder over HTTP with ranges; and, as far as it is needed here, over s3.
 
@@ -40,8 +49,7 @@ class Server:
         self.requests: list[str] = []
         self.signed: set[bool] = set()
         self.status: int | None = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Quiet(("127.0.0.1", 0), self._handler())
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self.url = f"{self.endpoint}/bucket"
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
