@@ -40,6 +40,7 @@ class Server:
         requests: what was asked for.
         signed: whether the requests carried a signature.
         drop: how many requests are cut off; -1 for all.
+        last: the number of the request after which all are cut off.
         ranges: whether parts of files are given.
         status: of all answers, if it is not None.
     """
@@ -47,6 +48,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder, self.sent, self.drop, self.ranges = folder, 0, 0, True
         self.requests: list[str] = []
+        self.last = 0
         self.signed: set[bool] = set()
         self.status: int | None = None
         self._server = Quiet(("127.0.0.1", 0), self._handler())
@@ -77,6 +79,8 @@ class Server:
 
             def answer(self, body: bool) -> None:
                 server.requests.append(f"{self.command} {self.path}")
+                if len(server.requests) == server.last:
+                    server.drop = -1
                 server.signed.add("Authorization" in self.headers)
                 if server.drop:
                     server.drop -= server.drop > 0
@@ -183,6 +187,18 @@ def test_a_connection_that_is_lost(form: str, server: Server, cli: Cli, model: P
     server.drop = 2
     done = cli(*command)
     assert done.code == 0 and (tmp_path / "mask.tif").exists(), done.err
+    # and in the midst of the work: half of its requests are answered
+    server.requests.clear()
+    command = (*command[:-1], tmp_path / "other.tif")
+    assert cli(*command).code == 0
+    server.last = len(server.requests) // 2
+    server.requests.clear()
+    command = (*command[:-1], tmp_path / "third.tif")
+    lost = cli(*command)
+    assert lost.code == 75 and "was lost" in lost.err and lost.err.count("\n") == 1, lost.err
+    server.drop = 0
+    assert cli(*command).code == 0
+    assert (tmp_path / "third.tif").read_bytes() == (tmp_path / "mask.tif").read_bytes()
 
 
 def test_a_zarr_that_vanishes_is_no_background(server: Server) -> None:
