@@ -45,6 +45,7 @@ ORDER = (
     "export",
     "devices",
     "models",
+    "ensemble",
     "inference",
     "training",
     "segmentation",

@@ -61,6 +61,8 @@ class Checkpoint:
         module: the network of a model from elsewhere, in eval mode; None builds it from the registry.
         measured_field: px, the receptive field of such a module, measured; None if it was not found.
         sha256: of the file it was loaded from; empty before it is saved.
+        members: models whose probabilities are averaged, in this order (`unettile.ensemble`); none for one model.
+        tta: flips, where windows are turned over in all four ways and averaged, else empty.
     """
 
     network: str
@@ -80,6 +82,8 @@ class Checkpoint:
     module: nn.Module | None = None
     measured_field: int | None = None
     sha256: str = ""
+    members: tuple[Checkpoint, ...] = ()
+    tta: str = ""
 
     @property
     def in_channels(self) -> int:
@@ -115,7 +119,13 @@ class Checkpoint:
     @property
     def identity(self) -> ModelIdentity:
         """What a mask says of the model that made it."""
-        return ModelIdentity(self.network, self.sha256, UNSET if self.geometry.exact else self.difference)
+        return ModelIdentity(
+            self.network,
+            self.sha256,
+            UNSET if self.geometry.exact else self.difference,
+            tuple(member.sha256 for member in self.members) if self.members else UNSET,
+            self.tta or UNSET,
+        )
 
     def build(self) -> nn.Module:
         """Return the network for inference: parameters loaded, eval mode, batch norm folded."""

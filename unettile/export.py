@@ -1,6 +1,6 @@
-"""Export: a model of ours as a file that other programs run, ONNX or torch.export's (.pt2).
+"""Export: a model of ours for other programs: ONNX, torch.export's (.pt2), or a package of bioimage.io (.zip, folder).
 
-Such a file is the network alone: scaled windows (N, C, H, W) float32 in, logits (N, K, h, w) float32 out. It also holds
+A file is the network alone: scaled windows (N, C, H, W) float32 in, logits (N, K, h, w) float32 out. It also holds
 the header of the checkpoint, with which it is segmented as the checkpoint is (`unettile.exchange.sidecar`).
 """
 
@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from unettile.atomic import atomic_group
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError, UsageError
+from unettile.exchange.probable import ProbableNetwork
 from unettile.exchange.sidecar import INSIDE
 from unettile.exchange.torchprogram import EXTRA
 
-ENDINGS = (".onnx", ".pt2")
+ENDINGS = (".onnx", ".pt2", ".zip", "")
 IMAGE, LOGITS = "image", "logits"
 """Names of the input and the output of an ONNX file."""
 
@@ -41,40 +45,73 @@ def export_model(model: Checkpoint, path: Path, *, overwrite: bool) -> None:
         InputError: a program from elsewhere, ONNX without its library, or `path` cannot be written or is another.
     """
     if path.suffix not in ENDINGS:
-        raise UsageError(f"--export {path} has the wrong ending: need one of {', '.join(ENDINGS)}")
+        raise UsageError(f"--export {path} has the wrong ending: need .onnx, .pt2, .zip, or none for a folder")
     if model.module is not None:
         raise InputError("the model is a program from elsewhere: export a checkpoint (.safetensors)")
     if path.suffix == ".onnx":
         _need_onnx()
         with atomic_group([path], overwrite=overwrite) as temporary:
-            _write_onnx(model, temporary[path])
+            temporary[path].write_bytes(_onnx_bytes(model, model.build(), LOGITS))
+        return
+    if path.suffix != ".pt2":
+        _export_package(model, path, overwrite=overwrite)
         return
     with (
         atomic_group([path], overwrite=overwrite) as temporary,
         temporary[path].open("wb") as file,
         _quiet(),
     ):
-        torch.export.save(_trace(model), file, extra_files={EXTRA: described(model)})
+        torch.export.save(_trace(model, model.build()), file, extra_files={EXTRA: described(model)})
 
 
-def _trace(model: Checkpoint) -> ExportedProgram:
+def _export_package(model: Checkpoint, path: Path, *, overwrite: bool) -> None:
+    _need_onnx()
+    try:
+        from unettile.exchange.packagewrite import OPSET, write_package
+    except ImportError as error:
+        raise InputError(
+            "a package needs PyYAML, which is not installed: pip install 'unettile[bioimageio]'"
+        ) from error
+    network = ProbableNetwork.of(model.build(), len(model.classes))
+    onnx = _onnx_bytes(model, network, "probabilities", OPSET)
+    with atomic_group([path], overwrite=overwrite) as temporary:
+        if path.suffix == "":
+            temporary[path].mkdir()
+            write_package(model, path.name, onnx, described(model), temporary[path])
+            return
+        with tempfile.TemporaryDirectory(prefix="unettile-") as folder:
+            write_package(model, path.stem, onnx, described(model), Path(folder))
+            with zipfile.ZipFile(temporary[path], "w", zipfile.ZIP_DEFLATED) as archive:
+                for file in sorted(Path(folder).iterdir()):  # without times: the same model gives the same bytes
+                    entry = zipfile.ZipInfo(file.name)
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def _trace(model: Checkpoint, network: nn.Module) -> ExportedProgram:
     """Return the graph of the network for windows of any legal size."""
     geometry = model.geometry
     edge = geometry.input_edge(geometry.smallest_output_edge(_LEAST))
     window = torch.zeros(2, model.in_channels, edge, edge + geometry.stride)  # no two edges alike, nor 1: those stay
     sizes = ({0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO},)
     with torch.no_grad():
-        return torch.export.export(model.build(), (window,), dynamic_shapes=sizes)
+        return torch.export.export(network, (window,), dynamic_shapes=sizes)
 
 
-def _write_onnx(model: Checkpoint, path: Path) -> None:
+def _onnx_bytes(model: Checkpoint, network: nn.Module, output: str, opset: int | None = None) -> bytes:
     with _quiet():
         program = torch.onnx.export(
-            _trace(model), dynamo=True, verbose=False, input_names=[IMAGE], output_names=[LOGITS]
+            _trace(model, network),
+            dynamo=True,
+            verbose=False,
+            input_names=[IMAGE],
+            output_names=[output],
+            opset_version=opset,
         )
     assert program is not None
     program.model.metadata_props[INSIDE] = described(model)
-    path.write_bytes(program.model_proto.SerializeToString())
+    data: bytes = program.model_proto.SerializeToString()
+    return data
 
 
 def described(model: Checkpoint) -> str:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError
+from unettile.exchange.packagefiles import DESCRIPTIONS
 from unettile.exchange.torchprogram import ENTRIES, load_program
 from unettile.exchange.torchscript import load_torchscript
 
 if TYPE_CHECKING:
-    from unettile.exchange.package import Comparison, Package
+    from unettile.exchange.package import Package
+    from unettile.exchange.packagetest import Comparison
 
 _MOST_ENTRIES = 2**16  # of an archive
 _MOST_RATIO = 64  # of what an archive unpacks to, to its own size; torch packs nothing
@@ -54,14 +56,20 @@ def check_model(path: Path, *, trust: bool = False) -> Comparison:
     """
     if not is_package(path):
         raise InputError(f"{path} brings no test: need a bioimage.io package, a .zip or a folder")
-    from unettile.exchange.package import check_package
+    package = _package(path, trust=trust)
+    from unettile.exchange.packagetest import check_package
 
-    return check_package(_package(path, trust=trust))
+    return check_package(package)
 
 
 def is_package(path: Path) -> bool:
     """Whether a path leads to a folder, a zip or a description: what may be a bioimage.io package."""
     return path.is_dir() or (path.is_file() and path.suffix.lower() in (".zip", ".yaml", ".yml"))
+
+
+def is_package_folder(path: Path) -> bool:
+    """Whether a folder has the description of a bioimage.io package."""
+    return any((path / name).is_file() for name in DESCRIPTIONS)
 
 
 def _package(path: Path, *, trust: bool) -> Package:

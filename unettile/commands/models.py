@@ -51,7 +51,8 @@ def models(
         typer.Option(
             "--export",
             metavar="FILE",
-            help="Write the network for other programs: .onnx (needs unettile[onnx]) or .pt2.",
+            help="Write the model for other programs: .onnx (needs unettile[onnx]), .pt2, or a bioimage.io package,"
+            " .zip or a folder (needs unettile[bioimageio]).",
         ),
     ] = None,
     check: Annotated[
@@ -138,6 +139,11 @@ def cautions(model: Checkpoint) -> list[str]:
             f"the program's geometry was measured: margin {geometry.margin} px, stride {geometry.stride} px; "
             f"images are scaled by {scaling}; classes {', '.join(info.name for info in model.classes)}"
         )
+    passes = max(1, len(model.members)) * (4 if model.tta else 1)
+    if passes > 1:
+        of_models = f"of {len(model.members)} models" if model.members else "of one model"
+        turned = ", each window turned over in four ways" if model.tta else ""
+        lines.append(f"probabilities are means {of_models}{turned}: {passes} passes for one")
     if not model.geometry.exact:
         seen = "" if model.difference is None else f" (by up to {model.difference:.2g} of a probability, on noise)"
         lines.append(

@@ -55,6 +55,7 @@ from unettile.commands.segment_options import (
     SkipBackground,
     Tile,
     Times,
+    Tta,
     Verify,
     Writes,
     check_destination,
@@ -83,7 +84,8 @@ def segment(
     ],
     output: MaybeOutput = None,
     into_labels: IntoLabels = None,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
+    tta: Tta = "none",
     trust: Trust = False,
     level: Level = None,
     mpp: Mpp = None,
@@ -152,9 +154,8 @@ def segment(
         else:
             tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
         from unettile.devices import keep_freed_memory, set_threads
+        from unettile.ensemble import find_models, load_models
         from unettile.inference.predict import Predictor
-        from unettile.models import find_model
-        from unettile.program import load_model
         from unettile.protection import protect
         from unettile.segmentation.options import SegmentOptions
         from unettile.segmentation.run.profile import Profile
@@ -164,9 +165,9 @@ def segment(
     console = Console(quiet, json)
     threads = set_threads(job_threads() if array else None)
     keep_freed_memory()
-    checkpoint = load_model(find_model(model), trust=trust)
+    checkpoint = load_models(model or [DEFAULT_MODEL], trust=trust, tta=tta)
     written = [place for task in tasks for place in (task.output, run_directory_for(task.output))]
-    protect([find_model(model), mask, *(images if output is not None else ())], written)
+    protect([*find_models(model or [DEFAULT_MODEL]), mask, *(images if output is not None else ())], written)
     if tile is not None:
         checkpoint.geometry.check_output_edge(tile)
     for line in cautions(checkpoint):

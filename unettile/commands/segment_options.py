@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unettile.commands.options import COMPUTE, INPUT, OUTPUT, Precision, Write, choices
+from unettile.commands.options import COMPUTE, DEFAULT_MODEL, INPUT, OUTPUT, Precision, Write, choices
 from unettile.errors import UsageError
 
 MaybeOutput = Annotated[
@@ -23,14 +23,23 @@ IntoLabels = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         "--model",
         "-m",
         metavar="NAME|FILE",
-        help="A shipped model, a checkpoint, an ONNX model, a bioimage.io package, or a torch.export program (.pt2,"
-        " with --trust).",
+        help="A shipped model, a checkpoint, ONNX, a bioimage.io package, or a torch.export program (.pt2, with"
+        f" --trust). Repeat it, or give a folder of checkpoints, to average several. Default: {DEFAULT_MODEL}.",
         rich_help_panel=INPUT,
+    ),
+]
+Tta = Annotated[
+    str,
+    typer.Option(
+        "--tta",
+        metavar="none|flips",
+        help="flips: average over windows turned over along each axis and along both; four times the work.",
+        rich_help_panel=COMPUTE,
     ),
 ]
 Depths = Annotated[

@@ -14,9 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.errors import InputError
 from unettile.exchange.foreign import ForeignNetwork, adopt
 from unettile.exchange.packagefiles import PackageFiles
+from unettile.exchange.packagetensors import example_of, tensor_of
 from unettile.exchange.processing import beginning, ending
 from unettile.exchange.rdf import Description, Weights, read_description
 from unettile.exchange.rdf import Tensor as Described
@@ -33,16 +32,11 @@ from unettile.networks.cost import Cost
 from unettile.typed import Unfit
 
 NETWORK = "bioimage.io"
-OURS = "unettile.networks.build_network"
+OURS = "unettile.exchange.probable.ProbableNetwork"
 """The architecture of state dicts that are taken."""
 
 CostOf = Callable[[tuple[int, ...]], Cost]
 """From the shape of windows, in a network's own axes."""
-
-RELATIVE, ABSOLUTE, APART = 1e-3, 1e-3, 1e-4
-"""What a test output may differ by, as bioimage.io has it by default, and the share of values that may differ more."""
-
-_TEST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -62,25 +56,6 @@ class Package:
     files: PackageFiles
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A package's test, computed here.
-
-    Args:
-        largest: difference from its test output.
-        apart: share of values that differ by more than is allowed.
-        shape: of the output.
-    """
-
-    largest: float
-    apart: float
-    shape: tuple[int, ...]
-
-    @property
-    def passed(self) -> bool:
-        return self.apart <= APART
-
-
 def load_package(path: Path, *, trust: bool = False) -> Package:
     """Read a package.
 
@@ -97,7 +72,7 @@ def load_package(path: Path, *, trust: bool = False) -> Package:
     try:
         image, output = _one_image(description)
         normalization, before = beginning(image.operations, image)
-        end = ending(output.operations, output, lambda: _example(files, output))
+        end = ending(output.operations, output, lambda: example_of(files, output))
     except Unfit as error:
         raise InputError(f"{path} is a package that cannot be run here: {error}") from error
     digest = hashlib.sha256(text)
@@ -121,35 +96,6 @@ def load_package(path: Path, *, trust: bool = False) -> Package:
     model = adopt(network, sidecar, program.channels, NETWORK, path, probe)
     model = replace(model, normalization=normalization, sha256=digest.hexdigest())
     return Package(model, end.told, description, files)
-
-
-def check_package(package: Package) -> Comparison:
-    """Compute a package's test input, on the CPU in float32, and compare with its test output.
-
-    Raises:
-        InputError: it has no test.
-    """
-    image, output = package.description.inputs[0], package.description.outputs[0]
-    given, wanted = _test(package.files, image), _test(package.files, output)
-    if given is None or wanted is None:
-        raise InputError(f"{package.files.path} has no test input and output: nothing can be checked")
-    found = []
-    model, network = package.model, package.model.build()
-    for window in given:
-        pixels = np.ascontiguousarray(window.transpose(1, 2, 0))
-        scaled = torch.from_numpy(model.normalization.measure_array(pixels).apply(pixels)).permute(2, 0, 1)[None]
-        with torch.inference_mode():
-            if isinstance(network, ForeignNetwork):
-                raw = network.program(network.before(scaled))
-            else:
-                raw = network(scaled)[:, : wanted.shape[1]]
-            found.append(package.told(raw).numpy())
-    result = np.concatenate(found)
-    if result.shape != wanted.shape:
-        raise InputError(f"{package.files.path}: the output has shape {result.shape}, its test {wanted.shape}")
-    differences = np.abs(result - wanted)
-    apart = differences > ABSOLUTE + RELATIVE * np.abs(wanted)
-    return Comparison(float(differences.max(initial=0)), float(apart.mean()), result.shape)
 
 
 def _one_image(description: Description) -> tuple[Described, Described]:
@@ -240,7 +186,7 @@ def _channels(image: Described, files: PackageFiles) -> int:
         return 1
     if image.channels:
         return len(image.channels)
-    test = _test(files, image)
+    test = tensor_of(files, image)
     if test is None:
         raise InputError(f"{files.path} does not say how many channels its input has: need a test input or names")
     return int(test.shape[1])
@@ -254,7 +200,7 @@ def _ours(files: PackageFiles, description: Description, digest: Any) -> Checkpo
     data = _content(files, weights, digest)
     try:
         state = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-        tensors = {str(name): tensor.contiguous() for name, tensor in state.items()}
+        tensors = {str(name).removeprefix("network."): tensor.contiguous() for name, tensor in state.items()}
         content = to_safetensors(tensors, metadata={"unettile": description.header})
     except Exception as error:  # whatever a damaged file sets off
         raise InputError(f"{files.path}: {weights.source} cannot be read as parameters: take a fresh copy") from error
@@ -265,37 +211,6 @@ def _ours(files: PackageFiles, description: Description, digest: Any) -> Checkpo
             return load_checkpoint(place)
         except InputError as error:
             raise InputError(str(error).replace(str(place), str(files.path))) from error
-
-
-def _example(files: PackageFiles, tensor: Described) -> Tensor | None:
-    values = _test(files, tensor)
-    return None if values is None else torch.from_numpy(values)
-
-
-def _test(files: PackageFiles, tensor: Described) -> NDArray[np.float32] | None:
-    """Return the test values of a tensor, (N, C, H, W) float32; None if it has none."""
-    if not tensor.test:
-        return None
-    data = files.read(tensor.test, _TEST_BYTES)
-    try:
-        stream = BytesIO(data)
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        if dtype.hasobject or dtype.kind not in "buif" or dtype.itemsize * int(np.prod(shape)) > len(data):
-            raise ValueError(f"{dtype} {shape}")
-        values = np.load(BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OverflowError) as error:
-        raise InputError(f"{files.path}: {tensor.test} is no array of numbers: take a fresh copy") from error
-    if values.ndim != len(tensor.axes):
-        raise InputError(
-            f"{files.path}: {tensor.test} has shape {values.shape} for axes {tensor.axes}: take a fresh copy"
-        )
-    for missing in "bc":
-        if missing not in tensor.axes:
-            values = values[None]
-    axes = "".join(name for name in "cb" if name not in tensor.axes) + tensor.axes
-    return np.ascontiguousarray(values.transpose([axes.index(name) for name in "bcyx"]).astype(np.float32))
 
 
 class _Permuted(nn.Module):

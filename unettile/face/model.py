@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from unettile.checkpoint import Checkpoint
 from unettile.duration import seconds_of
+from unettile.ensemble import load_models
 from unettile.errors import UsageError
 from unettile.face.advice import advise
 from unettile.face.choices import Choices, OnProgress, PathLike
@@ -22,8 +24,6 @@ from unettile.face.image import Channel, Image, ImageLike, source_of, view_of
 from unettile.images.planes import parse_planes
 from unettile.images.view import OPTIONS, View
 from unettile.inference.predict import Predictor
-from unettile.models import find_model
-from unettile.program import load_model
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import SegmentResult
@@ -215,24 +215,36 @@ class Model:
         return found[write] if isinstance(write, str) else {kind: found[kind] for kind in kinds}
 
 
-def load(model: PathLike = "nuclei", *, device: str = "auto", precision: str = "auto", trust: bool = False) -> Model:
+def load(
+    model: PathLike | Sequence[PathLike] = "nuclei",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    trust: bool = False,
+    tta: str = "none",
+) -> Model:
     """Load a model, once for many images.
 
     Args:
-        model: a shipped model's name, or the path of a checkpoint, ONNX, a program (.pt2) or TorchScript (.pt).
+        model: a shipped model's name, or the path of a checkpoint, ONNX, a program (.pt2), TorchScript (.pt) or a
+            bioimage.io package; or several, of one network, whose probabilities are averaged.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, fp32, tf32, bf16 or fp16; auto takes bf16 where the processor has it, else fp16 on a GPU.
         trust: read a program although reading one can run code that is hidden in it.
+        tta: none, or flips: average over windows turned over along each axis and along both.
 
     Raises:
-        InputError: no such model, or one that cannot be read.
+        InputError: no such model, one that cannot be read, or models that do not go together.
         UsageError: no such device here, or a precision that it or the model does not have.
 
     >>> import unettile
     >>> unettile.load("nuclei", device="cpu").classes
     ('background', 'nucleus')
     """
-    return Model(load_model(find_model(str(model)), trust=trust), device, precision)
+    names = [model] if isinstance(model, str | os.PathLike) else list(model)
+    if not names:
+        raise UsageError("no model is given: need a name or a path")
+    return Model(load_models([os.fspath(name) for name in names], trust=trust, tta=tta), device, precision)
 
 
 def _replaced(opened: View, given: View) -> View:

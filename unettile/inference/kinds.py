@@ -17,8 +17,45 @@ from unettile.images.canvas import Layer
 from unettile.images.colours import Colour
 from unettile.inference.softmax import first_largest, softmax, to_levels
 
-Make = Callable[[Tensor, int], Tensor]
-"""From logits (N, K, h, w) float32, of which so many are of classes, to planes (N, P, h, w) uint8."""
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of windows, or several networks in the mean.
+
+    Args:
+        values: (N, K, h, w) float32, of the classes and then of the depth, if there is one: logits, or probabilities.
+        classes: how many are of classes.
+        blended: they are probabilities.
+    """
+
+    values: Tensor
+    classes: int
+    blended: bool = False
+
+    @property
+    def scores(self) -> Tensor:
+        """Numbers of the classes, of which the largest wins."""
+        return self.values[:, : self.classes]
+
+    def shares(self) -> Tensor:
+        """Return the probabilities of the classes."""
+        return self.scores if self.blended else softmax(self.scores)
+
+    def depth(self) -> Tensor:
+        """Return the depth, (N, 1, h, w), none where the model has none.
+
+        Of a logit z it is sigmoid(z): the softmax of (0, z) is (1 - sigmoid(z), sigmoid(z)).
+        """
+        z = self.values[:, self.classes :]
+        return z if self.blended or not z.shape[1] else softmax(torch.cat((torch.zeros_like(z), z), dim=1))[:, 1:]
+
+    def blend(self) -> Tensor:
+        """Return the probabilities of the classes, and the depth after them."""
+        return torch.cat((self.shares(), self.depth()), dim=1)
+
+
+Make = Callable[[Outputs], Tensor]
+"""From what networks say to planes (N, P, h, w) uint8."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +93,28 @@ class Kind:
         return Layer(self.name, self.planes(len(names)), self.reduction, names, colours, dtype=dtype)
 
 
-def _probabilities(logits: Tensor, classes: int) -> Tensor:
-    return to_levels(softmax(logits[:, :classes]))
+def _probabilities(outputs: Outputs) -> Tensor:
+    return to_levels(outputs.shares())
 
 
-def _uncertainty(logits: Tensor, classes: int) -> Tensor:
+def _uncertainty(outputs: Outputs) -> Tensor:
     """Return round(255 · (1 - (p₁ - p₂))), p₁ and p₂ the two largest probabilities."""
-    shares = softmax(logits[:, :classes])
+    shares = outputs.shares()
     first, second = shares[:, :1], torch.zeros_like(shares[:, :1])
-    for k in range(1, classes):
+    for k in range(1, outputs.classes):
         other = shares[:, k : k + 1]
         second = torch.maximum(second, torch.minimum(first, other))
         first = torch.maximum(first, other)
     return to_levels(1 - (first - second))
 
 
-def _depth(logits: Tensor, classes: int) -> Tensor:
-    """Return round(255 · sigmoid(z)): the softmax of (0, z) is (1 - sigmoid(z), sigmoid(z))."""
-    z = logits[:, classes : classes + 1]
-    return to_levels(softmax(torch.cat((torch.zeros_like(z), z), dim=1)))[:, 1:]
+def _depth(outputs: Outputs) -> Tensor:
+    """Return round(255 · depth)."""
+    return to_levels(outputs.depth())
 
 
-def _classes(logits: Tensor, classes: int) -> Tensor:
-    return first_largest(logits[:, :classes])[:, None]
+def _classes(outputs: Outputs) -> Tensor:
+    return first_largest(outputs.scores)[:, None]
 
 
 KINDS = (
@@ -92,7 +128,7 @@ KINDS = (
 
 NAMES = tuple(kind.name for kind in KINDS)
 
-LOGITS = Kind("logits", lambda logits, classes: logits, by_class=True)
+LOGITS = Kind("logits", lambda outputs: outputs.values, by_class=True)
 """What is never written: float32, of the classes and then of the depth, for those who score a model."""
 
 
@@ -125,8 +161,8 @@ def background_of(names: Sequence[str], classes: int) -> list[int]:
     return values
 
 
-def make_planes(names: Sequence[str], classes: int) -> Callable[[Tensor], Tensor]:
-    """Return what makes planes (N, P, h, w) uint8 of kinds from logits (N, K, h, w) float32."""
+def make_planes(names: Sequence[str], classes: int, *, blended: bool = False) -> Callable[[Tensor], Tensor]:
+    """Return what makes planes (N, P, h, w) uint8 of kinds from logits (N, K, h, w) float32, or from probabilities."""
     makes = [make for make in (kind_of(name).make for name in names) if make is not None]
     assert len(makes) == len(names), f"not all of {names} are made of logits"
-    return lambda logits: torch.cat([make(logits, classes) for make in makes], dim=1)
+    return lambda values: torch.cat([make(Outputs(values, classes, blended)) for make in makes], dim=1)

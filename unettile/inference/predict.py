@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unettile.checkpoint import Checkpoint
@@ -18,12 +18,14 @@ from unettile.errors import InputError, UsageError
 from unettile.exchange.foreign import ForeignNetwork
 from unettile.images.normalize import Scaling
 from unettile.inference.engine import Engine
-from unettile.inference.kinds import make_planes
+from unettile.inference.kinds import Outputs, make_planes
 from unettile.inference.rows import ByRows
-from unettile.inference.softmax import softmax
 from unettile.inference.steady import SMALLEST_OUTPUT_EDGE, steady
 from unettile.networks.cost import measure_cost
 from unettile.networks.record import NotByRows, Recording, record, shapes_of
+
+_WAYS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+"""Axes along which windows are turned over, in this order."""
 
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,6 +35,10 @@ class Predictor:
 
     Windows are scaled images (N, H, W, C) float32 of one legal edge, C as the network has it. What comes back for a
     pixel does not depend on N, on its place in the window or, on a CPU, on the window's edge.
+
+    Where the model has several members, or windows are turned over, what comes out are means of probabilities in the
+    place of logits: of each member, of each way of turning, one after the other. A window turned over is a legal one,
+    and all of them have the same phase to the stride, so that the mean does not depend on tiles either.
 
     Args:
         checkpoint: the model.
@@ -46,20 +52,31 @@ class Predictor:
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint
         self.geometry = checkpoint.geometry
-        kinds = checkpoint.module.devices if isinstance(checkpoint.module, ForeignNetwork) else ("cuda", "cpu")
-        self.device = choose_device(device, kinds)
-        if checkpoint.module is not None and precision not in ("auto", "fp32"):
+        members = checkpoint.members or (checkpoint,)
+        modules = [member.module for member in members if member.module is not None]
+        kinds = [set(module.devices) for module in modules if isinstance(module, ForeignNetwork)]
+        self.device = choose_device(device, tuple(set.intersection({"cuda", "cpu"}, *kinds)))
+        if modules and precision not in ("auto", "fp32"):
             raise UsageError(f"--precision {precision} does not fit a network from elsewhere: it computes in fp32")
-        self.precision = choose_precision("fp32" if checkpoint.module is not None else precision, self.device)
+        self.precision = choose_precision("fp32" if modules else precision, self.device)
         self._dtype = _DTYPES[self.precision]
-        network = checkpoint.build().to(device=self.device, dtype=self._dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         on_cpu = self.device.type == "cpu"
-        self._shapes = shapes_of(network) if on_cpu and checkpoint.module is None else None
-        self._network = steady(network, self._dtype) if on_cpu else network
+        self._networks: list[nn.Module] = []
+        self._shapes = None
+        for member in members:
+            network = member.build().to(device=self.device, dtype=self._dtype)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if on_cpu and not modules and not self.blends:
+                self._shapes = shapes_of(network)
+            self._networks.append(steady(network, self._dtype) if on_cpu else network)
         smallest = self.geometry.smallest_output_edge(SMALLEST_OUTPUT_EDGE)
         self.smallest_window = self.geometry.input_edge(smallest) if self.geometry.exact else 0
         self._recordings: dict[int, Recording | None] = {}
+
+    @property
+    def blends(self) -> bool:
+        """Whether what comes out are means of probabilities."""
+        return bool(self.checkpoint.members or self.checkpoint.tta)
 
     @cached_property
     def engine(self) -> Engine:
@@ -81,11 +98,13 @@ class Predictor:
             InputError: a logit is not a finite number, or a GPU has no room.
         """
         with torch.inference_mode():
-            result: NDArray[np.uint8] = self._finish(kinds)(self._logits(windows)).cpu().numpy()
+            result: NDArray[np.uint8] = self.finish(kinds)(self._logits(windows)).cpu().numpy()
         return result
 
     def logits(self, windows: NDArray[np.float32]) -> Tensor:
         """Return the logits of windows, (N, K, h, w) float32 on the device, the depth's last if there is one.
+
+        Of a model that blends, means of probabilities.
 
         Raises:
             InputError: a logit is not a finite number, or a GPU has no room.
@@ -94,9 +113,10 @@ class Predictor:
             return self._logits(windows)
 
     def shares(self, logits: Tensor) -> NDArray[np.float32]:
-        """Return the probabilities of the classes, (N, K, h, w) float32."""
+        """Return the probabilities of the classes, (N, K, h, w) float32, of what `logits` returned."""
         with torch.inference_mode():
-            shares: NDArray[np.float32] = softmax(logits[:, : len(self.checkpoint.classes)]).cpu().numpy()
+            outputs = Outputs(logits, len(self.checkpoint.classes), self.blends)
+            shares: NDArray[np.float32] = outputs.shares().cpu().numpy()
         return shares
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,7 +135,8 @@ class Predictor:
     def by_rows(self, kinds: tuple[str, ...], width: int) -> ByRows | None:
         """Return what computes windows of a legal width, px, from top to bottom, to the same bits as `planes`.
 
-        None on a GPU, for narrow windows, for programs, and for networks that do what cannot be done by rows.
+        None on a GPU, for narrow windows, for programs, where passes are blended, and for networks that do what cannot
+        be done by rows.
         """
         if self._shapes is None or not self.geometry.exact or width < self.smallest_window:
             return None
@@ -123,11 +144,11 @@ class Predictor:
             self._recordings[width] = None
             with suppress(NotByRows):
                 self._recordings[width] = record(self._shapes, (self.checkpoint.in_channels, width, width))
-        recording, finish = self._recordings[width], self._finish(kinds)
+        recording, finish = self._recordings[width], self.finish(kinds)
         if recording is None:
             return None
         return ByRows(
-            recording, self._network, self.geometry.margin, self._dtype, lambda logits: finish(self._finite(logits))
+            recording, self._networks[0], self.geometry.margin, self._dtype, lambda logits: finish(self._finite(logits))
         )
 
     def window_planes(self, window: Tensor, kinds: tuple[str, ...], edge: int) -> tuple[Tensor, Tensor]:
@@ -142,7 +163,7 @@ class Predictor:
         channels = self.checkpoint.in_channels
         x = window.to(self._dtype).expand(*window.shape[:2], channels)[None].permute(0, 3, 1, 2)
         logits = self._on_device(x.contiguous(memory_format=torch.channels_last), edge)
-        return self._finish(kinds)(logits)[0], torch.isfinite(logits).all()
+        return self.finish(kinds)(logits)[0], torch.isfinite(logits).all()
 
     def fitting_edge(self, length: int, shape: tuple[int, int]) -> int:
         """Return the smallest legal output edge that writes `length` px, or two margins, at once, or the whole image.
@@ -176,11 +197,12 @@ class Predictor:
     @property
     def parameter_bytes(self) -> int:
         """Bytes of the parameters on the device."""
-        return self.item_bytes * sum(tensor.numel() for tensor in self.checkpoint.parameters.values())
+        members = self.checkpoint.members or (self.checkpoint,)
+        return self.item_bytes * sum(tensor.numel() for member in members for tensor in member.parameters.values())
 
-    def _finish(self, kinds: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
-        """Return what makes planes (N, P, h, w) of logits (N, K, h, w), after whose classes may come a depth."""
-        return make_planes(kinds, len(self.checkpoint.classes))
+    def finish(self, kinds: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+        """Return what makes planes (N, P, h, w) of what `logits` returns, after whose classes may come a depth."""
+        return make_planes(kinds, len(self.checkpoint.classes), blended=self.blends)
 
     def _logits(self, windows: NDArray[np.float32]) -> Tensor:
         """Return (N, K, h, w) float32 on the device.
@@ -204,13 +226,30 @@ class Predictor:
                 ) from error
 
     def _on_device(self, x: Tensor, most: int | None = None) -> Tensor:
-        """Return the logits (N, K, h, w) float32 of windows (N, C, H, W), channels last; of h and w at most `most`."""
+        """Return the logits (N, K, h, w) float32 of windows (N, C, H, W), channels last, or means of probabilities;
+        of h and w at most `most`."""
+        if not self.blends:
+            return self._pass(self._networks[0], x, most)
+        total: Tensor | None = None
+        ways = _WAYS if self.checkpoint.tta else _WAYS[:1]
+        for axes in ways:
+            turned = x.flip(axes).contiguous(memory_format=torch.channels_last) if axes else x
+            for network in self._networks:
+                logits = self._pass(network, turned, None)
+                logits = (logits.flip(axes) if axes else logits)[:, :, :most, :most].contiguous()
+                shares = Outputs(logits, len(self.checkpoint.classes)).blend()
+                total = shares if total is None else total.add_(shares)
+        assert total is not None
+        return total.div_(len(ways) * len(self._networks))
+
+    def _pass(self, network: nn.Module, x: Tensor, most: int | None) -> Tensor:
+        """Return the logits of one network, without the margin."""
         margin = self.geometry.margin
         height, width = (edge - 2 * margin if most is None else min(most, edge - 2 * margin) for edge in x.shape[2:])
         missing = self.smallest_window - min(x.shape[2:])
         if missing > 0:  # the zeros lie outside the margin of every output pixel that is kept
             x = F.pad(x, (0, missing, 0, missing)).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self._network(x)
+        logits: Tensor = network(x)
         cut = (logits.shape[2] - x.shape[2] + 2 * margin) // 2  # a network that pads puts its margin out, too
         return logits[:, :, cut : cut + height, cut : cut + width].float().contiguous()
 

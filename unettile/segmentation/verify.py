@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.slide import open_labels
 from unettile.images.view import FIRST, View
-from unettile.inference.kinds import make_planes
 from unettile.inference.predict import Predictor
 from unettile.segmentation.compute.pixels import PixelReader
 from unettile.segmentation.frame import Frame
@@ -107,7 +106,7 @@ def verify_written(
     strides = -(-_MORE // plan.geometry.stride) // 2 * 2 + 1  # odd: half of the true stride would show, too
     more = strides * plan.geometry.stride
     largest, differing, pixels = 0.0, 0, 0
-    make = make_planes(plan.stored, len(plan.class_names))
+    make = predictor.finish(plan.stored)
     for tile in tiles:
         height, width = tile.write.shape
         # an origin on the stride, too: the same pixels, elsewhere in a larger window

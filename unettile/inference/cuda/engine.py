@@ -130,7 +130,7 @@ class CudaEngine:
             return predictor.window_planes(scale(pixels), kind.write, kind.write_edge)
 
         # a network from elsewhere may wait for the GPU, which no graph can hold
-        graphs = predictor.checkpoint.module is None
+        graphs = all(member.module is None for member in (predictor.checkpoint, *predictor.checkpoint.members))
         lanes = Lanes(lambda: Lane(compute, kind, predictor.device, predictor.arithmetic, graphs=graphs), wanted)
         self._kept = kind, scale, lanes
         return lanes
