@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ome_zarr_models.v04.image_label import ImageLabelAttrs
 from ome_zarr_models.v05 import ImageLabel
 
+import unettile
 from tests.scenarios.conftest import Cli, make_pixels
 from tests.zarrs import files, write_plate, write_zarr
 from unettile.images.pyramid import majority
@@ -171,6 +172,14 @@ def test_a_plate_is_a_batch(version: str, cli: Cli, model: Path, tmp_path: Path)
     shutil.rmtree(plate / "A" / "2" / "0")
     refused = cli("segment", plate, *options, "-o", tmp_path / "masks")
     assert refused.code == 3 and "lists 0 among its images, which is not there" in refused.err
+
+
+def test_a_label_image_from_python(cli: Cli, model: Path, tmp_path: Path) -> None:
+    image = write_zarr(tmp_path / "image.zarr", make_pixels(*SHAPE), "yx", "0.5")
+    loaded = unettile.load(model, device="cpu")
+    mask = loaded.segment(image, diameter="off")
+    loaded.segment(image, image / "labels" / "cells", diameter="off")
+    assert listed(image) == ["cells"] and np.array_equal(read(image / "labels" / "cells" / "0"), mask)
 
 
 def test_gathered_metadata_are_told_of(cli: Cli, model: Path, tmp_path: Path) -> None:

@@ -102,9 +102,11 @@ def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) 
         UsageError: OUT is of the wrong kind, an ending that is not written, or one for a single file, two images would
             share an output, or an output is one of the images.
     """
+    from unettile.images.remote import url_of
+
     if not is_batch(images):
         _check_no_ending(ending)
-        if not images[0].exists():
+        if not images[0].exists() and url_of(images[0]) is None:
             raise InputError(f"cannot read {images[0]}: no such file")  # before what may be wrong only because of it
         tasks = [Task(images[0], output)]
         if output.is_dir() and output.suffix.lower() != ".zarr":

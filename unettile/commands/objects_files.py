@@ -88,6 +88,14 @@ GeoParquet = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Polygons that GeoPandas and GDAL open: .parquet.", rich_help_panel=OUTPUT),
 ]
+GeoPackage = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Polygons that QGIS opens: .gpkg; those of a map in its coordinate system.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 AnnData = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The table as AnnData: .h5ad.", rich_help_panel=OUTPUT),

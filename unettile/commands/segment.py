@@ -126,10 +126,12 @@ def segment(
     (--format). A run that died goes on when the same command is given again.
     """
     from unettile.images.planes import parse_planes
+    from unettile.images.remote import named
     from unettile.images.view import View
     from unettile.tiling import Shard
 
     deadline = None if max_time is None else monotonic() + parse_duration(max_time)
+    images = [named(image) for image in images]
     check_destination(output, into_labels, ending, shard, shards)
     channels = parse_channels(channel)
     if mask is not None and is_batch(images):

@@ -18,6 +18,7 @@ from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
+from unettile.images.remote import named
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
 from unettile.images.view import FIRST, View
 
@@ -181,7 +182,7 @@ def source_of(
     if isinstance(image, str | os.PathLike):
         if axes is not None or pixel_size_um is not None:
             raise UsageError(f"axes and pixel_size describe an array: {os.fspath(image)} is a file, and says itself")
-        return Path(image)
+        return named(Path(image))
     if isinstance(image, Image):
         name, pixel_size_um = name or str(image.source), pixel_size_um or image.pixel_size_um
     if not all(hasattr(image, part) for part in ("shape", "dtype", "__getitem__")):

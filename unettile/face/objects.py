@@ -54,6 +54,7 @@ def objects(
     rois: File | None = None,
     coco: File | None = None,
     geoparquet: File | None = None,
+    geopackage: File | None = None,
     anndata: File | None = None,
     image: ImageLike | None = None,
     stains: str | None = None,
@@ -86,8 +87,8 @@ def objects(
     Args:
         mask: (H, W) whole numbers, 0 for background; with `threshold`, probabilities (H, W, K). An array, or the path
             of a file.
-        output, table, geojson, overlay, gallery, report, confidence, rois, coco, geoparquet, anndata: files to write as
-            well, as the options of `unettile objects`.
+        output, table, geojson, overlay, gallery, report, confidence, rois, coco, geoparquet, geopackage, anndata: files
+            to write as well, as the options of `unettile objects`.
         gallery_objects: how many objects of each kind the gallery shows.
         lonlat, pixels: polygons of a map are in longitude and latitude, or in px, instead of the map's coordinates.
         measure, percentiles: what is measured: basic, shape, intensity or all.
@@ -159,6 +160,7 @@ def objects(
                 lonlat,
                 pixels,
                 format_version,
+                _path(geopackage),
             ),
             overwrite=overwrite,
             stage=_stages(progress or (lambda done, total: None)),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,12 +17,14 @@ from msgspec import Meta
 from unettile.errors import InputError
 from unettile.images.normalize import sample_boxes
 from unettile.images.orientation import UPRIGHT
+from unettile.images.remote import read_range, size_of, url_of
 from unettile.images.slide import Slide
 from unettile.typed import Count, Name, Sha256, Shape, Unfit, from_plain
 
 _HEADER_BYTES = 2**16
 _SAMPLE_BYTES = 2**16
 _SAMPLES = 256
+_REQUESTS = 16  # at once, to a server
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _hash_files(slide: Slide) -> tuple[int, str, str]:
     """Return the bytes of an image's files, and the hashes of their beginning and of samples of them."""
     header, content = hashlib.sha256(), hashlib.sha256()
     try:
-        sizes = [path.stat().st_size if path.exists() else -1 for path in slide.files]
+        sizes = _sizes(slide.files)
         if len(sizes) > 1:  # which of several files are there, and how long each is
             header.update(json.dumps(sizes).encode())
         pieces = _Pieces(slide.files, sizes)
@@ -115,11 +118,20 @@ def _hash_files(slide: Slide) -> tuple[int, str, str]:
         else:
             starts = [(pieces.size - _SAMPLE_BYTES) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
             length = _SAMPLE_BYTES
-        for start in starts:
-            content.update(pieces.read(start, length))
+        for piece in pieces.read_all(starts, length):
+            content.update(piece)
     except OSError as error:
         raise InputError(f"cannot read {slide.path}: {(error.strerror or str(error)).lower()}") from error
     return pieces.size, header.hexdigest(), content.hexdigest()
+
+
+def _sizes(files: Sequence[Path]) -> list[int]:
+    """Return the bytes of files, -1 for one that is not there."""
+    urls = [url_of(path) for path in files]
+    if any(urls):
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            return list(pool.map(lambda url: size_of(url or ""), urls))
+    return [path.stat().st_size if path.exists() else -1 for path in files]
 
 
 class _Pieces:
@@ -131,11 +143,23 @@ class _Pieces:
         self.size = self._starts[-1]
 
     def read(self, start: int, length: int) -> bytes:
-        parts = []
+        return b"".join(self.read_all([start], length))
+
+    def read_all(self, starts: Sequence[int], length: int) -> Iterator[bytes]:
+        """Yield the pieces that begin at `starts`, or parts of them, in order; of files on a server several at once."""
+        parts = [part for start in starts for part in self._parts(start, length)]
+        if parts and url_of(parts[0][0]) is not None:
+            with ThreadPoolExecutor(_REQUESTS) as pool:
+                yield from pool.map(lambda part: read_range(url_of(part[0]) or "", part[1], part[2]), parts)
+            return
+        for path, start, stop in parts:
+            with path.open("rb") as file:
+                file.seek(start)
+                yield file.read(stop - start)
+
+    def _parts(self, start: int, length: int) -> Iterator[tuple[Path, int, int]]:
+        """Yield the files under a piece, and which of their bytes it holds."""
         for (path, size), first in zip(self._files, self._starts, strict=False):
             here, there = max(start, first), min(start + length, first + size)
             if here < there:
-                with path.open("rb") as file:
-                    file.seek(here - first)
-                    parts.append(file.read(there - here))
-        return b"".join(parts)
+                yield path, here - first, there - first

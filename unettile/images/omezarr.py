@@ -14,11 +14,13 @@ import zarr
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError
+from unettile.errors import Incomplete, InputError
 from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
 from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
+from unettile.images.remote import size_of, url_of
+from unettile.images.remotestore import RemoteStore
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 from unettile.images.zarrstore import ConfinedStore
@@ -36,6 +38,16 @@ _METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 def is_zarr(path: Path) -> bool:
     """Whether a path is a Zarr group or array in a directory."""
     return path.is_dir() and any((path / name).is_file() for name in _METADATA)
+
+
+def is_remote_zarr(url: str) -> bool:
+    """Whether a Zarr group or array is at a URL.
+
+    Raises:
+        InputError: the server refuses.
+        Incomplete: the connection is lost.
+    """
+    return any(size_of(f"{url}/{name}") >= 0 for name in _METADATA)
 
 
 class ZarrSlide:
@@ -59,10 +71,11 @@ class ZarrSlide:
     lossy = False
 
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
-        self.path = path
+        self.path, self._url = path, url_of(path)
+        self._store = ConfinedStore(path, read_only=True) if self._url is None else RemoteStore(self._url)
         try:
             self._open(view, as_stored)
-        except NoSuchImage:
+        except (NoSuchImage, Incomplete):
             raise
         except Damaged as error:
             raise _refusal(path, error) from error
@@ -71,7 +84,7 @@ class ZarrSlide:
             raise InputError(f"cannot read {path}: not a readable Zarr directory ({text})") from error
 
     def _open(self, view: View, as_stored: bool) -> None:
-        store = ConfinedStore(self.path, read_only=True)
+        store = self._store
         images = find_multiscales(zarr.open(store, mode="r"))
         names = [
             size_text((image.length("y"), image.length("x"))) + (f" {image.name[:40]!r}" if image.name else "")
@@ -198,12 +211,22 @@ class ZarrSlide:
     def _load(self, box: Box, first: int) -> NDArray[Any]:
         try:
             pixels = self._fetch(box, first)
+        except Incomplete:
+            raise
         except Exception as error:  # a decoder fed with damaged bytes raises whatever it likes
             raise self._name_damage(box, first, error) from error
         # Chunks that are not there are full of the fill value: so would be a whole image that has vanished.
-        if not any((self._folder / name).is_file() for name in (".zarray", "zarr.json")):
+        if (self._url is None or not pixels.any()) and not self._is_there():
             raise Damaged(f"{self._folder} has vanished")
         return pixels
+
+    def _is_there(self) -> bool:
+        """Whether the array still is; of one on a server it is asked where there is nothing but fill values."""
+        names = (".zarray", "zarr.json")
+        if self._url is None:
+            return any((self._folder / name).is_file() for name in names)
+        place = "/".join(part for part in (self._url, self._array.path) if part)
+        return any(size_of(f"{place}/{name}") >= 0 for name in names)
 
     def _fetch(self, box: Box, first: int) -> NDArray[Any]:
         slices = {"y": slice(box.y0, box.y1), "x": slice(box.x0, box.x1), "c": slice(first, first + self._edge("c"))}

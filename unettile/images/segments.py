@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.cache import Cache
 from unettile.images.declared import check_picture
+from unettile.images.remote import RemoteFile
 from unettile.wording import size_text
 
 SEGMENT_LIMIT = 2**30
@@ -49,7 +50,13 @@ class SegmentReader:
     """
 
     def __init__(
-        self, page: Any, file: BinaryIO, file_size: int, cache: Cache, plane: int = 0, fill: int | None = None
+        self,
+        page: Any,
+        file: BinaryIO | RemoteFile,
+        file_size: int,
+        cache: Cache,
+        plane: int = 0,
+        fill: int | None = None,
     ) -> None:
         # Page is Any: tifffile's pages and frames share attributes, but no declared type.
         key = page.keyframe
@@ -200,7 +207,7 @@ class SegmentReader:
         parts = []
         while count > 0:
             try:
-                part = os.pread(self._file.fileno(), min(count, 2**30), offset)
+                part = self._pread(min(count, 2**30), offset)
             except OSError as error:
                 raise Damaged(f"reading failed at byte {offset} ({error.strerror})") from error
             if not part:
@@ -209,6 +216,10 @@ class SegmentReader:
             offset += len(part)
             count -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _pread(self, count: int, offset: int) -> bytes:
+        file = self._file
+        return file.pread(count, offset) if isinstance(file, RemoteFile) else os.pread(file.fileno(), count, offset)
 
     def _check(self, file_size: int) -> None:
         """Refuse, before anything is read, a page whose pixels cannot all be in the file."""

@@ -15,13 +15,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.errors import InputError
+from unettile.errors import Incomplete, InputError
 from unettile.images.cache import Cache
 from unettile.images.colours import ColourTable
 from unettile.images.georeference import Georeference
 from unettile.images.nodata import NoData, stored_number
 from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, stored_box, turn
 from unettile.images.pixelsize import PixelSize
+from unettile.images.remote import RemoteFile, url_of
 from unettile.images.segments import Damaged, SegmentReader
 from unettile.images.tifffacts import page_names, tiff_facts
 from unettile.images.tiffimages import TiffImage, Unstitched, find_images, find_plane
@@ -56,11 +57,12 @@ class TiffSlide:
     def __init__(self, path: Path, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = path
         self._tif: Any = None
-        self._file: BinaryIO = path.open("rb", buffering=0)
+        url = url_of(path)
+        self._file: BinaryIO | RemoteFile = path.open("rb", buffering=0) if url is None else RemoteFile(url)
         try:
             with _quiet():
                 self._open(view, as_stored)
-        except (NoSuchImage, Unstitched):
+        except (NoSuchImage, Unstitched, Incomplete):
             self.close()
             raise
         except (InputError, Damaged) as error:
@@ -72,8 +74,9 @@ class TiffSlide:
             raise InputError(f"cannot read {path}: not a readable TIFF ({text})") from error
 
     def _open(self, view: View, as_stored: bool) -> None:
-        self._tif = tifffile.TiffFile(self.path)
-        size = self.path.stat().st_size
+        source: Any = self._file if isinstance(self._file, RemoteFile) else self.path
+        self._tif = tifffile.TiffFile(source)
+        size = self._file.size if isinstance(self._file, RemoteFile) else self.path.stat().st_size
         _check_chain(self._tif, size)
         _check_description(self._tif, size)
         images = find_images(self._tif)

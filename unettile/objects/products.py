@@ -21,6 +21,7 @@ from unettile.images.view import View
 from unettile.objects.anchors import LARGEST
 from unettile.objects.coco import HEAD as COCO
 from unettile.objects.geojson import HEAD, OBJECT_TYPES
+from unettile.objects.geopackage import BEGINNING as GEOPACKAGE
 from unettile.objects.h5ad import import_anndata
 from unettile.objects.places import Places
 from unettile.objects.table import check_table, import_parquet
@@ -32,6 +33,7 @@ _BEGINNINGS = {
     ".geojson": HEAD.encode(),
     ".png": b"\x89PNG",
     ".zip": b"PK",
+    ".gpkg": GEOPACKAGE,
     ".h5ad": b"\x89HDF",
     ".html": b"<!DOCTYPE html>",
     ".htm": b"<!DOCTYPE html>",
@@ -64,6 +66,7 @@ class Products:
         lonlat: the GeoJSON of a map is in longitude and latitude, rather than in the map's coordinates.
         pixels: the GeoJSON of a map is in px, as that of other images.
         zarr: the version of OME-Zarr, of images that are one.
+        geopackage: polygons, .gpkg.
 
     Raises:
         UsageError: nothing, an ending that is not written, a number out of range, or two kinds of coordinates.
@@ -88,6 +91,7 @@ class Products:
     lonlat: bool = False
     pixels: bool = False
     zarr: str = ZARR_VERSIONS[0]
+    geopackage: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.paths and not self.columns:
@@ -105,6 +109,7 @@ class Products:
             (self.rois, "--rois", (".zip",)),
             (self.coco, "--coco", (".json",)),
             (self.geoparquet, "--geoparquet", (".parquet",)),
+            (self.geopackage, "--geopackage", (".gpkg",)),
             (self.anndata, "--anndata", (".h5ad",)),
             (self.gallery, "--gallery", (".png",)),
             (self.report, "--report", (".html", ".htm")),
@@ -123,8 +128,8 @@ class Products:
             raise UsageError(f"--gallery-objects is {self.gallery_objects}: need 1 to {MOST_IN_GALLERY}")
         if not 0 <= self.simplify <= LARGEST:
             raise UsageError(f"--simplify is {self.simplify:g}: need 0 to {LARGEST:g} px")
-        if self.simplify and not any((self.geojson, self.rois, self.geoparquet)):
-            raise UsageError("--simplify is about outlines: give --geojson, --rois or --geoparquet with it")
+        if self.simplify and not any((self.geojson, self.rois, self.geoparquet, self.geopackage)):
+            raise UsageError("--simplify is about outlines: give --geojson, --rois, --geoparquet or --geopackage")
         twice = [path for path in self.paths if [other.resolve() for other in self.paths].count(path.resolve()) > 1]
         if twice:
             raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")
@@ -145,7 +150,16 @@ class Products:
     def paths(self) -> list[Path]:
         given = (
             *(self.labels, self.table, self.geojson, self.overlay),
-            *(self.confidence, self.rois, self.coco, self.geoparquet, self.anndata, self.gallery, self.report),
+            *(
+                self.confidence,
+                self.rois,
+                self.coco,
+                self.geoparquet,
+                self.geopackage,
+                self.anndata,
+                self.gallery,
+                self.report,
+            ),
         )
         return [path for path in given if path is not None]
 
@@ -160,9 +174,13 @@ class Products:
         return self.table is not None or self.anndata is not None or self.columns
 
     @property
+    def _outlines(self) -> tuple[Path | None, ...]:
+        return self.geojson, self.rois, self.coco, self.geoparquet, self.geopackage
+
+    @property
     def outlined(self) -> bool:
         """Whether outlines are asked for."""
-        return any(path is not None for path in (self.geojson, self.rois, self.coco, self.geoparquet))
+        return any(path is not None for path in self._outlines)
 
 
 @dataclass(frozen=True)

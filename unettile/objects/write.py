@@ -25,6 +25,7 @@ from unettile.objects.columns import Columns, Figures, Frames, Known
 from unettile.objects.gallery import choose, draw_gallery
 from unettile.objects.gather import Grouped
 from unettile.objects.geojson import write_geojson
+from unettile.objects.geopackage import write_geopackage
 from unettile.objects.geoparquet import write_geoparquet
 from unettile.objects.given import GivenObjects
 from unettile.objects.h5ad import write_h5ad
@@ -201,6 +202,9 @@ class Writer:
         if (path := products.geoparquet) is not None:
             with naming(path):
                 write_geoparquet(temporaries[path], polygons, classes, record)
+        if (path := products.geopackage) is not None:
+            with naming(path):
+                write_geopackage(temporaries[path], polygons, classes, record, self._context.georeference)
 
     @property
     def _parted(self) -> bool:

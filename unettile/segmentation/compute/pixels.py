@@ -13,6 +13,7 @@ from unettile.errors import InputError
 from unettile.images.fingerprint import Fingerprint
 from unettile.images.mirror import read_mirrored, reflect_indices, shown_box
 from unettile.images.normalize import check_finite
+from unettile.images.remote import url_of, version_of
 from unettile.images.slide import Slide
 from unettile.images.zoomed import base_of
 from unettile.segmentation.plan import Plan
@@ -34,7 +35,10 @@ class PixelReader:
 
     def __init__(self, slide: Slide, plan: Plan, reopen: Callable[[], Slide] | None = None) -> None:
         self._slide, self._plan, self._reopen = slide, plan, reopen
-        self._seen: tuple[int, int, int] | None = None  # inode, bytes and time of the file whose fingerprint fits
+        self._seen: object = None  # inode, bytes and time of the file whose fingerprint fits
+        self._url = url_of(slide.path)
+        if self._url is not None:  # its fingerprint was taken just now, and costs many requests
+            self._seen = self._stamp()
 
     def read(self, box: Box) -> NDArray[np.generic]:
         """Return a region that may lie past the image, (h, w, C) in the slide's own type.
@@ -91,10 +95,9 @@ class PixelReader:
             return
         path = self._slide.path
         try:
-            status = path.stat()
+            seen = self._stamp()
         except OSError as error:
             raise InputError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-        seen = status.st_ino, status.st_size, status.st_mtime_ns
         if seen == self._seen:
             return
         if Fingerprint.of(base_of(self._slide)) != self._plan.image:
@@ -103,6 +106,13 @@ class PixelReader:
                 " --overwrite to start afresh"
             )
         self._seen = seen
+
+    def _stamp(self) -> object:
+        """Return what changes where the file is replaced; of a Zarr on a server nothing does."""
+        if self._url is not None:
+            return "" if self._slide.reader == "zarr" else version_of(self._url)
+        status = self._slide.path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_hiccup(error: BaseException | None) -> bool:
