@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,7 +18,7 @@ import unettile
 from tests.scenarios.conftest import Cli, make_pixels
 from tests.zarrs import write_zarr
 from unettile.images import remote
-from unettile.images.remote import url_of
+from unettile.images.remote import RemoteFile, url_of
 
 SHAPE = 60, 70
 
@@ -199,6 +200,18 @@ def test_a_connection_that_is_lost(form: str, server: Server, cli: Cli, model: P
     server.drop = 0
     assert cli(*command).code == 0
     assert (tmp_path / "third.tif").read_bytes() == (tmp_path / "mask.tif").read_bytes()
+
+
+def test_several_threads_read_one_file(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hardly any blocks kept, so that what one thread has found another drops."""
+    monkeypatch.setattr(remote, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(remote, "BLOCKS", 4)
+    data = np.random.default_rng(0).integers(0, 256, 2000).astype(np.uint8).tobytes()
+    (server.folder / "data").write_bytes(data)
+    places = np.random.default_rng(1).integers(0, 1980, 200).tolist()
+    with RemoteFile(f"{server.url}/data") as file, ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda place: file.pread(20, place), places))
+    assert found == [data[place : place + 20] for place in places]
 
 
 def test_a_zarr_that_vanishes_is_no_background(server: Server) -> None:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PosixPath
+from threading import Lock
 from typing import Any, TypeVar
 
 from unettile.errors import Incomplete, InputError
@@ -55,7 +56,7 @@ def url_of(path: Path | str) -> str | None:
 
 
 class RemoteFile(io.RawIOBase):
-    """A file on a server, of which only the blocks are fetched that are read.
+    """A file on a server, of which only the blocks are fetched that are read; several threads may read it.
 
     Raises:
         InputError: it is not there, may not be read, or its server gives no parts of files.
@@ -71,6 +72,7 @@ class RemoteFile(io.RawIOBase):
             raise InputError(f"cannot read {url}: no such file")
         self._place = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = Lock()
 
     def pread(self, count: int, offset: int) -> bytes:
         """Return up to `count` bytes from a place; fewer at the end of the file."""
@@ -80,19 +82,22 @@ class RemoteFile(io.RawIOBase):
             return b""
         if last - first > BLOCKS // 2:
             return read_range(self.url, offset, stop)
-        missing = [number for number in range(first, last) if number not in self._blocks]
+        with self._lock:
+            blocks = {number: self._blocks[number] for number in range(first, last) if number in self._blocks}
+        missing = [number for number in range(first, last) if number not in blocks]
         if missing:
             start = missing[0] * BLOCK_BYTES
             data = read_range(self.url, start, min((missing[-1] + 1) * BLOCK_BYTES, self.size))
             for number in range(missing[0], missing[-1] + 1):
-                self._blocks[number] = data[number * BLOCK_BYTES - start :][:BLOCK_BYTES]
-        parts = []
-        for number in range(first, last):
-            self._blocks.move_to_end(number)
-            parts.append(self._blocks[number])
-        while len(self._blocks) > BLOCKS:
-            self._blocks.popitem(last=False)
-        return b"".join(parts)[offset - first * BLOCK_BYTES : stop - first * BLOCK_BYTES]
+                blocks[number] = data[number * BLOCK_BYTES - start :][:BLOCK_BYTES]
+        with self._lock:
+            for number in range(first, last):
+                self._blocks[number] = blocks[number]
+                self._blocks.move_to_end(number)
+            while len(self._blocks) > BLOCKS:
+                self._blocks.popitem(last=False)
+        whole = b"".join(blocks[number] for number in range(first, last))
+        return whole[offset - first * BLOCK_BYTES : stop - first * BLOCK_BYTES]
 
     def readable(self) -> bool:
         return True
