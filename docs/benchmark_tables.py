@@ -216,6 +216,24 @@ def training(result: Result) -> str:
     return said(f"{where(result)}; {size}", table("|ratio", rows))
 
 
+def recipes(result: Result) -> str:
+    trainings = result["trainings"]
+    names = list(dict.fromkeys(row["recipe"] for row in trainings))
+    scores = {(row["task"], row["recipe"]): row for row in trainings}
+    rows = []
+    for task in dict.fromkeys(row["task"] for row in trainings):
+        first = next(row for row in trainings if row["task"] == task)
+        found = [scores.get((task, name)) for name in names]
+        cells = ["–" if row is None else f"{row['score']:.3f}" for row in found]
+        rows.append((task, str(first["images"]), str(first["judged"]), first["measure"], *cells))
+    taught = [row for row in trainings if row["steps"]]
+    steps, seconds = (sorted(row[key] for row in taught) for key in ("steps", "cpu_seconds"))
+    each = f"{taught[0]['minutes']:g} minutes each"
+    told = f"{each}, {steps[0]} to {steps[-1]} steps, {seconds[0]} to {seconds[-1]} s of processor time"
+    heads = "".join(f"|{name}" for name in names)
+    return said(f"{where(result)}; {told}", table(f"task|images|judged by|measure{heads}", rows))
+
+
 def objects(result: Result) -> str:
     stages = {name: None for row in result["results"] for name in row["mpx_per_processor_s"]}
     rows = [
@@ -237,7 +255,21 @@ def objects(result: Result) -> str:
 
 TABLES: dict[str, Callable[[Result], str]] = {
     function.__name__: function
-    for function in (ceiling, peers, scaling, startup, memory, tiling, rows, weights, training, writing, objects, gpu)
+    for function in (
+        ceiling,
+        peers,
+        scaling,
+        startup,
+        memory,
+        tiling,
+        rows,
+        weights,
+        training,
+        recipes,
+        writing,
+        objects,
+        gpu,
+    )
 }
 
 

@@ -64,9 +64,9 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
         Model.segment,
         segment_command,
         # several images are a loop, a label image is an output; jobs, their scripts and reports are the command's;
-        # `load` has the next four
-        {"images", "into_labels", "ending", "show_profile", "dry_run", "shard", "shards", "model", "trust", "device",
-         "precision"},
+        # `load` has the last five
+        {"images", "into_labels", "ending", "show_profile", "dry_run", "shard", "shards", "model", "trust", "tta",
+         "device", "precision"},
     ),
     (unettile.load, segment_command, set()),
     (unettile.evaluate, evaluate_command, set()),
@@ -84,6 +84,7 @@ ADDED = {
 }
 """Parameters that a function has and its command has not."""
 OTHERWISE = {
+    ("load", "model"),
     ("weight_map", "pixel_size"),
     ("segment", "output"),
     ("segment", "write"),
@@ -91,7 +92,7 @@ OTHERWISE = {
     ("objects", "percentiles"),
     ("evaluate", "class_names"),
 }
-"""Parameters whose default is said in another form: "1,1" and (1.0, 1.0), or that are optional here."""
+"""Parameters whose default has another form, "1,1" and (1.0, 1.0), none and "nuclei", or that are optional here."""
 
 
 @pytest.mark.parametrize(("function", "command", "left_out"), FACES, ids=lambda part: getattr(part, "__name__", ""))

@@ -94,6 +94,17 @@ def test_its_own_test_is_passed_and_a_wrong_one_is_not(
     assert not check_model(path).passed
 
 
+def test_what_the_format_leaves_out_has_its_default(tmp_path: Path) -> None:
+    """The second axis of space is x, times are times, and infinite ranges are none."""
+    description = described("0.5.3", [{"ensure_dtype": {"dtype": "float32"}}, ZMUV5], [{"softmax": {}}], {})
+    for tensor in (*description["inputs"], *description["outputs"]):
+        assert tensor["axes"][-1].pop("id") == "x"
+    path = write(tmp_path / "package", description, None)
+    text = (path / "rdf.yaml").read_text()
+    (path / "rdf.yaml").write_text("%YAML 1.2\n---\n" + text + "timestamp: 2019-12-11T12:22:32Z\nspan: [-.inf, .inf]\n")
+    assert load_model(path).geometry == Geometry(margin=6, stride=2, base=0)
+
+
 @pytest.mark.parametrize("case", ["0.4, by channel, sigmoid", "0.5, percentiles, clip", "0.5, all channels, softmax"])
 def test_the_packages_of_these_tests_are_valid(case: str, tmp_path: Path) -> None:
     version, before, after, window, end = CASES[case]

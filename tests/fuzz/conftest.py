@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("UNETTILE_FUZZ_SECONDS", "100"))
 """For all kinds together, besides what starts the server."""
 SEED = os.environ.get("UNETTILE_FUZZ_SEED", "1")
-KINDS = 21
+KINDS = 26
 ALLOWED = (0, 2, 3, 75)
 MOST_MIB = 1400  # the server's own libraries count, too
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unettile.atomic import remove_leftovers
-from unettile.commands.console import Console, format_duration
+from unettile.commands.console import Console
 from unettile.commands.options import (
     COMPUTE,
     INPUT,
@@ -25,14 +24,11 @@ from unettile.commands.options import (
     choices,
     parse_channels,
 )
-from unettile.commands.signals import finish_step_first
 from unettile.duration import parse_duration
+from unettile.errors import UsageError
 
 if TYPE_CHECKING:
-    from unettile.training.job import TrainJob
     from unettile.training.request import TrainRequest
-    from unettile.training.result import TrainProgress
-    from unettile.training.state import LogRow
 
 
 def train(
@@ -108,6 +104,19 @@ def train(
         float | None,
         typer.Option(metavar="FRACTION", help="Part of the images to score once, at the end.", rich_help_panel=INPUT),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Split the images into K parts and train K models, each of which validates on another part. MODEL is a"
+            " folder then, which `segment -m` takes as one model.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="With --folds: train the Nth of them alone, from 1.", rich_help_panel=INPUT),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs, instead of the recipe's.", rich_help_panel=INPUT)
     ] = None,
@@ -146,20 +155,17 @@ def train(
     Beside MODEL a folder `<name>.training` holds a report to read, the log, and what is needed to go on after a stop.
     """
     limit = None if max_time is None else parse_duration(max_time)
+    if fold is not None and folds is None:
+        raise UsageError(f"--fold {fold} is one of several: give --folds K, too")
 
     from unettile.checkpoint import load_checkpoint
+    from unettile.commands.training import train_folds, train_one
     from unettile.devices import keep_freed_memory, set_threads
-    from unettile.images.provenance import finished_line
     from unettile.images.view import View
     from unettile.models import find_model
     from unettile.protection import protect
-    from unettile.report.page import write_report
-    from unettile.training.job import is_finished
-    from unettile.training.loop import train as run_training
-    from unettile.training.pairs import note_labels, note_pairs
     from unettile.training.request import TrainRequest
     from unettile.training.state import TrainingFolder
-    from unettile.training.views import note_views
 
     console = Console(quiet, json_output)
     set_threads()
@@ -191,58 +197,12 @@ def train(
     if plan:
         _write_plan(request, output.with_suffix(".toml"), overwrite, console)
         return
-    job = request.job()
-    seen = (*job.training, *job.validation)
-    for note in (
-        *job.reasons,
-        *job.notes,
-        note_pairs(seen),
-        *note_views(seen, view),
-        note_labels(seen, job.recipe.labels.kind),
-    ):
-        if note is not None:
-            console.message(note)
-    if resume and not overwrite and is_finished(job):
-        console.message(finished_line(output))
-        console.result({"status": "skipped", "output": str(output)})
+    if folds is not None:
+        train_folds(request, folds, fold, console)
         return
-    remove_leftovers(output)
-    with (
-        finish_step_first("stopping after this step; the run is saved") as should_stop,
-        console.steps("training") as show,
-    ):
-        told = False
-
-        def on_progress(progress: TrainProgress) -> None:
-            nonlocal told
-            if not told:
-                told = True
-                console.message(_fits(job, progress))
-            show(progress.step, progress.steps, f"loss {progress.loss:.4f}")
-            if progress.row is not None:
-                row = progress.row
-                console.message(
-                    f"epoch {row.epoch}: loss {row.training_loss:.4f}, {_scores(row)}, {format_duration(row.seconds)}"
-                )
-
-        report = TrainingFolder.beside(output).report
-        result = run_training(job, on_progress, should_stop, lambda made: write_report(made, job.recipe, report))
-    if not result.first:
-        return
-    best = result.best
-    console.message(f"wrote {output}: epoch {best.epoch}, {_scores(best)}; report in {report}")
-    console.result(
-        {
-            "status": "done",
-            "output": str(output),
-            "sha256": result.checkpoint.sha256,
-            "epoch": best.epoch,
-            "iou": best.iou,
-            "ap": best.ap,
-            "validation_loss": best.validation_loss,
-            "folder": str(result.folder),
-        }
-    )
+    result = train_one(request, console)
+    if result is not None:
+        console.result(result)
 
 
 def _write_plan(request: TrainRequest, path: Path, overwrite: bool, console: Console) -> None:
@@ -262,23 +222,3 @@ def _write_plan(request: TrainRequest, path: Path, overwrite: bool, console: Con
         temporary.write_text(describe(reasons) + recipe.to_toml(), "utf-8")
     console.message(f"wrote {path}: change it if need be, and train with --recipe {path}")
     console.result({"status": "planned", "output": str(path), "reasons": list(reasons), "recipe": recipe.to_dict()})
-
-
-def _fits(job: TrainJob, progress: TrainProgress) -> str:
-    """Say how far a run will come, from the pace of its first steps."""
-    pace = progress.seconds_a_step
-    needed = format_duration(pace * (progress.steps - progress.step))
-    if job.clock_seconds is not None:
-        return f"about {progress.steps} steps fit into {format_duration(job.clock_seconds)}"
-    if job.max_seconds is not None and pace * (progress.steps - progress.step) > job.max_seconds:
-        fitting = progress.step + round(job.max_seconds / pace)
-        return (
-            f"about {fitting} of {progress.steps} steps fit into {format_duration(job.max_seconds)}; the best so far is"
-            " left then, and --resume goes on; --max-time without a number of epochs plans the whole run into the time"
-        )
-    return f"{progress.steps} steps, about {needed} besides validation"
-
-
-def _scores(row: LogRow) -> str:
-    objects = "" if row.ap is None else f", AP at 0.5 {row.ap:.3f}"
-    return f"validation loss {row.validation_loss:.4f}, IoU {row.iou:.3f}{objects}"

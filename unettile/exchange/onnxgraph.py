@@ -7,7 +7,7 @@ alone, and data in other files only where the caller finds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,15 +190,35 @@ def _image(graph: GraphProto, path: Path) -> tuple[str, tuple[int | None, ...]]:
     return inputs[0].name, shape
 
 
-def check_free(shape: tuple[int | None, ...], axes: str, path: Path) -> None:
-    """Refuse windows of one size.
+def fixed_edges(graph: OnnxGraph, axes: str) -> tuple[int, ...]:
+    """Return the edges, px, of windows of one size; none where they are free.
 
     Args:
-        axes: of the shape, such as bcyx.
+        axes: of the input, such as bcyx.
     """
-    fixed = [f"{length} px" for name, length in zip(axes, shape, strict=True) if name in "yx" and length]
-    if fixed:
-        raise InputError(f"{path} takes windows of {' × '.join(fixed)} alone: export it for any size, by {_EXPORT}")
+    return tuple(length for name, length in zip(axes, graph.shape, strict=True) if name in "yx" and length)
+
+
+def freed(graph: OnnxGraph, axes: str) -> OnnxGraph:
+    """Return the same network without the sizes that it states: for any, as far as its steps allow."""
+    model = ModelProto()
+    model.CopyFrom(graph.model)
+    entry = next(entry for entry in model.graph.input if entry.name == graph.image)
+    for name, dim in zip(axes, entry.type.tensor_type.shape.dim, strict=True):
+        if name in "yx":
+            dim.Clear()
+    for value in (*model.graph.output, *model.graph.value_info):
+        value.type.tensor_type.ClearField("shape")
+    shape = tuple(None if name in "yx" else length for name, length in zip(axes, graph.shape, strict=True))
+    return replace(graph, model=model, shape=shape)
+
+
+def refuse_fixed(edges: tuple[int, ...], path: Path, error: InputError) -> InputError:
+    """Return what to say of a network for windows of one size that takes no others, whatever it states."""
+    sizes = " × ".join(f"{edge} px" for edge in edges)
+    return (
+        InputError(f"{path} takes windows of {sizes} alone: export it for any size, by {_EXPORT}") if edges else error
+    )
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from unettile.checkpoint import Checkpoint
 from unettile.errors import InputError
 from unettile.exchange.foreign import adopt, wrap
-from unettile.exchange.onnxgraph import MOST_BYTES, External, OnnxGraph, check_free, read_graph
+from unettile.exchange.onnxgraph import (
+    MOST_BYTES,
+    External,
+    OnnxGraph,
+    fixed_edges,
+    freed,
+    read_graph,
+    refuse_fixed,
+)
 from unettile.exchange.sidecar import Sidecar
 from unettile.networks.cost import Cost
 from unettile.regular import open_regular, read_regular
@@ -92,11 +100,10 @@ def load_onnx(path: Path) -> Checkpoint:
         digest.update(found)
         return found
 
-    program = read_onnx(data, path, external)
+    program, edges = read_onnx(data, path, external, "bcyx")
     beside = path.with_suffix(".json")
     sidecar = Sidecar.read(beside, program.graph.inside)
     digest.update(beside.read_bytes() if beside.is_file() else b"")
-    check_free(program.graph.shape, "bcyx", path)
     batch, channels = program.graph.shape[:2]
     channels = channels or sidecar.channels
     if channels is None:
@@ -105,19 +112,31 @@ def load_onnx(path: Path) -> Checkpoint:
         raise InputError(f"{path} takes {batch} windows at once: export it for one, or for any number")
     network = wrap(program, sidecar, one_at_a_time=batch == 1, devices=devices())
     probe = wrap(OnnxNetwork(program.graph, plain=True), sidecar, one_at_a_time=batch == 1, devices=("cpu",))
-    model = adopt(network, sidecar, channels, NETWORK, path, probe)
+    try:
+        model = adopt(network, sidecar, channels, NETWORK, path, probe)
+    except InputError as error:
+        raise refuse_fixed(edges, path, error) from error
     parameters = {name: torch.from_numpy(values) for name, values in program.graph.parameters().items()}
     return replace(model, parameters=parameters, sha256=digest.hexdigest())
 
 
-def read_onnx(data: bytes, path: Path, external: External) -> OnnxNetwork:
-    """Return a model in memory as a module, checked; see `load_onnx`."""
-    network = OnnxNetwork(read_graph(data, path, external))
+def read_onnx(data: bytes, path: Path, external: External, axes: str) -> tuple[OnnxNetwork, tuple[int, ...]]:
+    """Return a model in memory as a module, checked, and the edges of windows that it states; see `load_onnx`.
+
+    Args:
+        axes: of its input, such as bcyx.
+    """
+    graph = read_graph(data, path, external)
+    if len(graph.shape) != len(axes):
+        raise InputError(f"{path} takes an input of {len(graph.shape)} axes: need {len(axes)}, {axes}")
+    edges = fixed_edges(graph, axes)
+    network = OnnxNetwork(freed(graph, axes) if edges else graph)
     try:
         network.session(torch.device("cpu"))
     except Exception as error:  # the library's own
-        raise InputError(f"{path} cannot be computed: {str(error).splitlines()[0][:300]}") from error
-    return network
+        refusal = InputError(f"{path} cannot be computed: {str(error).splitlines()[0][:300]}")
+        raise refuse_fixed(edges, path, refusal) from error
+    return network, edges
 
 
 def devices() -> tuple[str, ...]:

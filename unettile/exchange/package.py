@@ -93,7 +93,14 @@ def load_package(path: Path, *, trust: bool = False) -> Package:
     )
     names = output.channels if end.excluding else ("background", *output.channels)
     sidecar = Sidecar(classes=names if output.channels else (), card=description.card | {"output": end.words})
-    model = adopt(network, sidecar, program.channels, NETWORK, path, probe)
+    try:
+        model = adopt(network, sidecar, program.channels, NETWORK, path, probe)
+    except InputError as error:
+        if not program.edges:
+            raise
+        from unettile.exchange.onnxgraph import refuse_fixed
+
+        raise refuse_fixed(program.edges, path, error) from error
     model = replace(model, normalization=normalization, sha256=digest.hexdigest())
     return Package(model, end.told, description, files)
 
@@ -140,6 +147,7 @@ class _Program:
         one_at_a_time: it takes one window alone.
         devices: kinds of device that it computes on.
         cost: of windows of a shape, in the network's own axes; None where torch tells.
+        edges: of windows, px, where the file states one size.
     """
 
     network: nn.Module
@@ -148,6 +156,7 @@ class _Program:
     one_at_a_time: bool
     devices: tuple[str, ...]
     cost: CostOf | None
+    edges: tuple[int, ...] = ()
 
 
 def _program(
@@ -157,7 +166,6 @@ def _program(
         script = read_script(data, path, trust=trust)
         return _Program(script, script, _channels(image, files), False, ("cuda", "cpu"), None)
     try:
-        from unettile.exchange.onnxgraph import check_free
         from unettile.exchange.onnxmodel import OnnxNetwork, devices, read_onnx
     except ImportError as error:
         raise InputError(
@@ -170,15 +178,12 @@ def _program(
         digest.update(found)
         return found
 
-    network = read_onnx(data, path, external)
+    network, edges = read_onnx(data, path, external, image.axes)
     graph = network.graph
-    if len(graph.shape) != len(image.axes):
-        raise InputError(f"{path} takes {len(graph.shape)} axes, its description says {image.axes}: take a fresh copy")
-    check_free(graph.shape, image.axes, path)
     lengths = dict(zip(image.axes, graph.shape, strict=True))
     channels = lengths.get("c") or _channels(image, files)
     alone = "b" not in image.axes or lengths["b"] == 1
-    return _Program(network, OnnxNetwork(graph, plain=True), channels, alone, devices(), graph.cost)
+    return _Program(network, OnnxNetwork(graph, plain=True), channels, alone, devices(), graph.cost, edges)
 
 
 def _channels(image: Described, files: PackageFiles) -> int:

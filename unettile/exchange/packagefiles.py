@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -94,7 +95,7 @@ class PackageFiles:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
                 return file.read(most)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
             raise InputError(f"{self.path} is damaged ({error}): take a fresh copy") from error
 
 

@@ -194,7 +194,7 @@ def _tensor(values: Any, test: str) -> Tensor:
         if not isinstance(axis, dict):
             raise Unfit(f"axes has {said(axis)}, need a table")
         kind = str(axis.get("type", ""))
-        name = str(axis.get("id", kind))
+        name = str(axis.get("id", "x" if kind == "space" else kind))  # as the format has it by default
         axes.append(_NAMES.get(kind, name if name in ("x", "y", "z") else "?"))
         ids.append(name)
         if kind == "channel" and isinstance(axis.get("channel_names"), list):

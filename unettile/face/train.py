@@ -12,6 +12,8 @@ from unettile.atomic import remove_leftovers
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import keep_freed_memory
 from unettile.duration import seconds_of
+from unettile.ensemble import load_models
+from unettile.errors import UsageError
 from unettile.face.advice import advise
 from unettile.face.image import Channel, ImageLike, source_of, view_of
 from unettile.face.model import Model
@@ -47,6 +49,8 @@ def train(
     validation_images: Images | None = None,
     validation_labels: Images | None = None,
     test: float | None = None,
+    folds: int | None = None,
+    fold: int | None = None,
     epochs: int | None = None,
     max_time: float | str | None = None,
     resume: bool = False,
@@ -73,6 +77,9 @@ def train(
         validation: part of the images held out; None for the recipe's.
         validation_images, validation_labels: images to validate on instead.
         test: part of the images to score once, at the end; None for the recipe's.
+        folds: train so many models, each of which validates on another part of the images, into a folder `output`; as
+            one model they are the mean of their probabilities.
+        fold: of these, train that one alone, from 1.
         epochs: instead of the recipe's.
         max_time: seconds, or a text such as "2h", after which to stop and save. Without `epochs` the schedule ends by
             then.
@@ -85,7 +92,7 @@ def train(
         progress: takes a `TrainProgress` every few steps, and with `row` after each epoch.
 
     Returns:
-        The model; `checkpoint.card["scores"]` has how it validates.
+        The model, that of all folds together; `checkpoint.card["scores"]` has how it validates.
 
     Raises:
         InputError: images, labels or a recipe that cannot be used, or an output that exists.
@@ -98,11 +105,10 @@ def train(
     An example stands in docs/python.md: even a short training takes a minute.
     """
     keep_freed_memory()
-    file, view = Path(output), view_of(series, level, None, channel, z, time)
-    job = TrainRequest(
+    request = TrainRequest(
         _images(images),
         _images(labels),
-        file,
+        Path(output),
         os.fspath(recipe),
         tuple(f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()),
         _checkpoint(start),
@@ -117,17 +123,32 @@ def train(
         precision,
         workers,
         overwrite,
-        view,
+        view_of(series, level, None, channel, z, time),
         test,
-    ).job()
+    )
+    if folds is None:
+        if fold is not None:
+            raise UsageError(f"fold {fold} is one of several: give folds, too")
+        return Model(load_checkpoint(_train(request, progress)), device)
+    made = []
+    for one in request.in_folds(folds, fold):
+        request.output.mkdir(parents=True, exist_ok=True)
+        made.append(str(_train(one, progress)))
+    return Model(load_models(made), device)
+
+
+def _train(request: TrainRequest, progress: Callable[[TrainProgress], None] | None) -> Path:
+    """Train what is asked for, and return the file."""
+    job = request.job()
     seen = (*job.training, *job.validation)
-    for note in (*job.notes, note_pairs(seen), *note_views(seen, view), note_labels(seen, job.recipe.labels.kind)):
+    labels = note_labels(seen, job.recipe.labels.kind)
+    for note in (*job.notes, note_pairs(seen), *note_views(seen, request.view), labels):
         if note is not None:
             advise(note)
-    if not (resume and not overwrite and is_finished(job)):
-        remove_leftovers(file)
+    if not (request.resume and not request.overwrite and is_finished(job)):
+        remove_leftovers(request.output)
         run(job, progress or (lambda now: None), lambda: None, lambda made: write_report(made, job.recipe, _page(made)))
-    return Model(load_checkpoint(file), device)
+    return request.output
 
 
 def _page(result: TrainResult) -> Path:

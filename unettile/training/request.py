@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 
 from unettile.checkpoint import Checkpoint, load_checkpoint
 from unettile.devices import choose_device, choose_precision
@@ -15,6 +16,7 @@ from unettile.models import find_model
 from unettile.protection import protect
 from unettile.training.auto import Means, choose_recipe
 from unettile.training.facts import find_facts
+from unettile.training.folds import Fold
 from unettile.training.job import Data, TrainJob, check_output, find_sources, make_room, split
 from unettile.training.meaning import find_meaning, name_classes, settle_ignored, settle_values, with_classes
 from unettile.training.pairs import Images, Pair, pair_up
@@ -47,6 +49,7 @@ class TrainRequest:
         max_seconds: stop and save after so long; without a number of epochs the schedule ends by then.
         device, precision: by name.
         view: which plane, level and channels of the images; of a stack, for which it chooses none, every plane.
+        fold: the part of the images that validates, instead of a fraction.
     """
 
     images: Images
@@ -68,6 +71,30 @@ class TrainRequest:
     overwrite: bool = False
     view: View = FIRST
     test: float | None = None
+    fold: Fold | None = None
+
+    def in_folds(self, count: int, only: int | None = None) -> Iterator[TrainRequest]:
+        """Yield the request of each fold, whose model lies in the folder `output`.
+
+        Each has its share of what is left of the time when it is asked for; with a number of epochs all that is left.
+
+        Args:
+            only: number of the one that is wanted.
+
+        Raises:
+            UsageError: no such fold, or options that say otherwise what is held out.
+        """
+        numbers = range(1, count + 1) if only is None else (only,)
+        folds = [Fold(number, count) for number in numbers]
+        if self.validation is not None or self.validation_images is not None or self.validation_labels is not None:
+            raise UsageError("--folds says what is held out: leave --validation… out")
+        began = monotonic()
+        for place, fold in enumerate(folds):
+            seconds = self.max_seconds
+            if seconds is not None:
+                left = max(1.0, seconds - (monotonic() - began))
+                seconds = left if self.epochs else left / (len(folds) - place)
+            yield replace(self, output=self.output / fold.name, fold=fold, max_seconds=seconds)
 
     def job(self) -> TrainJob:
         """Return the job; nothing is written, but with `overwrite` what an earlier run left is cleared.
@@ -97,6 +124,9 @@ class TrainRequest:
         if self.overwrite and not self.resume:
             make_room(self.output)
         data = self._data(recipe, held_out)
+        if self.fold is not None and reasons:
+            told = f"validation: fold {self.fold.number} of {self.fold.count}, {len(data.validation)} images"
+            reasons = tuple(told if one.startswith("validation:") else one for one in reasons)
         part, note = settle_values(data.training, recipe.labels)
         part, ignored = settle_ignored((*data.training, *data.validation, *data.test), part)
         recipe = settle_diameter(data.training, replace(recipe, labels=part))
@@ -165,10 +195,14 @@ class TrainRequest:
     def _data(self, recipe: Recipe, held_out: tuple[Pair, ...] | float) -> Data:
         if not recipe.sources:
             pairs = self._chosen(pair_up(self.images, self.labels, self.weights), recipe)
+            if self.fold is not None:
+                kept = split(pairs, 0.0, recipe.split.test)
+                training, validation = self.fold.split(kept.training)
+                return Data(training, validation, kept.test)
             return split(pairs, held_out, recipe.split.test)
-        if self.validation is not None or isinstance(held_out, tuple) or self.weights is not None:
+        if self.validation is not None or isinstance(held_out, tuple) or self.weights is not None or self.fold:
             raise UsageError(
-                "the recipe has [sources], which say what is held out: leave --validation… and --weights out"
+                "the recipe has [sources], which say what is held out: leave --validation…, --folds and --weights out"
             )
         if not isinstance(self.images, Path) or not isinstance(self.labels, Path):
             raise UsageError("the recipe has [sources], which are folders: give folders of images and labels")
