@@ -63,13 +63,14 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
     (
         Model.segment,
         segment_command,
-        # several images are a loop; jobs, their scripts and reports are the command's; `load` has the last five
-        {"images", "ending", "show_profile", "dry_run", "shard", "shards", "model", "trust", "tta",
+        # several images are a loop, a label image is an output; jobs, their scripts and reports are the command's;
+        # `load` has the last five
+        {"images", "into_labels", "ending", "show_profile", "dry_run", "shard", "shards", "model", "trust", "tta",
          "device", "precision"},
     ),
     (unettile.load, segment_command, set()),
     (unettile.evaluate, evaluate_command, set()),
-    (unettile.weight_map, weights_command, {"output", "preview", "overwrite"}),  # an array is returned
+    (unettile.weight_map, weights_command, {"output", "preview", "overwrite", "format_version"}),  # an array
     (unettile.objects, objects_command, set()),
     (unettile.train, train_command, {"plan"}),  # a recipe to edit is a file of the command's
 ]  # fmt: skip
@@ -89,6 +90,7 @@ OTHERWISE = {
     ("segment", "write"),
     ("train", "output"),
     ("objects", "percentiles"),
+    ("evaluate", "class_names"),
 }
 """Parameters whose default has another form, "1,1" and (1.0, 1.0), none and "nuclei", or that are optional here."""
 
