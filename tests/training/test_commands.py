@@ -13,7 +13,7 @@ import pytest
 from tests.training.runs import make_job
 from unettile.checkpoint import load_checkpoint
 from unettile.cli import run
-from unettile.commands.train import _fits
+from unettile.commands.training import _fits
 from unettile.training.result import TrainProgress
 
 SMALL = """

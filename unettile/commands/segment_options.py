@@ -198,7 +198,8 @@ def check_destination(
     """
     if (output is None) == (into_labels is None):
         raise UsageError(
-            "need one of -o OUT and --into-labels NAME" + (": got both" if output is not None else ": got neither")
+            f"need one of --output OUT and --into-labels NAME: got {'neither' if output is None else 'both'}; see"
+            " `unettile segment --help`"
         )
     if into_labels is None:
         return
