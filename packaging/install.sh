@@ -22,5 +22,6 @@ sed '/^torch==/d' "$source/constraints.txt" >"$folder/constraints.txt"  # an ind
 
 # Segments an image before it is used: what cannot work must not be delivered, and compiled loops are kept beside the
 # package, where a container that is read-only later finds them.
-"$folder/bin/unettile" segment "$source/sample_data/nuclei.tif" -o /tmp/mask.tif --quiet
-rm /tmp/mask.tif
+tried=$(mktemp -d)
+"$folder/bin/unettile" segment "$source/sample_data/nuclei.tif" -o "$tried/mask.tif" --quiet
+rm -r "$tried"

@@ -19,10 +19,11 @@ from unettile.images.arrays import ArrayImage, ArraySlide
 from unettile.images.georeference import Georeference
 from unettile.images.microscopes import form_of, open_scenes
 from unettile.images.nodata import FilledSlide, NoData
-from unettile.images.omezarr import ZarrSlide, is_remote_zarr, is_zarr
+from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
-from unettile.images.remote import RemoteFile, named, url_of
+from unettile.images.remote import named, url_of
+from unettile.images.remoteslide import TIFF_SIGNATURES, open_remote
 from unettile.images.resample import ResampledSlide
 from unettile.images.tiff import TiffSlide
 from unettile.images.tiffimages import Unstitched
@@ -31,8 +32,6 @@ from unettile.images.view import FIRST, NoSuchImage, View
 from unettile.tiling import MOST_PIXELS
 from unettile.wording import size_text
 
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_ENDINGS = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8")
 _PREVIEWS = ".mrxs"  # such a file is a JPEG, but only a preview; the slide is in the folder of its name
 
 
@@ -247,27 +246,13 @@ def _open(path: ImageSource, view: View, as_stored: bool) -> Slide:
     return slide
 
 
-def _open_remote(path: Path, url: str, view: View, as_stored: bool) -> Slide:
-    """Open what is at a URL: a Zarr, or else a TIFF."""
-    if not url.lower().endswith(_TIFF_ENDINGS) and is_remote_zarr(url):
-        return ZarrSlide(path, view, as_stored)
-    with RemoteFile(url) as file:
-        start = file.pread(8, 0)
-    if not start.startswith(_TIFF_SIGNATURES):
-        raise InputError(f"cannot read {url}: of a server, TIFFs and OME-Zarrs are read; download other images")
-    try:
-        return TiffSlide(path, view, as_stored)
-    except Unstitched as error:
-        raise InputError(f"cannot read {url}: its tiles overlap, which OpenSlide alone reads; download it") from error
-
-
 def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
     if isinstance(path, ArrayImage):
         return ArraySlide(path, view, as_stored)
     if isinstance(path, LabelSource):
         return path.open(view)
     if (url := url_of(path)) is not None:
-        return _open_remote(named(path), url, view, as_stored)
+        return open_remote(named(path), url, view, as_stored)
     try:
         if is_zarr(path):
             return ZarrSlide(path, view, as_stored)
@@ -279,7 +264,7 @@ def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
             return OpenSlideSlide(path, view)
         with path.open("rb") as file:
             start = file.read(8)
-        if start.startswith(_TIFF_SIGNATURES):
+        if start.startswith(TIFF_SIGNATURES):
             try:
                 return TiffSlide(path, view, as_stored)
             except Unstitched:
