@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -103,7 +104,7 @@ class SceneSlide:
     lossy = False
 
     def __init__(self, path: Path, opened: SceneFile, reader: str, view: View = FIRST) -> None:
-        self.path, self.reader, self._opened = path, reader, opened
+        self.path, self.reader, self._opened, self._lock = path, reader, opened, Lock()
         try:
             self._choose(view)
         except BaseException:
@@ -180,7 +181,8 @@ class SceneSlide:
 
     def _load(self, box: Box, channel: int) -> NDArray[Any]:
         try:
-            pixels = self._scene.read(self._t, self._z, channel, box)
+            with self._lock:  # the libraries seek in one file
+                pixels = self._scene.read(self._t, self._z, channel, box)
         except Exception as error:  # what a library makes of damaged bytes
             text = " ".join(str(error).split())[:160] or type(error).__name__
             place = f"channel {channel}, y {box.y0}, x {box.x0}"
