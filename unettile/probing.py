@@ -61,7 +61,8 @@ def measure_geometry(forward: Forward, channels: int, *, largest: int = LARGEST,
         field: measure the receptive field, too.
 
     Raises:
-        ValueError: fewer than three window sizes up to 1024 px were taken, or what was seen follows no such law.
+        ValueError: fewer than three window sizes up to 1024 px were taken, what was seen follows no such law,
+            or what the network makes of noise between 0 and 1 is no number.
     """
     sizes = _measure_sizes(forward, channels)
     strips = [_Strip(forward, channels, sizes, axis, far) for axis in (0, 1) for far in (False, True)]
@@ -139,6 +140,8 @@ class _Strip:
         """Whether noise, moved by `stride`, moves the output by as much, `away` px and more from the ends."""
         noise = np.random.default_rng(0).random((self.channels, length + stride, self.sizes.first), np.float32)
         first, second = self._run(noise[:, :length]), self._run(noise[:, stride:])
+        if not np.isfinite(first).all():
+            raise ValueError("what it makes of intensities between 0 and 1 is NaN or infinite")
         ours, theirs = first[:, stride + away : -away or None], second[:, away : -away - stride]
         return bool(np.abs(ours - theirs).max(initial=0) <= _TOLERANCE * np.abs(first).max())
 

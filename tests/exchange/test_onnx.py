@@ -12,6 +12,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from unettile.cli import run
 from unettile.errors import InputError, UsageError
 from unettile.geometry import Geometry
 from unettile.inference.predict import Predictor
@@ -165,6 +166,20 @@ def test_what_cannot_be_run_is_refused_in_a_line(
     with pytest.raises(InputError, match=message) as caught:
         load_model(small(tmp_path / "net.onnx", shape, dtype, domain))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_a_network_of_no_numbers_is_refused_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float
+) -> None:
+    path = small(tmp_path / "net.onnx")
+    damaged = onnx.load(path)
+    (last,) = (tensor for tensor in damaged.graph.initializer if tensor.name == "c")
+    last.CopyFrom(numpy_helper.from_array(np.full((3, 8, 3, 3), value, np.float32), "c"))
+    path.write_bytes(damaged.SerializeToString())
+    assert run(["models", str(path), "--json"]) == InputError.exit_code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no network that can be tiled" in line
 
 
 def test_without_its_runtime_a_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

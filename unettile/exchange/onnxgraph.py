@@ -213,12 +213,10 @@ def freed(graph: OnnxGraph, axes: str) -> OnnxGraph:
     return replace(graph, model=model, shape=shape)
 
 
-def refuse_fixed(edges: tuple[int, ...], path: Path, error: InputError) -> InputError:
+def only_fixed(edges: tuple[int, ...], path: Path) -> InputError:
     """Return what to say of a network for windows of one size that takes no others, whatever it states."""
     sizes = " × ".join(f"{edge} px" for edge in edges)
-    return (
-        InputError(f"{path} takes windows of {sizes} alone: export it for any size, by {_EXPORT}") if edges else error
-    )
+    return InputError(f"{path} takes windows of {sizes} alone: export it for any size, by {_EXPORT}")
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:

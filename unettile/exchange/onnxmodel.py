@@ -20,8 +20,8 @@ from unettile.exchange.onnxgraph import (
     OnnxGraph,
     fixed_edges,
     freed,
+    only_fixed,
     read_graph,
-    refuse_fixed,
 )
 from unettile.exchange.sidecar import Sidecar
 from unettile.networks.cost import Cost
@@ -115,7 +115,9 @@ def load_onnx(path: Path) -> Checkpoint:
     try:
         model = adopt(network, sidecar, channels, NETWORK, path, probe)
     except InputError as error:
-        raise refuse_fixed(edges, path, error) from error
+        if edges:
+            raise only_fixed(edges, path) from error
+        raise
     parameters = {name: torch.from_numpy(values) for name, values in program.graph.parameters().items()}
     return replace(model, parameters=parameters, sha256=digest.hexdigest())
 
@@ -134,8 +136,9 @@ def read_onnx(data: bytes, path: Path, external: External, axes: str) -> tuple[O
     try:
         network.session(torch.device("cpu"))
     except Exception as error:  # the library's own
-        refusal = InputError(f"{path} cannot be computed: {str(error).splitlines()[0][:300]}")
-        raise refuse_fixed(edges, path, refusal) from error
+        if edges:
+            raise only_fixed(edges, path) from error
+        raise InputError(f"{path} cannot be computed: {str(error).splitlines()[0][:300]}") from error
     return network, edges
 
 

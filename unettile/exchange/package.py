@@ -98,9 +98,9 @@ def load_package(path: Path, *, trust: bool = False) -> Package:
     except InputError as error:
         if not program.edges:
             raise
-        from unettile.exchange.onnxgraph import refuse_fixed
+        from unettile.exchange.onnxgraph import only_fixed
 
-        raise refuse_fixed(program.edges, path, error) from error
+        raise only_fixed(program.edges, path) from error
     model = replace(model, normalization=normalization, sha256=digest.hexdigest())
     return Package(model, end.told, description, files)
 

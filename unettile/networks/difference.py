@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +24,9 @@ def measure_difference(network: Callable[[Tensor], Tensor], geometry: Geometry, 
     Args:
         network: maps (1, C, n, n) float32 to logits (1, K, m, m), in eval mode.
         channels: C.
+
+    Raises:
+        ValueError: what the network makes of it is NaN or infinite.
     """
     stride = geometry.stride
     more = -(-max(_REGION, geometry.margin // 2) // stride) * stride
@@ -31,7 +35,10 @@ def measure_difference(network: Callable[[Tensor], Tensor], geometry: Geometry, 
     with torch.inference_mode():
         large = _middle(network(picture), picture.shape[-1], geometry, more)
         small = _middle(network(picture[:, :, more : more + edge, more : more + edge]), edge, geometry, 0)
-    return float((large.softmax(dim=1) - small.softmax(dim=1)).abs().max())
+    difference = float((large.softmax(dim=1) - small.softmax(dim=1)).abs().max())
+    if not math.isfinite(difference):
+        raise ValueError("what it makes of intensities between 0 and 1 is NaN or infinite")
+    return difference
 
 
 def _middle(logits: Tensor, edge: int, geometry: Geometry, more: int) -> Tensor:
