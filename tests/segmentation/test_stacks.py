@@ -18,13 +18,12 @@ from unettile.box import Box
 from unettile.errors import InputError, Interrupted, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.normalize import Normalization
-from unettile.images.planes import PlaneRange, parse_planes, stack_lengths
+from unettile.images.planes import PlaneRange, Planes, parse_planes, stack_lengths
 from unettile.images.record import read_metadata, read_record
 from unettile.images.slide import open_labels, read_labels
 from unettile.images.view import FIRST, View
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.planes import Planes
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.stackrun import MissingPlanes, StackDirectory
 from unettile.segmentation.stacks import segment, segment_part, stitch
@@ -115,7 +114,12 @@ def test_every_format_has_the_same_axes(
         assert np.array_equal(ours.squeeze(0) if channels == 1 else ours, imagej[1, 2])
         assert read_record(tmp_path / f"mask{ending}").kind == write[0]
     if write == ("instances",):
-        assert read_metadata(tmp_path / "mask.tif")["objects"] == [int(one.max()) for one in imagej.reshape(-1, *SHAPE)]
+        counts = [int(one.max()) for one in imagej.reshape(-1, *SHAPE)]
+        assert read_metadata(tmp_path / "mask.tif")["objects"] == counts and len(set(counts)) > 1
+        for number, count in enumerate(counts):  # each plane's ids know their classes, and none those of another
+            ids = read_record(tmp_path / "mask.tif", plane=divmod(number, DEPTHS)).ids
+            assert ids is not None and ids.classes.size == count
+        assert read_record(tmp_path / "mask.tif").ids is None
 
 
 def test_a_run_that_was_stopped_goes_on(stack: Path, predictor: Predictor, tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from msgspec import Meta
 
 from unettile.atomic import atomic_path
 from unettile.errors import Incomplete, InputError
+from unettile.images.planes import Planes
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.regular import read_regular
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.planes import Planes, of_plane
+from unettile.segmentation.planes import of_plane
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.planfile import lacks_plan
 from unettile.segmentation.run.watch import Tally, Watch
