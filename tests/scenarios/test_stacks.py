@@ -112,6 +112,9 @@ def test_a_stack_of_labels_has_a_stack_of_weight_maps(ending: str, cli: Cli, tmp
     planes = labels(0, 1, 2)
     file = write_stack(tmp_path / "labels.tif", planes)
     out = tmp_path / f"weights{ending}"
+    planned = cli("weights", file, "-o", out, "--dry-run")
+    assert planned.code == 0 and "would write 1 weight map" in planned.err and "3 planes, 0.01 Mpx" in planned.err
+    assert not out.exists()
     done = cli("weights", file, "-o", out, "--class-weights", "none", "--sigma", "3")
     assert done.code == 0, done.err
     found = tifffile.imread(out)

@@ -54,6 +54,15 @@ def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[dict[s
     return replace(canvas, metadata=metadata, stack=planes.shape)
 
 
+def check_stack_format(output: Path, planes: Planes, first: Plan) -> None:
+    """Refuse a format that cannot hold a stack, as the plan of its first plane tells it.
+
+    Raises:
+        UsageError: several planes as PNG, for example.
+    """
+    format_of(output).check(stack_canvas(planes, [first]))
+
+
 def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watch: Watch, zarr: str) -> Written:
     """Write finished planes to one file; ids are those of each plane alone, from 1.
 

@@ -12,6 +12,7 @@ from unettile.errors import UsageError
 from unettile.images import provenance
 from unettile.images.canvas import ZARR_VERSIONS, Canvas
 from unettile.images.formats import announce, format_of, leave, make_room
+from unettile.images.planes import Planes
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
@@ -22,7 +23,7 @@ from unettile.segmentation.planning import plan_image
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image, segment_shard
-from unettile.segmentation.stackfile import stack_canvas, write_stack
+from unettile.segmentation.stackfile import check_stack_format, stack_canvas, write_stack
 from unettile.segmentation.stackrun import MissingPlanes, StackDirectory, is_stack_run
 from unettile.segmentation.stitch import StitchResult, check_of_image, stitch_run
 from unettile.tiling import Shard
@@ -52,14 +53,12 @@ def segment(
     check_apart(image, options.mask, output, place)
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
-    if is_there:
-        plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
-        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans), zarr=options.zarr):
-            remove_leftovers(output)
-            announce(output)
-            return SegmentResult(output, plans[0], Tally(), time.monotonic() - start, was_finished=True)
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
-    format_of(output).check(stack_canvas(planes, [first]))
+    if is_there and is_stack_finished(image, output, predictor, options, planes):
+        remove_leftovers(output)
+        announce(output)
+        return SegmentResult(output, first, Tally(), time.monotonic() - start, was_finished=True)
+    check_stack_format(output, planes, first)
     make_room(output)
     directory = StackDirectory.join(place, planes, 1, discard=overwrite)
     try:
@@ -131,6 +130,20 @@ def stitch(
     format_of(output).check(canvas)
     check_of_image(directory, plans[0], output)
     return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch(), zarr))
+
+
+def is_stack_finished(
+    image: ImageSource, output: Path, predictor: Predictor, options: SegmentOptions, planes: Planes
+) -> bool:
+    """Whether `output` is there and is the mask of these planes.
+
+    Raises:
+        InputError: it is there and is another, or the image cannot be read.
+    """
+    if not output.exists():
+        return False
+    plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
+    return provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans), zarr=options.zarr)
 
 
 def _wanted(canvas: Canvas, plans: Sequence[Plan]) -> dict[str, Any]:
