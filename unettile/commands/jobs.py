@@ -12,6 +12,7 @@ from unettile.commands.console import Console
 from unettile.commands.failures import Told, writing_to
 from unettile.commands.signals import GRACE_S, ShouldStop, finish_step_first
 from unettile.commands.summary import Intent, describe
+from unettile.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,8 +113,9 @@ class Job:
         verification = result.verification
         if verification is None:
             return outcome
+        where = "" if verification.planes is None else f" of {counted(verification.planes, 'plane')}"
         text = (
-            f"; {verification.tiles} tiles again at {verification.other_edge} px: largest difference "
+            f"; {verification.tiles} tiles{where} again at {verification.other_edge} px: largest difference "
             f"{verification.largest_difference:.3g}, {verification.differing_pixels} of {verification.pixels} px differ"
             " from what was written"
         )
