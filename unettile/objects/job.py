@@ -57,7 +57,6 @@ def find_objects(
     planes = choose_stack(sources)
     if planes is not None:
         return find_in_stack(planes, method, products, overwrite=overwrite, stage=stage, scratch=scratch)
-    sources = replace(sources, times=None, depths=None)  # of a file that has one plane alone
     with ExitStack() as stack:
         opened = open_mask(sources, method, products, stack)
         there = check_outputs(products, sources, opened.identity, overwrite)
