@@ -125,9 +125,8 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
             ids = opened.ids(box)
             counted = ids[ids != part.ignore] if part.ignore >= 0 else ids
             foreground = (ids > 0) & (ids != part.ignore)
-            counts += np.bincount((counted > 0 if objects else counted).ravel().astype(np.int64), minlength=classes)[
-                :classes
-            ]
+            numbered = counted if part.kind == "classes" else counted > 0
+            counts += np.bincount(numbered.ravel().astype(np.int64), minlength=classes)[:classes]
             own = np.where(foreground, ids, 0) if objects else connected_components(foreground)
             numbers, sizes = np.unique(own[own > 0], return_counts=True)
             areas.append(sizes.astype(np.int64))
