@@ -9,10 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 import unettile.tiling
-from tests.scenarios.conftest import Cli
+from tests.scenarios.conftest import Cli, make_pixels
 from unettile.commands.slurm import check_names
 from unettile.errors import InputError
 from unettile.segmentation import forecast
@@ -103,6 +105,58 @@ def test_the_scripts_run(cli: Cli, place: Path, model: Path) -> None:
     assert calls == ["--parsable --array=0", "--dependency=afterok:17 --kill-on-invalid-dep=yes"]
     assert cli("segment", place / "slide.tif", "-m", model, "-o", place / "whole.tif").code == 0
     assert (place / "mask.tif").read_bytes() == (place / "whole.tif").read_bytes()
+
+
+def write_stack(path: Path) -> Path:
+    """Write three planes of 60 × 70 px."""
+    pixels = np.stack([make_pixels(60, 70, seed=seed) for seed in range(3)])
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+@pytest.mark.parametrize("shards", [2, 4])
+def test_the_scripts_of_a_stack_run(cli: Cli, tmp_path: Path, model: Path, shards: int) -> None:
+    """Of three planes: two jobs have whole ones, four have a part of each."""
+    stack, mask = write_stack(tmp_path / "stack.tif"), tmp_path / "mask.tif"
+    words = ("-m", model, "--diameter", "off", "--tile", 68, "--z", "0:3")
+    planned = cli("segment", stack, "-o", mask, *words, "--dry-run", "--shards", shards, "--json")
+    assert planned.code == 0, planned.err
+    found = json.loads(planned.out)
+    assert (found["planes"], found["blocks"], found["shards"]) == (3, 6, shards)
+    assert found["blocks_per_shard"] == (4 if shards == 2 else 3)
+    assert ("each of 2 jobs: 2 planes" if shards == 2 else "each of 4 jobs: a part of every plane") in planned.err
+    assert "3 planes of 60 × 70 px" in planned.err and list(tmp_path.glob("mask*")) == []
+    array = last_command(found["scripts"]["array"])
+    assert array[array.index("--z") + 1] == "0:3" and array[-2:] == ["--shard", f"3/{shards}"]
+    run = tmp_path / "mask.tif.run"
+    for shard in range(shards):
+        options = array[array.index("--output") + 2 : array.index("--shard")]
+        assert cli("segment", stack, "-o", run, *options, "--shard", f"{shard}/{shards}").code == 0
+    assert cli(*last_command(found["scripts"]["stitch"])[-4:]).code == 0
+    again = cli("segment", stack, "-o", mask, *words, "--dry-run")
+    assert again.code == 0 and "finished already" in again.err
+    assert cli("segment", stack, "-o", tmp_path / "whole.tif", *words).code == 0
+    assert mask.read_bytes() == (tmp_path / "whole.tif").read_bytes()
+
+
+def test_what_jobs_of_a_stack_would_refuse_is_refused_now(cli: Cli, tmp_path: Path, model: Path) -> None:
+    stack, run, words = (
+        write_stack(tmp_path / "stack.tif"),
+        tmp_path / "mask.tif.run",
+        ("-m", model, "--diameter", "off"),
+    )
+    part = cli("segment", stack, "-o", run, *words, "--z", "all", "--dry-run", "--shard", "1/2", "--json")
+    assert json.loads(part.out)["planes"] == 2, part.err
+    assert cli("segment", stack, "-o", run, *words, "--z", "all", "--shard", "0/2").code == 0
+    for out, options, code, message in (
+        ("m.png", ("--z", "all", "--shards", 2), 2, "a PNG holds one plane, not 3"),
+        ("m.png", ("--z", "all"), 2, "a PNG holds one plane, not 3"),
+        ("mask.tif", ("--z", "all", "--shards", 3), 3, "differs in the number of shards"),
+        ("mask.tif", ("--z", "1:3", "--shards", 2), 3, "differs in --z"),
+        ("mask.tif", ("--z", "all", "--shards", 2, "--scaling", "plane"), 3, "differs in"),
+    ):
+        done = cli("segment", stack, "-o", tmp_path / out, *words, *options, "--dry-run")
+        assert done.code == code and message in done.err, done.err
 
 
 def test_a_run_directory_may_be_named_instead(cli: Cli, place: Path, model: Path) -> None:

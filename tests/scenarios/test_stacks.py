@@ -60,6 +60,33 @@ def test_ranges_are_planes_of_one_file(cli: Cli, model: Path, tmp_path: Path) ->
     assert refused.code == 3 and "choose with --z" in refused.err
 
 
+def test_the_objects_of_all_planes_are_those_of_each_alone(cli: Cli, model: Path, tmp_path: Path) -> None:
+    """From the image to the table, of ids that `segment` wrote: names, classes and ids are those of the plane alone."""
+    image = write_stack(tmp_path / "stack.tif", np.stack([make_pixels(*SHAPE, seed=seed) for seed in range(3)]))
+    options = ("-m", model, "--diameter", "off", "--scaling", "plane", "--write", "instances")
+    assert cli("segment", image, "-o", tmp_path / "ids.ome.tif", *options, "--z", "all").code == 0
+    tables = ("--image", image, "--table", tmp_path / "all.csv")
+    done = cli(
+        "objects", tmp_path / "ids.ome.tif", "--z", "all", "--time", "all", *tables, "-o", tmp_path / "o.tif", "--json"
+    )
+    assert done.code == 0 and "in 3 planes of 60 × 70 px" in done.err, done.err
+    rows = (tmp_path / "all.csv").read_text().splitlines()
+    assert json.loads(done.out)["objects"] == len(rows) - 1 > 0
+    expected = []
+    for z in range(3):
+        assert cli("segment", image, "-o", tmp_path / f"{z}.tif", *options, "--z", z).code == 0
+        one = ("--image", image, "--table", tmp_path / "one.csv", "-o", tmp_path / "p.tif", "--overwrite")
+        alone = cli("objects", tmp_path / f"{z}.tif", *one)
+        assert alone.code == 0, alone.err
+        header, *lines = (tmp_path / "one.csv").read_text().splitlines()
+        expected += [f"{z},{line}" for line in lines]
+        assert np.array_equal(tifffile.imread(tmp_path / "o.tif")[z], read_labels(tmp_path / "p.tif"))
+    assert rows == [f"z,{header}", *expected] and "mask_id" in header
+    refused = cli("objects", tmp_path / "ids.ome.tif", "--z", "all", "--overlay", tmp_path / "o.png")
+    assert refused.code == 2 and "--overlay is of one plane" in refused.err
+    assert cli("objects", tmp_path / "ids.ome.tif", "--z", "x", "--table", tmp_path / "no.csv").code == 2
+
+
 def test_stacks_are_compared_plane_by_plane(cli: Cli, tmp_path: Path) -> None:
     truth, mask = labels(0, 1, 2), labels(1, 1, 3)
     prediction = write_stack(tmp_path / "mask.tif", mask)
@@ -85,6 +112,9 @@ def test_a_stack_of_labels_has_a_stack_of_weight_maps(ending: str, cli: Cli, tmp
     planes = labels(0, 1, 2)
     file = write_stack(tmp_path / "labels.tif", planes)
     out = tmp_path / f"weights{ending}"
+    planned = cli("weights", file, "-o", out, "--dry-run")
+    assert planned.code == 0 and "would write 1 weight map" in planned.err and "3 planes, 0.01 Mpx" in planned.err
+    assert not out.exists()
     done = cli("weights", file, "-o", out, "--class-weights", "none", "--sigma", "3")
     assert done.code == 0, done.err
     found = tifffile.imread(out)

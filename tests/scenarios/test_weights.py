@@ -237,6 +237,17 @@ def test_real_nuclei(shared_data: Path, tmp_path: Path, weights: Weights) -> Non
 # --- going on, and not overwriting
 
 
+def test_a_dry_run_says_what_would_be_written(folder: Path, weights: Weights) -> None:
+    before = sorted(folder.rglob("*"))
+    exit_code, result, text = weights(folder, "-o", folder.parent / "maps", "--dry-run")
+    assert (exit_code, result["status"], result["written"], result["to_write"]) == (0, "planned", 0, 3)
+    assert "would write 3 weight maps" in text and "at most 0.00 GB" in text
+    assert sorted(folder.rglob("*")) == before and not (folder.parent / "maps").exists()
+    assert weights(folder, "-o", folder.parent / "maps")[0] == 0
+    exit_code, result, text = weights(folder, "-o", folder.parent / "maps", "--dry-run")
+    assert (exit_code, result["status"], result["to_write"], result["kept"]) == (0, "skipped", 0, 3)
+
+
 def test_a_finished_output_is_kept_and_another_is_refused(folder: Path, weights: Weights) -> None:
     weights(folder)
     out = folder.with_name("labels_weights")

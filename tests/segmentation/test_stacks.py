@@ -12,23 +12,29 @@ import tensorstore
 import tifffile
 from numpy.typing import NDArray
 
+import unettile.segmentation.stackfile
 import unettile.tiling
 from tests.narrow import make_pixels
 from unettile.box import Box
 from unettile.errors import InputError, Interrupted, UsageError
+from unettile.geometry import Geometry
 from unettile.images.arrays import ArrayImage
+from unettile.images.canvas import Canvas, Reader, Readers
+from unettile.images.formats import write_image
 from unettile.images.normalize import Normalization
-from unettile.images.planes import PlaneRange, parse_planes, stack_lengths
+from unettile.images.planes import PlaneRange, Planes, parse_planes, stack_lengths
 from unettile.images.record import read_metadata, read_record
 from unettile.images.slide import open_labels, read_labels
 from unettile.images.view import FIRST, View
 from unettile.inference.predict import Predictor
+from unettile.objectsize import ObjectSize
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.planes import Planes
+from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.stackrun import MissingPlanes, StackDirectory
 from unettile.segmentation.stacks import segment, segment_part, stitch
-from unettile.tiling import Shard
+from unettile.segmentation.verify import sample_tiles
+from unettile.tiling import Block, Shard, TileGrid
 
 TIMES, DEPTHS, SHAPE = 2, 3, (70, 90)
 ALL = SegmentOptions(diameter="off", times=PlaneRange(), depths=PlaneRange())
@@ -115,7 +121,12 @@ def test_every_format_has_the_same_axes(
         assert np.array_equal(ours.squeeze(0) if channels == 1 else ours, imagej[1, 2])
         assert read_record(tmp_path / f"mask{ending}").kind == write[0]
     if write == ("instances",):
-        assert read_metadata(tmp_path / "mask.tif")["objects"] == [int(one.max()) for one in imagej.reshape(-1, *SHAPE)]
+        counts = [int(one.max()) for one in imagej.reshape(-1, *SHAPE)]
+        assert read_metadata(tmp_path / "mask.tif")["objects"] == counts and len(set(counts)) > 1
+        for number, count in enumerate(counts):  # each plane's ids know their classes, and none those of another
+            ids = read_record(tmp_path / "mask.tif", plane=divmod(number, DEPTHS)).ids
+            assert ids is not None and ids.classes.size == count
+        assert read_record(tmp_path / "mask.tif").ids is None
 
 
 def test_a_run_that_was_stopped_goes_on(stack: Path, predictor: Predictor, tmp_path: Path) -> None:
@@ -167,6 +178,72 @@ def test_shards_make_the_file_of_one(
     segment(stack, tmp_path / "mask.tif", predictor, options)  # the tile edge alone is another: it is finished
 
 
+@pytest.mark.parametrize(
+    ("ending", "diameter", "wrong"),
+    [(".tif", "off", 0), (".ome.tif", "40", 1), (".tif", "40", 2), (".ome.zarr", "off", 3), (".ome.tif", "off", None)],
+)
+def test_a_wrong_pixel_in_any_plane_shows(
+    ending: str,
+    diameter: str,
+    wrong: int | None,
+    stack: Path,
+    predictor: Predictor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the network saw the planes' own pixels, or others, brought back into them."""
+    sized = Predictor(replace(predictor.checkpoint, objects_px=ObjectSize(16, 8, 32)), "cpu", "fp32")
+    options = replace(ALL, diameter=diameter, depths=PlaneRange(1, 3))
+
+    def spoiling(path: Path, canvas: Canvas, read: Readers) -> None:
+        def of(number: int, plane: Reader) -> Reader:
+            return lambda box: plane(box) ^ np.uint8(number == wrong)
+
+        write_image(path, canvas, [of(number, plane) for number, plane in enumerate(canvas.readers(read))])
+
+    monkeypatch.setattr(unettile.segmentation.stackfile, "write_image", spoiling)
+    found = segment(stack, tmp_path / f"mask{ending}", sized, options, verify=True).verification
+    assert found is not None and found.planes == found.tiles == 4 and found.largest_difference == 0
+    assert (found.differing_pixels > 0) == (wrong is not None)
+    if diameter == "off":  # each plane is one tile
+        assert found.pixels == 4 * SHAPE[0] * SHAPE[1]
+        assert found.differing_pixels == (0 if wrong is None else SHAPE[0] * SHAPE[1])
+
+
+def test_the_sample_of_a_stack_goes_over_the_image() -> None:
+    grid = TileGrid((1000, 2000), Geometry(92, 16, 4), 388)
+    planes = [sample_tiles(grid, 1, stretch=(number, 10)) for number in range(10)]
+    assert all(len(tiles) == 1 for tiles in planes)
+    assert planes[0] == [grid.tile(0, 0)] and planes[-1] == [grid.tile(2, 5)]
+    assert len({tile for [tile] in planes}) == 10
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_a_shard_of_a_stack_is_verified(
+    count: int, stack: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", 64)
+    options = replace(ALL, output_edge=68, depths=PlaneRange(1, 3))
+    empty = segment_part(stack, tmp_path / "empty", Shard(0, 9), predictor, options, verify=True)
+    assert empty.verification is None  # there are 2 blocks in a plane
+    shard = Shard(count - 1, count)
+    done = segment_part(stack, tmp_path / "run", shard, predictor, options, verify=True)
+    found = done.verification
+    assert found is not None and found.planes == (2 if count == 2 else 4)
+    assert (found.largest_difference, found.differing_pixels) == (0, 0) and found.tiles >= found.planes
+    load = RunDirectory.load
+    spoilt = ["none"]
+
+    def spoiling(self: RunDirectory, block: Block) -> NDArray[np.uint8] | None:
+        pixels = load(self, block)
+        return pixels if pixels is None or self.path.name not in spoilt else pixels ^ 1
+
+    monkeypatch.setattr(RunDirectory, "load", spoiling)
+    for spoilt[0] in ("t0001_z0001", "t0001_z0002"):  # both shards have a part in each
+        done = segment_part(stack, tmp_path / "run", shard, predictor, options, verify=True)
+        assert done.verification is not None and done.verification.differing_pixels > 0
+
+
 def test_an_image_that_is_no_stack_is_one_plane(predictor: Predictor, tmp_path: Path) -> None:
     image = tmp_path / "image.tif"
     tifffile.imwrite(image, make_pixels(*SHAPE))
@@ -191,8 +268,6 @@ def test_what_is_refused(stack: Path, predictor: Predictor, tmp_path: Path) -> N
             segment(stack, out, predictor, options)
     with pytest.raises(UsageError, match="a PNG holds one plane, not 6"):
         segment(stack, tmp_path / "mask.png", predictor, ALL)
-    with pytest.raises(UsageError, match="--verify is of one plane"):
-        segment(stack, out, predictor, ALL, verify=True)
     with pytest.raises(UsageError, match="--scaling 'slice' is not known: need stack or plane"):
         replace(ALL, scaling="slice")
     for text in ("x", "3:2", "1:1", "-1", "1:2:3", ":0"):

@@ -85,6 +85,11 @@ def test_a_wrong_pixel_in_a_shard_shows(
     assert result.verification.differing_pixels == result.verification.pixels > 0
 
 
+def test_a_shard_without_blocks_has_nothing_to_verify(tmp_path: Path, image: Path, predictor: Predictor) -> None:
+    result = segment_shard(image, tmp_path / "run", Shard(0, 3), predictor, SegmentOptions(), verify=True)
+    assert result.verification is None and result.tally.computed == 0
+
+
 def test_a_false_stride_shows(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)  # which would refuse the windows
     checkpoint = make_checkpoint()

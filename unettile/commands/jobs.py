@@ -12,6 +12,7 @@ from unettile.commands.console import Console
 from unettile.commands.failures import Told, writing_to
 from unettile.commands.signals import GRACE_S, ShouldStop, finish_step_first
 from unettile.commands.summary import Intent, describe
+from unettile.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,24 +49,37 @@ class Job:
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
+        from unettile.segmentation.division import Division
         from unettile.segmentation.finished import is_finished
         from unettile.segmentation.output import check_format, check_output
         from unettile.segmentation.planes import choose_planes
         from unettile.segmentation.planning import plan_image
+        from unettile.segmentation.stackfile import check_stack_format
+        from unettile.segmentation.stacks import is_stack_finished
         from unettile.segmentation.suiting import advice
+        from unettile.tiling import Shard
 
         options, planes = choose_planes(task.image, self.predictor, self.options)
-        plan = plan_image(task.image, self.predictor, options, self.shard.count if self.shard else 1)
+        shard = self.shard or Shard(0, 1)
+        division = Division(1 if planes is None else len(planes), shard.count)
+        plan = plan_image(task.image, self.predictor, options, division.plane_shards)
         if self.shard is None:
-            if planes is None and not self.overwrite and is_finished(task.output, plan, options.zarr):
+            if planes is None:
+                finished = not self.overwrite and is_finished(task.output, plan, options.zarr)
+            else:
+                there = (task.image, task.output, self.predictor, options, planes)
+                finished = not self.overwrite and is_stack_finished(*there)
+            if finished:
                 return _skipped(task)
-            check_format(task.output, plan)
+            if planes is None:
+                check_format(task.output, plan)
+            else:
+                check_stack_format(task.output, planes, plan)
             if not self.batch or task.output.parent.exists():
                 check_output(task.output, overwrite=self.overwrite)
-        blocks = self.shard.blocks(plan.blocks) if self.shard else range(len(plan.blocks))
-        intent = Intent.of(
-            plan, self.predictor, self.options.batch, len(blocks), None if planes is None else len(planes)
-        )
+        blocks = division.part(shard).blocks(plan.blocks)
+        own = None if planes is None else len(division.planes_of(shard.index))
+        intent = Intent.of(plan, self.predictor, self.options.batch, len(blocks), own)
         lines = advice(self.predictor.checkpoint, plan, str(task.image))
         message = "; ".join([f"would write {task.output}: {intent}", *lines])
         return Outcome(task, Status.PLANNED, message, intent.to_dict())
@@ -99,8 +113,9 @@ class Job:
         verification = result.verification
         if verification is None:
             return outcome
+        where = "" if verification.planes is None else f" of {counted(verification.planes, 'plane')}"
         text = (
-            f"; {verification.tiles} tiles again at {verification.other_edge} px: largest difference "
+            f"; {verification.tiles} tiles{where} again at {verification.other_edge} px: largest difference "
             f"{verification.largest_difference:.3g}, {verification.differing_pixels} of {verification.pixels} px differ"
             " from what was written"
         )

@@ -42,9 +42,18 @@ from unettile.commands.objects_rules import (
     Rise,
     Split,
 )
-from unettile.commands.objects_sources import Classes, Image, Mask, PixelSize, Probabilities, StainsOption, Threshold
-from unettile.commands.options import Depth as Plane
-from unettile.commands.options import FormatVersion, Json, Overwrite, Quiet, Series, Time
+from unettile.commands.objects_sources import (
+    Classes,
+    Depths,
+    Image,
+    Mask,
+    PixelSize,
+    Probabilities,
+    StainsOption,
+    Threshold,
+    Times,
+)
+from unettile.commands.options import FormatVersion, Json, Overwrite, Quiet, Series
 from unettile.errors import UsageError
 from unettile.wording import counted, size_text
 
@@ -80,8 +89,8 @@ def objects(
     classes: Classes = None,
     merge_classes: MergeClasses = False,
     series: Series = None,
-    z: Plane = None,
-    time: Time = None,
+    z: Depths = None,
+    time: Times = None,
     pixel_size: PixelSize = None,
     fill_holes: FillHoles = 0,
     split: Split = False,
@@ -107,6 +116,7 @@ def objects(
     """
     chosen = _parse_classes(classes)
 
+    from unettile.images.planes import parse_planes
     from unettile.objects.job import find_objects
     from unettile.objects.measures import Measures
     from unettile.objects.products import Products, Sources
@@ -135,9 +145,24 @@ def objects(
         zarr=format_version,
     )
     size = None if pixel_size is None else (pixel_size, pixel_size)
+    plane, depths = parse_planes(z, "--z")
+    moment, times = parse_planes(time, "--time")
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
     found = find_objects(
-        Sources(mask, series, image, depth, depth_channel, size, probabilities, stains and stains.value, z=z, t=time),
+        Sources(
+            mask,
+            series,
+            image,
+            depth,
+            depth_channel,
+            size,
+            probabilities,
+            stains and stains.value,
+            z=plane,
+            t=moment,
+            depths=depths,
+            times=times,
+        ),
         Foreground(threshold, chosen, fill_holes),
         Labelling(
             splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
@@ -151,9 +176,11 @@ def objects(
     console.message(_summary(found, [path.name for path in products.paths]))
     if found.first_capped is not None:
         number, y, x = found.first_capped
+        of_plane = "".join(f" of {name} {at}" for name, at in found.first_capped_in.items())
         console.message(
             f"{found.capped} object{'s are' if found.capped > 1 else ' is'} wider than {max_object} px, where distances"
-            f" end (first: id {number}, from y {y}, x {x}): if that should be parted better, raise --max-object"
+            f" end (first: id {number}{of_plane}, from y {y}, x {x}): if that should be parted better, raise"
+            " --max-object"
         )
     console.result(
         {
@@ -184,7 +211,8 @@ def _parse_percentiles(text: str) -> tuple[float, ...]:
 
 
 def _summary(found: Found, files: list[str]) -> str:
-    parts = [f"{counted(found.count, 'object')} in {size_text(found.shape)}"]
+    many = f"{counted(len(found.in_planes), 'plane')} of " if found.in_planes else ""
+    parts = [f"{counted(found.count, 'object')} in {many}{size_text(found.shape)}"]
     if found.classes > len(found.by_class):
         parts.append(f"{found.classes} classes, one for each number in the mask")
     elif found.classes > 1:

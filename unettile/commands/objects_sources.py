@@ -67,3 +67,19 @@ PixelSize = Annotated[
     float | None,
     typer.Option(metavar="UM", help="Edge of a pixel. Default: what MASK or IMAGE says.", rich_help_panel=INPUT),
 ]
+Depths = Annotated[
+    str | None,
+    typer.Option(
+        "--z",
+        metavar="N|A:B|all",
+        help="Plane of a stack, from 0; planes A to B, B excluded; or all: then LABELS is a stack, and tables and "
+        "polygons say the plane.",
+        rich_help_panel=INPUT,
+    ),
+]
+Times = Annotated[
+    str | None,
+    typer.Option(
+        "--time", metavar="N|A:B|all", help="Point in time of a series, or several, as --z.", rich_help_panel=INPUT
+    ),
+]

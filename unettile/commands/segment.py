@@ -142,8 +142,6 @@ def segment(
     view = View(series, level, mpp, channels, depth, moment)
     array = None
     if shards is not None and output is not None:
-        if times is not None or depths is not None:
-            raise UsageError("--shards writes scripts for one plane: of a stack, give each job its --shard I/N")
         check_shards(shards, dry_run, shard, len(images) == 1 and not is_batch(images))
         destination = Destination.of(output)
         array = JobArray(images[0].absolute(), destination, shards, given_options(context, ELSEWHERE), overwrite)

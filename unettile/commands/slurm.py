@@ -183,7 +183,9 @@ class JobArray:
             name=name,
             cpus=min(cpus, 4),
             memory_mb=_STITCH_MEMORY_MB,
-            time=_slurm_time(plan.shape[0] * plan.shape[1] * plan.planes / _STITCHED_PER_SECOND),
+            time=_slurm_time(
+                forecast.division.planes * plan.shape[0] * plan.shape[1] * plan.planes / _STITCHED_PER_SECOND
+            ),
             command=shlex.join([*stitch, "--overwrite"] if self.overwrite else stitch),
         )
         submit = SUBMIT.format(
@@ -209,10 +211,19 @@ def offer_scripts(array: JobArray, forecast: Forecast, cpus: int, console: Conso
     """
     from unettile.segmentation.output import check_format, check_output
     from unettile.segmentation.run.planfile import check_agrees
+    from unettile.segmentation.stackfile import check_stack_format
+    from unettile.segmentation.stackrun import check_joinable
 
-    check_format(array.destination.output, forecast.plan)
-    check_output(array.destination.output, overwrite=array.overwrite)
-    check_agrees(array.destination.run_directory, forecast.plan)
+    plan, planes, to = forecast.plan, forecast.planes, array.destination
+    if planes is None:
+        check_format(to.output, plan)
+    else:
+        check_stack_format(to.output, planes, plan)
+    check_output(to.output, overwrite=array.overwrite)
+    if planes is None:
+        check_agrees(to.run_directory, plan)
+    else:
+        check_joinable(to.run_directory, planes, array.shards, plan)
     scripts = array.scripts(forecast, cpus)
     for line in explain_forecast(array, forecast, cpus):
         console.message(line)
@@ -230,15 +241,21 @@ def explain_forecast(array: JobArray, forecast: Forecast, cpus: int) -> list[str
     plan, probe = forecast.plan, forecast.probe
     to = array.destination
     idle = array.shards - forecast.busy_shards
-    blocks = counted(len(plan.blocks), "block")
-    tiles = f"{counted(len(plan.tiles), 'tile')} of {plan.output_edge} px"
+    blocks = counted(forecast.blocks, "block")
+    many = "" if forecast.planes is None else f"{counted(len(forecast.planes), 'plane')} of "
+    share = f"{forecast.blocks_per_shard} of {blocks}"
+    if forecast.planes is not None:
+        division = forecast.division
+        whole = max(len(division.planes_of(shard)) for shard in range(division.shards))
+        share = f"{counted(whole, 'plane')}" if division.is_of_planes else f"a part of every plane, {share}"
+    tiles = f"{counted(len(plan.tiles) * forecast.division.planes, 'tile')} of {plan.output_edge} px"
     jobs = "the one job" if array.shards == 1 else f"each of {array.shards} jobs"
     windows = f"{counted(probe.windows, 'window')} took {probe.seconds:.1f} s here, with {counted(cpus, 'thread')}"
     enough = f" (but {idle} get none: --shards {forecast.busy_shards} is enough)" if idle else ""
     return [
-        f"would write {to.output}: {size_text(plan.output_shape)}, {tiles}, {blocks}, batch {forecast.batch},"
+        f"would write {to.output}: {many}{size_text(plan.output_shape)}, {tiles}, {blocks}, batch {forecast.batch},"
         f" {plan.device}, {plan.precision}",
-        f"{jobs}: {forecast.blocks_per_shard} of {blocks}"
+        f"{jobs}: {share}"
         + enough
         + f", about {forecast.memory_bytes / 2**30:.1f} GiB of memory, at most {format_duration(forecast.seconds)}"
         f" on a machine like this ({windows})",

@@ -101,6 +101,9 @@ def weights(
     preview: Annotated[
         bool, typer.Option("--preview", help="Also write a colour picture of each map, a PNG.", rich_help_panel=OUTPUT)
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the labels, say what would be written, and write nothing.")
+    ] = False,
     overwrite: Overwrite = False,
     format_version: FormatVersion = "0.5",
     quiet: Quiet = False,
@@ -126,10 +129,15 @@ def weights(
         )
     if plan.note is not None:
         console.message(plan.note)
-    with console.progress("weight maps") as on_progress:
-        written = write_weight_maps(plan, overwrite, preview, on_progress)
+    if dry_run:
+        written = len(plan.todo(preview, overwrite))
+    else:
+        with console.progress("weight maps") as on_progress:
+            written = write_weight_maps(plan, overwrite, preview, on_progress)
 
     count, kept = len(plan.files), len(plan.files) - written
+    planes = sum(len(file.views) for file in plan.files)
+    size = plan.pixels * (2 if dtype is Dtype.FLOAT16 else 4)
     background, cell = plan.class_weights
     unit = " px" if border.pixel_size == (1, 1) else ""
     what = counted(written, "weight map")
@@ -137,16 +145,21 @@ def weights(
     console.message(
         finished_line(plan.output)
         if not written
-        else f"wrote {what} to {plan.output}{there}: {plan.pixels / 1e6:.2f} Mpx, {counted(plan.cells, 'cell')}, "
-        f"w0 {w0:g}, sigma {sigma:g}{unit}, w_c {background:.4g} on background and {cell:.4g} on cells"
+        else f"{'would write' if dry_run else 'wrote'} {what} to {plan.output}{there}: "
+        + (f"{planes} planes, " if planes > count else "")
+        + f"{plan.pixels / 1e6:.2f} Mpx, {counted(plan.cells, 'cell')}, "
+        + (f"at most {size / 1e9:.2f} GB, " if dry_run else "")
+        + f"w0 {w0:g}, sigma {sigma:g}{unit}, w_c {background:.4g} on background and {cell:.4g} on cells"
     )
     console.result(
         {
-            "status": "done" if written else "skipped",
+            "status": "skipped" if not written else "planned" if dry_run else "done",
             "output": str(plan.output),
             "maps": count,
-            "written": written,
+            "written": 0 if dry_run else written,
+            "to_write": written if dry_run else 0,
             "kept": kept,
+            "planes": planes,
             "pixels": plan.pixels,
             "cells": plan.cells,
             "w0": w0,

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 from unettile.errors import UsageError
 from unettile.face.image import ImageLike, source_of
+from unettile.images.planes import parse_planes
 from unettile.images.slide import ImageSource
 from unettile.objects.columns import Columns
 from unettile.objects.job import find_objects
 from unettile.objects.measures import MEASURES, Measures
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, Splitting
-from unettile.objects.write import Stage
+from unettile.objects.scan import Stage
 from unettile.report.objects import write_page
 
 OnProgress = Callable[[int, int], None]
@@ -64,8 +65,8 @@ def objects(
     classes: int | Sequence[int] | None = None,
     merge_classes: bool = False,
     series: int | None = None,
-    z: int | None = None,
-    time: int | None = None,
+    z: int | str | None = None,
+    time: int | str | None = None,
     pixel_size: float | None = None,
     fill_holes: int = 0,
     split: bool = False,
@@ -101,7 +102,9 @@ def objects(
         threshold: the mask holds probabilities: foreground is where those of the classes add up to so much.
         classes: those that are objects; None for all but 0.
         series: the image of a mask's file that holds several.
-        z, time: the plane of a mask that is a stack, and of its depth, probabilities and image.
+        z, time: the plane of a mask that is a stack, and of its depth, probabilities and image: a number. Or planes, a
+            range such as "0:30", or "all": the objects of each are found as those of the plane alone, and all are in
+            one table, which says the plane in columns `time` and `z`, and in one file of each kind.
         pixel_size: edge of a pixel, µm; None for what the mask or the image says.
         merge_classes, fill_holes, split, depth, depth_channel, neck, rise, max_object, min_size, min_confidence,
             close_gaps, grow: how objects are found, as the options of `unettile objects`; not with `instances`.
@@ -110,8 +113,8 @@ def objects(
         progress: takes pixels done and pixels in all, of one stage after the other.
 
     Returns:
-        One row an object, in order of id, with the columns of docs/objects.md. A pandas DataFrame where pandas is
-        installed, else a dict of arrays (N,).
+        One row an object, in order of plane and id, with the columns of docs/objects.md. A pandas DataFrame where
+        pandas is installed, else a dict of arrays (N,).
 
     Raises:
         InputError: a mask, depth or image that is refused, or of another size, or a file that exists.
@@ -126,6 +129,8 @@ def objects(
         raise UsageError(f"measure is {measure!r}: need one of {', '.join(MEASURES)}")
     splitting = Splitting.up_to(max_object, neck, rise, min_size) if split else None
     chosen = (classes,) if isinstance(classes, int) else None if classes is None else tuple(classes)
+    depth_plane, depths = parse_planes(z, "z")
+    moment, times = parse_planes(time, "time")
     sources = Sources(
         source_of(mask, "the mask"),
         series,
@@ -136,8 +141,10 @@ def objects(
         _source(probabilities, "the probabilities"),
         stains,
         instances,
-        z,
-        time,
+        depth_plane,
+        moment,
+        depths,
+        times,
     )
     files = (_path(output), _path(table), _path(geojson), _path(overlay))
     others = (_path(rois), _path(coco), _path(geoparquet), _path(anndata))

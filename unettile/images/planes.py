@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from unettile.errors import InputError, UsageError
@@ -35,6 +36,29 @@ class PlaneRange:
             need = f"0:{length}" if length > 1 else "0, or leave it out"
             raise InputError(f"{OPTIONS[axis]} {self.start}:{stop} does not exist: it holds {length}; use {need}")
         return range(self.start, stop)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Planes of a stack, all depths of the first time, then of the next.
+
+    Args:
+        times, depths: numbers, counted from 0.
+    """
+
+    times: tuple[int, ...]
+    depths: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many times and depths there are."""
+        return len(self.times), len(self.depths)
+
+    def __len__(self) -> int:
+        return len(self.times) * len(self.depths)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((t, z) for t in self.times for z in self.depths)
 
 
 def parse_planes(text: str | int | None, option: str) -> tuple[int | None, PlaneRange | None]:
@@ -78,6 +102,28 @@ def stack_lengths(image: ImageSource, view: View) -> tuple[int, int]:
                 raise
             lengths[error.__cause__.axis] = error.__cause__.length
             asked = replace(asked, t=0) if error.__cause__.axis == "t" else replace(asked, z=0)
+
+
+def plane_numbers(
+    image: ImageSource, chosen: PlaneRange | None, single: int | None, length: int, axis: str
+) -> tuple[int, ...]:
+    """Return the numbers of the planes that are meant along an axis.
+
+    Args:
+        image: for messages.
+        chosen: a range of them; or else `single`, one.
+        length: how many there are.
+        axis: "z" or "t".
+
+    Raises:
+        InputError: a range that does not fit, or nothing is chosen and there are several.
+    """
+    if chosen is not None:
+        return tuple(chosen.numbers(length, axis))
+    if single is None and length > 1:
+        option = OPTIONS[axis]
+        raise InputError(f"{image}: it is a stack along {option}, too; choose with {option}: a number, 0:{length}, all")
+    return (single or 0,)
 
 
 def plane_views(labels: ImageSource) -> list[View]:

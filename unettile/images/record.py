@@ -17,6 +17,7 @@ import tifffile
 from msgspec import Meta
 
 from unettile.errors import InputError
+from unettile.images.byplane import take_plane
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.georeference import Georeference
 from unettile.images.idclasses import IdClasses
@@ -116,12 +117,13 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) and _MARK in values else {}
 
 
-def read_record(path: ImageSource, series: int | None = None) -> Record:
+def read_record(path: ImageSource, series: int | None = None, plane: tuple[int, int] | None = None) -> Record:
     """Return what a mask that unettile wrote says of itself; nothing where it says nothing, as an array.
 
     Args:
         path: the file, or the Zarr directory, or a label image in one.
         series: the image of a file that holds several.
+        plane: (t, z) in a file that holds a stack, whose ids have classes plane by plane; None for what all have.
 
     Raises:
         InputError: metadata of ours with a value that cannot be meant.
@@ -130,7 +132,7 @@ def read_record(path: ImageSource, series: int | None = None) -> Record:
     if not isinstance(path, Path):
         return Record()
     root, place = _root_of(path)
-    described = read_metadata(root)
+    described = take_plane(read_metadata(root), plane)
     if not described:
         return Record()
     stated = _stated(path, described)

@@ -7,44 +7,84 @@ counts pixels column by column.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unettile.images.record import Record
-from unettile.objects.polygons import Outline, Polygons
+from unettile.images.listing import image_stem
+from unettile.objects.plane import Plane
+from unettile.objects.polygons import Outline, Outlined
 
 HEAD = '{"images":['
 """How the file begins."""
 
 
-def write_coco(
-    path: Path, polygons: Polygons, classes: NDArray[np.uint32], record: Record, shape: tuple[int, int], name: str
-) -> None:
-    """Write one annotation an object, a line each, in order of id; coordinates are px of the mask.
+class CocoFile:
+    """Writes one annotation an object, a line each, in order of id; coordinates are px of the mask.
+
+    Of a stack every plane is an image of its own, and ids of annotations count through all of them; `object_id` is the
+    id in the plane.
 
     Args:
         path: overwritten; a temporary one.
-        polygons: of all objects, along pixel edges.
-        classes: (N,) class of each object.
-        record: of the mask, for the names of the classes.
+        planes: in the order in which they are added.
         shape: of the mask.
         name: of the image that the objects are in.
 
     Raises:
         OSError: the file cannot be written.
     """
-    image = {"id": 1, "file_name": name, "width": shape[1], "height": shape[0]}
-    kinds = [{"id": int(number), "name": record.name(int(number))} for number in np.unique(classes)]
-    with path.open("w", encoding="utf-8") as file:
-        file.write(f'{HEAD}{json.dumps(image)}],\n"categories":{json.dumps(kinds)},\n"annotations":[')
-        for outline in polygons:
-            entry = _annotation(outline, int(classes[outline.number - 1]), shape)
-            file.write(("," if outline.number > 1 else "") + "\n" + json.dumps(entry, separators=(",", ":")))
-        file.write("\n]}\n")
+
+    def __init__(self, path: Path, planes: Sequence[Plane], shape: tuple[int, int], name: str) -> None:
+        self._file, self._shape, self._images, self._written = path.open("w", encoding="utf-8"), shape, 0, 0
+        self._names: dict[int, str] = {}
+        stem = image_stem(Path(name))
+        images = [
+            {
+                "id": number,
+                "file_name": f"{stem}{plane.suffix}{name[len(stem) :]}",
+                "width": shape[1],
+                "height": shape[0],
+            }
+            | plane.numbers
+            for number, plane in enumerate(planes, start=1)
+        ]
+        self._file.write(HEAD + ",\n".join(map(json.dumps, images)) + "],\n")
+        self._several = any(plane.axes for plane in planes)  # whose classes are known only at the end
+        if self._several:
+            self._file.write('"annotations":[')
+
+    def add(self, found: Outlined) -> None:
+        """Write the objects of a plane.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._images += 1
+        self._names |= {int(number): found.record.name(int(number)) for number in np.unique(found.classes)}
+        if not self._several:
+            self._file.write(f'"categories":{self._categories()},\n"annotations":[')
+        for outline in found.polygons.exact:
+            self._written += 1
+            entry = {"id": self._written, "image_id": self._images}
+            entry |= _annotation(outline, int(found.classes[outline.number - 1]), self._shape)
+            entry |= {"object_id": outline.number} if self._several else {}
+            self._file.write(("," if self._written > 1 else "") + "\n" + json.dumps(entry, separators=(",", ":")))
+
+    def finish(self) -> None:
+        """Write the end."""
+        self._file.write(f'\n],\n"categories":{self._categories()}}}\n' if self._several else "\n]}\n")
+        self._file.close()
+
+    def close(self) -> None:
+        """Let go of a file that is not finished."""
+        self._file.close()
+
+    def _categories(self) -> str:
+        return json.dumps([{"id": number, "name": self._names[number]} for number in sorted(self._names)])
 
 
 def _annotation(outline: Outline, category: int, shape: tuple[int, int]) -> dict[str, Any]:
@@ -54,8 +94,6 @@ def _annotation(outline: Outline, category: int, shape: tuple[int, int]) -> dict
     if len(outline.rings) > 1:
         segmentation = {"size": list(shape), "counts": _counts(outline, shape)}
     return {
-        "id": outline.number,
-        "image_id": 1,
         "category_id": category,
         "segmentation": segmentation,
         "area": sum(_area(ring) for ring in outline.rings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from unettile.images.record import Record
 from unettile.objects.digits import put_integer, put_text
 from unettile.objects.outline import Rings
 from unettile.objects.places import Places
-from unettile.objects.polygons import Polygons
+from unettile.objects.plane import Plane
+from unettile.objects.polygons import Outlined
 
 OBJECT_TYPES = ("detection", "annotation")
 
@@ -25,57 +27,72 @@ HEAD = '{"type":"FeatureCollection","features":['
 """How the file begins."""
 
 
-def write_geojson(
-    path: Path,
-    polygons: Polygons,
-    classes: NDArray[np.uint32],
-    record: Record,
-    object_type: str,
-    places: Places | None = None,
-) -> None:
-    """Write one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
+class GeoJsonFile:
+    """Writes one feature an object, a line each, in order of id; nothing is held but a batch of outlines.
 
     Coordinates are (x, y) in px of the image's largest resolution, (0, 0) the upper left corner of its first pixel, as
-    in QuPath; or those of a map.
+    in QuPath; or those of a map. Of a stack, a geometry says its plane as QuPath does.
 
     Args:
         path: overwritten; a temporary one.
-        polygons: of all objects.
-        classes: (N,) class of each object.
-        record: of the mask: names and colours of the classes, and its resolution.
         object_type: `detection` or `annotation`; QuPath handles millions of the first.
         places: where on a map corners lie; None for px.
 
     Raises:
-        InputError: a place that cannot be brought to the map's coordinates.
         OSError: the file cannot be written.
     """
-    classified = np.unique(classes).size <= MOST_CLASSES
-    with path.open("wb") as file:
-        file.write(HEAD.encode())
-        for begin, end, rings in polygons.batches():
-            text = _features(rings, classes[begin:end], begin, record, object_type, classified, places)
-            file.write(text[int(begin == 0) :].data)  # every feature begins with a comma but the first
-        named = None if places is None else places.crs
-        file.write(("\n]}\n" if named is None else f'\n],"crs":{json.dumps(named)}}}\n').encode())
+
+    def __init__(self, path: Path, object_type: str, places: Places | None = None) -> None:
+        self._file, self._type, self._places = path.open("wb"), object_type, places
+        self._file.write(HEAD.encode())
+        self._begun = False
+
+    def add(self, found: Outlined) -> None:
+        """Write the objects of a plane.
+
+        Raises:
+            InputError: a place that cannot be brought to the map's coordinates.
+            OSError: the file cannot be written.
+        """
+        classified = np.unique(found.classes).size <= MOST_CLASSES
+        said = _Said(found.record, self._type, classified, self._places, found.plane)
+        for begin, end, rings in found.polygons.batches():
+            text = _features(rings, found.classes[begin:end], begin, said)
+            self._file.write(text[int(not self._begun) :].data)  # every feature begins with a comma but the first
+            self._begun = True
+
+    def finish(self) -> None:
+        """Write the end."""
+        named = None if self._places is None else self._places.crs
+        self._file.write(("\n]}\n" if named is None else f'\n],"crs":{json.dumps(named)}}}\n').encode())
+        self._file.close()
+
+    def close(self) -> None:
+        """Let go of a file that is not finished."""
+        self._file.close()
 
 
-def _features(
-    rings: Rings,
-    classes: NDArray[np.uint32],
-    begin: int,
-    record: Record,
-    object_type: str,
-    classified: bool,
-    places: Places | None,
-) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class _Said:
+    """What features say of their objects."""
+
+    record: Record
+    object_type: str
+    classified: bool
+    places: Places | None
+    plane: Plane
+
+
+def _features(rings: Rings, classes: NDArray[np.uint32], begin: int, said: _Said) -> NDArray[np.uint8]:
     """Return the text of the features of the objects begin + 1 …, each after a comma and a new line."""
+    record, places = said.record, said.places
     present, index = np.unique(classes, return_inverse=True)
-    tails = []
+    tails, plane = [], _plane_text(said.plane)
     for number in present.tolist():
         values = {"name": record.name(number), "color": list(record.colour(number))}
-        described = f'"classification":{json.dumps(values)},' if classified else ""
-        tails.append(f'}},"properties":{{"objectType":"{object_type}",{described}"measurements":{{"id":'.encode())
+        described = f'"classification":{json.dumps(values)},' if said.classified else ""
+        properties = f'"properties":{{"objectType":"{said.object_type}",{described}"measurements":{{"id":'
+        tails.append(f"{plane}}},{properties}".encode())
     ends = np.cumsum([0, *map(len, tails)])
     x, y, decimals = _coordinates(rings, record, places)
     parts = np.zeros(rings.owners.size, np.int64) if rings.parts is None else rings.parts
@@ -93,6 +110,11 @@ def _features(
         out,
     )
     return out[:length]
+
+
+def _plane_text(plane: Plane) -> str:
+    """Return what a geometry says of its plane; channel -1 is all channels."""
+    return f',"plane":{{"c":-1,"z":{plane.z or 0},"t":{plane.t or 0}}}' if plane.axes else ""
 
 
 def _coordinates(rings: Rings, record: Record, places: Places | None) -> tuple[NDArray[Any], NDArray[Any], int]:

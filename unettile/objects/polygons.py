@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unettile.images.record import Record
 from unettile.objects.gather import Grouped
 from unettile.objects.nesting import nest
 from unettile.objects.outline import Rings, rings_of
+from unettile.objects.plane import SINGLE, Plane
 from unettile.objects.simplify import simplify
 
 Ring = NDArray[np.int64]
@@ -82,3 +84,20 @@ class Polygons:
                 if k == last or found.owners[k + 1] != found.owners[k]:
                     yield Outline(begin + 1 + int(found.owners[k]), tuple(tuple(part) for part in parts))
                     parts = []
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """The outlines of the objects of a plane, and what else files say of them.
+
+    Args:
+        polygons: of all of them.
+        classes: (N,) uint32 of each.
+        record: of the mask: names and colours of classes, and how far it was reduced.
+        plane: of a stack.
+    """
+
+    polygons: Polygons
+    classes: NDArray[np.uint32]
+    record: Record
+    plane: Plane = SINGLE

@@ -1,44 +1,23 @@
-"""Products: what is written of objects, what is read for it, and which names may be written to."""
+"""Products: what is written of objects, and what is read for it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import ZARR_VERSIONS
 from unettile.images.formats import format_of
 from unettile.images.georeference import Georeference
-from unettile.images.omezarr import is_zarr
 from unettile.images.pixelsize import PixelSize
-from unettile.images.provenance import check_version
-from unettile.images.record import read_metadata
+from unettile.images.planes import PlaneRange
 from unettile.images.slide import ImageSource
 from unettile.images.view import View
 from unettile.objects.anchors import LARGEST
-from unettile.objects.coco import HEAD as COCO
-from unettile.objects.geojson import HEAD, OBJECT_TYPES
-from unettile.objects.geopackage import BEGINNING as GEOPACKAGE
+from unettile.objects.geojson import OBJECT_TYPES
 from unettile.objects.h5ad import import_anndata
 from unettile.objects.places import Places
 from unettile.objects.table import check_table, import_parquet
-from unettile.protection import protect
-
-_BEGINNINGS = {
-    ".csv": b"id,",
-    ".parquet": b"PAR1",
-    ".geojson": HEAD.encode(),
-    ".png": b"\x89PNG",
-    ".zip": b"PK",
-    ".gpkg": GEOPACKAGE,
-    ".h5ad": b"\x89HDF",
-    ".html": b"<!DOCTYPE html>",
-    ".htm": b"<!DOCTYPE html>",
-}
-"""How files begin that are written here, by their endings."""
 
 MOST_IN_GALLERY = 40
 """Objects in a row of the gallery."""
@@ -134,6 +113,16 @@ class Products:
         if twice:
             raise UsageError(f"{twice[0]} is given for two outputs: need a name for each")
 
+    def check_stack(self) -> None:
+        """Refuse what is drawn of one plane.
+
+        Raises:
+            UsageError: a picture or a page is asked for.
+        """
+        for path, option in ((self.overlay, "--overlay"), (self.gallery, "--gallery"), (self.report, "--report")):
+            if path is not None:
+                raise UsageError(f"{option} is of one plane: leave it out, or give --z N and --time N, without ranges")
+
     def places(self, georeference: Georeference | None) -> Places | None:
         """Return where the corners of the GeoJSON lie on a map; None where it is in px.
 
@@ -198,6 +187,8 @@ class Sources:
         stains: of the image, to be unmixed; see `stains.STAINS`.
         instances: the numbers of the mask are objects, to be taken as they are.
         z, t: the plane of a stack: of the mask's, the depth's and the probabilities' file.
+        depths, times: planes of a stack, instead of `z` or `t`.
+        stacked: it is one of several planes that are asked for: an image that is an array is a stack, too.
 
     Raises:
         UsageError: stains without an image, or a pixel without a size.
@@ -214,6 +205,9 @@ class Sources:
     instances: bool = False
     z: int | None = None
     t: int | None = None
+    depths: PlaneRange | None = None
+    times: PlaneRange | None = None
+    stacked: bool = False
 
     def __post_init__(self) -> None:
         if self.stains is not None and self.image is None:
@@ -236,46 +230,3 @@ class Sources:
         """The files among them."""
         given = (self.mask, self.image, self.depth, self.probabilities)
         return [path for path in given if isinstance(path, Path)]
-
-
-def check_outputs(products: Products, sources: Sources, identity: Mapping[str, Any], overwrite: bool) -> bool:
-    """Refuse names that cannot be written to, before any work; return whether all products are there already.
-
-    What is there is allowed without `overwrite` where it may be what would be written: the same command that was
-    stopped finishes what is missing, and given again after the end finds nothing to do. The comparison byte by byte
-    comes when all is made.
-
-    Args:
-        identity: what the image of ids would say of itself, as far as that is known before the work.
-
-    Raises:
-        UsageError: an output that is an input.
-        InputError: another file is there, or an OME-Zarr of another version, or the directory cannot be written to.
-    """
-    protect(sources.paths, products.paths)
-    for path in products.paths:
-        _check_place(path)
-        if path.exists() and not overwrite:
-            if path in (products.labels, products.confidence):
-                found = read_metadata(path)
-                content = "instances" if path == products.labels else "confidence"
-                wanted = {**identity, "content": content}
-                likely = all(found.get(key) == value for key, value in wanted.items())
-                if likely:
-                    check_version(path, products.zarr)
-            else:
-                beginning = _BEGINNINGS.get(path.suffix.lower(), (COCO if path == products.coco else HEAD).encode())
-                with path.open("rb") as file:
-                    likely = file.read(len(beginning)) == beginning
-            if not likely:
-                raise InputError(f"{path} exists and is another: choose another name, or give --overwrite")
-    return bool(products.paths) and not overwrite and all(path.exists() for path in products.paths)
-
-
-def _check_place(output: Path) -> None:
-    if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
-        raise InputError(f"{output} is a directory: need a file name; give another")
-    if not output.parent.is_dir():
-        raise InputError(f"cannot write {output}: there is no directory {output.parent}; create it first")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write {output}: no permission to write in {output.parent}; choose another directory")

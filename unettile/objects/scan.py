@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -30,6 +31,9 @@ AHEAD = 2
 
 OnProgress = Callable[[int, int], None]
 """Takes pixels done and pixels in all."""
+
+Stage = Callable[[str], AbstractContextManager[OnProgress]]
+"""Opens a stage of the work that is named; gives what takes its progress."""
 
 
 class Labels(Protocol):

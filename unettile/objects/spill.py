@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import imagecodecs
 import numpy as np
@@ -31,11 +31,13 @@ class Spill:
     Args:
         grid: the blocks.
         directory: where the temporary file is.
+        shared: a temporary file that others write to, too, and that whoever opened it closes; None for one of its own.
     """
 
-    def __init__(self, grid: BlockGrid, directory: Path) -> None:
+    def __init__(self, grid: BlockGrid, directory: Path, shared: IO[bytes] | None = None) -> None:
         self.grid = grid
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115, it lives as long as this object
+        self._shared = shared is not None
+        self._file = shared or tempfile.TemporaryFile(dir=directory)  # noqa: SIM115, it lives as long as this object
         self._places: dict[tuple[int, int], tuple[int, int, np.dtype[Any], int]] = {}
         self._kept: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
         self._kept_bytes = 0
@@ -85,8 +87,15 @@ class Spill:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
         return labels, offset
 
+    def forget(self) -> None:
+        """Let go of what is decoded; it can be read again."""
+        self._kept.clear()
+        self._kept_bytes = 0
+
     def close(self) -> None:
-        self._file.close()
+        self.forget()
+        if not self._shared:
+            self._file.close()
 
     def __enter__(self) -> Spill:
         return self

@@ -15,6 +15,7 @@ from unettile.errors import InputError, UsageError
 from unettile.images.record import Record
 from unettile.objects.columns import Columns, Figures, Frames, Known, make_columns
 from unettile.objects.digits import WIDEST, cells_of, put_rows
+from unettile.objects.plane import SINGLE, Plane
 
 ROWS = 2**16
 """Rows at once."""
@@ -37,10 +38,12 @@ class Table:
         known: of the same objects.
         record: of the mask, for the names of the classes.
         frames: the units.
+        plane: of a stack, which the first columns say.
     """
 
-    def __init__(self, figures: Figures, known: Known, record: Record, frames: Frames) -> None:
+    def __init__(self, figures: Figures, known: Known, record: Record, frames: Frames, plane: Plane = SINGLE) -> None:
         self._figures, self._known, self._record, self._frames = figures, known, record, frames
+        self.plane = plane
 
     def columns(self) -> Columns:
         """Return all rows."""
@@ -51,7 +54,9 @@ class Table:
         """Yield the columns of ROWS objects after ROWS, in order of id; at least one chunk, without rows if need be."""
         count = len(self._figures.sums)
         for start in range(0, max(1, count), ROWS):
-            yield make_columns(self._figures, self._known, self._record, self._frames, start, min(start + ROWS, count))
+            stop = min(start + ROWS, count)
+            columns = make_columns(self._figures, self._known, self._record, self._frames, start, stop)
+            yield self.plane.columns(stop - start) | columns
 
 
 def check_table(path: Path) -> None:
@@ -68,36 +73,75 @@ def check_table(path: Path) -> None:
         import_parquet()
 
 
-def write_table(path: Path, table: Table, kind: str) -> None:
-    """Write a table.
+def open_table(path: Path, kind: str) -> CsvFile | ParquetFile:
+    """Open a table to be written; its names of columns are those of the first rows.
 
     Args:
         path: overwritten; a temporary one.
-        table: the rows.
         kind: `.csv` or `.parquet`.
 
     Raises:
         OSError: the file cannot be written.
     """
-    if kind == ".csv":
-        with path.open("wb") as file:
-            for number, columns in enumerate(table.chunks()):
-                if number == 0:
-                    file.write((",".join(columns) + "\n").encode())
-                for start in range(0, len(columns["id"]), LINES):
-                    file.write(_rows({name: cells[start : start + LINES] for name, cells in columns.items()}).data)
-        return
-    arrow, parquet = import_parquet()
-    kept: Any = None
-    try:
+    return CsvFile(path) if kind == ".csv" else ParquetFile(path)
+
+
+class CsvFile:
+    """Writes rows as text; see `open_table`."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._begun = path.open("wb"), False
+
+    def add(self, table: Table) -> None:
+        """Write the rows of a plane.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        for columns in table.chunks():
+            if not self._begun:
+                self._file.write((",".join(columns) + "\n").encode())
+                self._begun = True
+            for start in range(0, len(columns["id"]), LINES):
+                self._file.write(_rows({name: cells[start : start + LINES] for name, cells in columns.items()}).data)
+
+    def finish(self) -> None:
+        """Write the end."""
+        self._file.close()
+
+    def close(self) -> None:
+        """Let go of a file that is not finished."""
+        self._file.close()
+
+
+class ParquetFile:
+    """Writes rows as Parquet; see `open_table`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: Any = None
+
+    def add(self, table: Table) -> None:
+        """Write the rows of a plane.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        arrow, parquet = import_parquet()
         for columns in table.chunks():
             types = {"class_name": arrow.string()}
             rows = arrow.table({name: arrow.array(values, type=types.get(name)) for name, values in columns.items()})
-            kept = kept or parquet.ParquetWriter(path, rows.schema, compression="zstd")
-            kept.write_table(rows)
-    finally:
-        if kept is not None:
-            kept.close()
+            self._writer = self._writer or parquet.ParquetWriter(self._path, rows.schema, compression="zstd")
+            self._writer.write_table(rows)
+
+    def finish(self) -> None:
+        """Write the end."""
+        self._writer.close()
+
+    def close(self) -> None:
+        """Let go of a file that is not finished."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _rows(columns: Columns) -> NDArray[np.uint8]:

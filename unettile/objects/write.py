@@ -1,10 +1,9 @@
-"""Writing: the files of numbered objects, of which every part is read once."""
+"""Writing: the files of the numbered objects of a plane, of which every part is read once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,36 +14,27 @@ from numpy.typing import NDArray
 
 from unettile.atomic import naming
 from unettile.box import Box
-from unettile.images.canvas import Canvas, Layer, Reader
-from unettile.images.formats import format_of
-from unettile.images.georeference import Georeference
-from unettile.images.record import Record
+from unettile.images.canvas import Canvas
 from unettile.objects.anchors import AnchorFinder, margin_of
-from unettile.objects.coco import write_coco
-from unettile.objects.columns import Columns, Figures, Frames, Known
+from unettile.objects.columns import Figures, Known
+from unettile.objects.files import Files
 from unettile.objects.gallery import choose, draw_gallery
 from unettile.objects.gather import Grouped
-from unettile.objects.geojson import write_geojson
-from unettile.objects.geopackage import write_geopackage
-from unettile.objects.geoparquet import write_geoparquet
 from unettile.objects.given import GivenObjects
-from unettile.objects.h5ad import write_h5ad
-from unettile.objects.measures import Measures
-from unettile.objects.measuring import Beneath, Measuring
+from unettile.objects.idimage import confidence_canvas, confidence_values, ids_canvas, write_canvas
+from unettile.objects.kept import Kept
+from unettile.objects.measuring import Measuring
 from unettile.objects.numbering import Numbered
+from unettile.objects.opened import Method, Opened
 from unettile.objects.outline import CornerFinder
 from unettile.objects.overlay import Thumbnail, draw_overlay, write_overlay
-from unettile.objects.polygons import Polygons
+from unettile.objects.plane import SINGLE, Plane
+from unettile.objects.polygons import Outlined, Polygons
 from unettile.objects.products import Products
-from unettile.objects.rois import write_rois
-from unettile.objects.scan import OnProgress, Scan
+from unettile.objects.scan import OnProgress, Scan, Stage
 from unettile.objects.survey import Subject, Survey, survey
-from unettile.objects.table import Table, write_table
+from unettile.objects.table import Table
 from unettile.tiling import BlockGrid
-
-Stage = Callable[[str], AbstractContextManager[OnProgress]]
-"""Opens a stage of the work that is named; gives what takes its progress."""
-
 
 Page = Callable[[Path, Survey], None]
 """Writes a page into a file."""
@@ -52,48 +42,46 @@ Page = Callable[[Path, Survey], None]
 
 @dataclass(frozen=True)
 class Context:
-    """What the files need to know beside the objects.
+    """What is known of the objects beside them.
 
     Args:
-        grid: parts to go by where no image is written.
+        method: how they were found, and what is measured.
         directory: of temporary files.
-        record: of the mask.
-        frames: units of the table.
-        metadata: of the image of ids.
-        measures: what the table holds.
+        opened: what they are in.
+        canvas: shape and metadata of the images of ids and of confidences.
         known: of the objects, for the table.
-        image_name: of the image that the objects are in.
-        georeference: where on earth the mask's pixels lie, or None.
+        plane: of a stack.
         page: writes the page of a report.
     """
 
-    grid: BlockGrid
+    method: Method
     directory: Path
-    record: Record
-    frames: Frames
-    metadata: dict[str, Any]
-    measures: Measures
+    opened: Opened
+    canvas: Canvas
     known: Known
-    image_name: str = ""
-    georeference: Georeference | None = None
+    plane: Plane = SINGLE
     page: Page | None = None
+
+    @property
+    def grid(self) -> BlockGrid:
+        """Parts to go by where no image is written."""
+        return BlockGrid(self.opened.mask.shape, self.method.block_edge)
 
 
 class Writer:
-    """Writes the products of objects under temporary names.
+    """Writes the products of the objects of a plane.
 
     Args:
         products: what is asked for.
         objects: numbered.
-        beneath: what lies under them.
         context: what else there is to know.
+        files: tables and outlines, which are open.
     """
 
-    def __init__(self, products: Products, objects: Numbered, beneath: Beneath, context: Context) -> None:
-        self._products, self._objects, self._beneath, self._context = products, objects, beneath, context
-        self._places = products.places(context.georeference)
-        measures, directory, count = context.measures, context.directory, objects.count
-        self.columns: Columns | None = None
+    def __init__(self, products: Products, objects: Numbered, context: Context, files: Files) -> None:
+        self._products, self._objects, self._context, self._files = products, objects, context, files
+        measures, directory, count = context.method.measures, context.directory, objects.count
+        beneath = context.opened.beneath
         self._measuring = Measuring(directory, objects, beneath, measures) if products.measured else None
         outlined = products.outlined or (products.tabled and measures.shape)
         self._corners = CornerFinder(directory, count, objects.shape) if outlined else None
@@ -115,8 +103,11 @@ class Writer:
     ) -> None:
         self.close()
 
-    def write(self, temporaries: Mapping[Path, Path], stage: Stage) -> None:
-        """Write every product under its temporary name.
+    def write(self, temporaries: Mapping[Path, Path], stage: Stage, kept: Kept | None = None) -> None:
+        """Write every product: images and pictures under their temporary names, the rest into the open files.
+
+        Args:
+            kept: of a stack, takes the ids, if an image of them is asked for; it is written when all planes are done.
 
         Raises:
             InputError: the image, or the probabilities, are damaged.
@@ -133,28 +124,39 @@ class Writer:
             stage(f"writing {names}" if names else "measuring") as on_progress,
             Scan(self._objects, pictures, lookers, on_progress, self._margin) as scan,
         ):
-            if products.labels is not None:
+            if kept is not None and (products.labels is not None or products.confidence is not None):
+                spill = kept.begin()
+                for block in context.grid:
+                    spill.write(block.index, scan.show(block.box, np.dtype(np.uint32)), 0)
+            elif products.labels is not None:
                 with naming(products.labels):
-                    self._write_labels(products.labels, temporaries[products.labels], scan)
-                scan.wait()
+                    canvas = ids_canvas(context.canvas, self._objects.count)
+                    write_canvas(
+                        products.labels,
+                        temporaries[products.labels],
+                        canvas,
+                        lambda box: scan.show(box, canvas.dtype),
+                    )
             else:
                 scan.show_all(context.grid)
+            scan.wait()
         corners = None if self._corners is None else self._corners.finish()
         with ThreadPoolExecutor(3, "unettile-write") as pool:
             figures = None if measuring is None else pool.submit(measuring.finish, corners, parted=self._parted)
-            texts = [pool.submit(self._write_outlines, temporaries, corners)]
+            texts = [pool.submit(self._add_outlines, corners)]
             if figures is not None:
-                texts.append(pool.submit(self._write_table, temporaries, figures))
+                texts.append(pool.submit(self._add_table, figures))
             self._draw(temporaries, stage, figures)
             for text in texts:
                 text.result()
-        if products.confidence is not None:
+        if products.confidence is not None and kept is None:
             with stage(f"writing {products.confidence.name}") as on_progress, naming(products.confidence):
                 self._write_confidence(products.confidence, temporaries[products.confidence], on_progress)
 
     def _draw(self, temporaries: Mapping[Path, Path], stage: Stage, figures: Future[Figures] | None) -> None:
         """Draw pictures and the page."""
-        products, context, image = self._products, self._context, self._beneath.image
+        products, context, opened = self._products, self._context, self._context.opened
+        image, record = opened.beneath.image, opened.record
         if (path := products.overlay) is not None:
             assert self._thumbnail is not None
             with stage(f"drawing {path.name}") as on_progress, naming(path):
@@ -167,44 +169,22 @@ class Writer:
                 write_overlay(temporaries[path], draw_gallery(self._objects, image, rows, ids, on_progress))
         if (path := products.report) is not None:
             assert figures is not None and context.page is not None
-            subject = Subject(context.image_name, self._objects.shape, context.frames.pixel_size_um)
+            subject = Subject(opened.image_name, self._objects.shape, opened.pixel_size_um)
             with stage(f"writing {path.name}"), naming(path):
-                context.page(temporaries[path], survey(figures.result(), context.known, context.record, subject))
+                context.page(temporaries[path], survey(figures.result(), context.known, record, subject))
 
-    def _write_table(self, temporaries: Mapping[Path, Path], figures: Future[Figures]) -> None:
-        path, context = self._products.table, self._context
-        table = Table(figures.result(), context.known, context.record, context.frames)
-        if path is not None:
-            with naming(path):
-                write_table(temporaries[path], table, path.suffix.lower())
-        if (path := self._products.anndata) is not None:
-            with naming(path):
-                write_h5ad(temporaries[path], table)
-        if self._products.columns:
-            self.columns = table.columns()
+    def _add_table(self, figures: Future[Figures]) -> None:
+        context, opened = self._context, self._context.opened
+        self._files.add_table(Table(figures.result(), context.known, opened.record, opened.frames, context.plane))
 
-    def _write_outlines(self, temporaries: Mapping[Path, Path], corners: Grouped | None) -> None:
-        products, classes, record = self._products, self._objects.numbers.classes, self._context.record
+    def _add_outlines(self, corners: Grouped | None) -> None:
+        products, context = self._products, self._context
         if corners is None or not products.outlined:
             return
         anchors = None if self._anchors is None else self._anchors.finish()
         polygons = Polygons(corners, parted=self._parted, anchors=anchors, tolerance=products.simplify)
-        if (path := products.geojson) is not None:
-            with naming(path):
-                write_geojson(temporaries[path], polygons, classes, record, products.object_type, self._places)
-        if (path := products.rois) is not None:
-            with naming(path):
-                write_rois(temporaries[path], polygons, record.downsample)
-        if (path := products.coco) is not None:
-            shape, name = self._objects.shape, self._context.image_name
-            with naming(path):
-                write_coco(temporaries[path], polygons.exact, classes, record, shape, name)
-        if (path := products.geoparquet) is not None:
-            with naming(path):
-                write_geoparquet(temporaries[path], polygons, classes, record)
-        if (path := products.geopackage) is not None:
-            with naming(path):
-                write_geopackage(temporaries[path], polygons, classes, record, self._context.georeference)
+        classes, record = self._objects.numbers.classes, context.opened.record
+        self._files.add_outlines(Outlined(polygons, classes, record, context.plane))
 
     @property
     def _parted(self) -> bool:
@@ -215,18 +195,11 @@ class Writer:
     def _margin(self) -> int:
         return 1 if self._anchors is None else margin_of(self._products.simplify)
 
-    def _write_labels(self, path: Path, temporary: Path, scan: Scan) -> None:
-        """Write the ids: 16 bits where they fit, else 32."""
-        dtype = np.dtype(np.uint16 if self._objects.count < 2**16 else np.uint32)
-        layer = Layer("instances", reduction="majority", names=("background",))
-        canvas = self._canvas(layer, dtype, self._context.metadata)
-        _write_image(path, temporary, canvas, lambda box: scan.show(box, dtype))
-
     def _write_confidence(self, path: Path, temporary: Path, on_progress: OnProgress) -> None:
         """Write the mean probability of every object, in 1/255."""
         objects, done = self._objects, 0
         assert objects.numbers.confidence is not None
-        values = np.concatenate([[0.0], np.rint(255 * objects.numbers.confidence)]).astype(np.uint8)
+        values = confidence_values(objects.numbers.confidence)
 
         def read(box: Box) -> NDArray[Any]:
             nonlocal done
@@ -234,27 +207,4 @@ class Writer:
             on_progress(done, objects.shape[0] * objects.shape[1])
             return values[objects.read(box)]
 
-        metadata = {key: value for key, value in self._context.metadata.items() if not key.startswith("id_")}
-        canvas = self._canvas(Layer("confidence", reduction="mean"), values.dtype, metadata | {"content": "confidence"})
-        _write_image(path, temporary, canvas, read)
-
-    def _canvas(self, layer: Layer, dtype: np.dtype[Any], metadata: dict[str, Any]) -> Canvas:
-        size, georeference = self._context.frames.pixel_size_um, self._context.georeference
-        return Canvas(
-            self._objects.shape,
-            (layer,),
-            dtype,
-            pixel_size_um=size,
-            metadata=metadata,
-            georeference=georeference,
-            zarr=self._products.zarr,
-        )
-
-
-def _write_image(path: Path, temporary: Path, canvas: Canvas, read: Reader) -> None:
-    """Write a canvas in the format of `path` to a temporary name."""
-    form = format_of(path)
-    form.check(canvas)
-    if form.is_directory:
-        temporary.mkdir()
-    form.write(temporary, canvas, read)
+        write_canvas(path, temporary, confidence_canvas(self._context.canvas), read)

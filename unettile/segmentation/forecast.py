@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from unettile.images.planes import Planes
 from unettile.images.slide import ImageSource, Slide
 from unettile.images.zoomed import zoomed_image
 from unettile.inference.kinds import count_planes
 from unettile.inference.predict import Predictor
 from unettile.segmentation.budget import estimate_memory, fit_batch
 from unettile.segmentation.compute.pixels import PixelReader
+from unettile.segmentation.division import Division
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.plan import Plan
+from unettile.segmentation.planes import choose_planes
 from unettile.segmentation.planning import make_plan, open_image
 from unettile.segmentation.verify import sample_tiles
 from unettile.tiling import Shard, Tile
@@ -50,26 +53,40 @@ class Forecast:
     """What each job of a run over several needs.
 
     Args:
-        plan: with the number of shards.
+        plan: of a stack that of its first plane.
+        planes: of a stack; None for a single image.
+        division: what each shard computes.
         batch: windows at once.
         memory_bytes: of one job at its peak.
         probe: where the time comes from.
     """
 
     plan: Plan
+    planes: Planes | None
+    division: Division
     batch: int
     memory_bytes: int
     probe: Probe
 
     @property
+    def blocks(self) -> int:
+        """Blocks of all planes."""
+        return self.division.planes * len(self.plan.blocks)
+
+    @property
     def busy_shards(self) -> int:
         """How many shards have a block at all."""
-        return min(self.plan.shards, len(self.plan.blocks))
+        shards = self.division.shards
+        return shards if self.division.is_of_planes else min(shards, len(self.plan.blocks))
 
     @property
     def blocks_per_shard(self) -> int:
-        """Blocks of the largest shard."""
-        return max(len(Shard(k, self.plan.shards).blocks(self.plan.blocks)) for k in range(self.plan.shards))
+        """Blocks of the largest shard, in all of its planes."""
+        division = self.division
+        every = (Shard(k, division.shards) for k in range(division.shards))
+        return max(
+            len(division.planes_of(one.index)) * len(division.part(one).blocks(self.plan.blocks)) for one in every
+        )
 
     @property
     def block_seconds(self) -> float:
@@ -88,20 +105,21 @@ class Forecast:
         height, width = self.plan.output_shape
         plan = self.plan
         pixel = count_planes(plan.write, len(plan.class_names)) + (_ID_BYTES - 1) * ("instances" in plan.write)
-        return int(height * width * pixel * _PYRAMID) + 2**16
+        return int(self.division.planes * height * width * pixel * _PYRAMID) + 2**16
 
     def to_dict(self) -> dict[str, Any]:
         plan = self.plan
         return {
             "shape": list(plan.output_shape),
             "tile": plan.output_edge,
-            "tiles": len(plan.tiles),
-            "blocks": len(plan.blocks),
+            **({} if self.planes is None else {"planes": len(self.planes)}),
+            "tiles": len(plan.tiles) * self.division.planes,
+            "blocks": self.blocks,
             "batch": self.batch,
             "device": plan.device,
             "precision": plan.precision,
             "memory_bytes": self.memory_bytes,
-            "shards": plan.shards,
+            "shards": self.division.shards,
             "blocks_per_shard": self.blocks_per_shard,
             "seconds_per_shard": round(self.seconds, 1),
             "output_bytes_at_most": self.output_bytes,
@@ -110,16 +128,18 @@ class Forecast:
 
 
 def forecast_shards(image: ImageSource, predictor: Predictor, options: SegmentOptions, shards: int) -> Forecast:
-    """Plan an image for several jobs and measure a few windows of it here; nothing is written.
+    """Plan an image, or a stack, for several jobs and measure a few windows of it here; nothing is written.
 
     Raises:
         InputError, UsageError: as `plan_image`.
     """
+    options, planes = choose_planes(image, predictor, options)
+    division = Division(1 if planes is None else len(planes), shards)
     with open_image(image, options) as slide:
-        plan = make_plan(slide, predictor, options, shards)
+        plan = make_plan(slide, predictor, options, division.plane_shards)
         batch = fit_batch(plan, predictor, options.batch)
         probe = measure_windows(slide, plan, predictor, batch)
-    return Forecast(plan, batch, estimate_memory(plan, predictor, batch), probe)
+    return Forecast(plan, planes, division, batch, estimate_memory(plan, predictor, batch), probe)
 
 
 def measure_windows(slide: Slide, plan: Plan, predictor: Predictor, batch: int) -> Probe:

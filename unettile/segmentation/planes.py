@@ -7,12 +7,11 @@ to 16 planes, spread evenly, the size of objects from the one in its middle.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from unettile.errors import InputError
-from unettile.images.planes import PlaneRange, stack_lengths
+from unettile.images.planes import Planes, plane_numbers, stack_lengths
 from unettile.images.slide import ImageSource, Slide, open_slide
-from unettile.images.view import OPTIONS, View
+from unettile.images.view import View
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions, StackFacts
 from unettile.segmentation.sizing import size_up
@@ -20,29 +19,6 @@ from unettile.segmentation.suiting import check_channels
 
 MEASURED = 16
 """Planes from which the scaling of a stack is measured."""
-
-
-@dataclass(frozen=True)
-class Planes:
-    """Planes of a stack, all depths of the first time, then of the next.
-
-    Args:
-        times, depths: numbers, counted from 0.
-    """
-
-    times: tuple[int, ...]
-    depths: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many times and depths there are."""
-        return len(self.times), len(self.depths)
-
-    def __len__(self) -> int:
-        return len(self.times) * len(self.depths)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((t, z) for t in self.times for z in self.depths)
 
 
 def choose_planes(
@@ -57,8 +33,8 @@ def choose_planes(
     if not several and options.scaling != "stack":
         return options, None
     lengths = stack_lengths(image, options.view)
-    times = _numbers(image, options.times, options.view.t, lengths[0], "t")
-    depths = _numbers(image, options.depths, options.view.z, lengths[1], "z")
+    times = plane_numbers(image, options.times, options.view.t, lengths[0], "t")
+    depths = plane_numbers(image, options.depths, options.view.z, lengths[1], "z")
     chosen = replace(options, times=None, depths=None, view=replace(options.view, t=times[0], z=depths[0]))
     planes = Planes(times, depths)
     if options.scaling == "stack" or (options.scaling is None and len(planes) > 1):
@@ -103,15 +79,3 @@ def measure_stack(
 def _open(image: ImageSource, options: SegmentOptions, plane: tuple[int, int]) -> Slide:
     view: View = of_plane(options, plane).view
     return open_slide(image, view, filled=options.fills)
-
-
-def _numbers(
-    image: ImageSource, chosen: PlaneRange | None, single: int | None, length: int, axis: str
-) -> tuple[int, ...]:
-    """Return the numbers of the planes along an axis."""
-    if chosen is not None:
-        return tuple(chosen.numbers(length, axis))
-    if single is None and length > 1:
-        option = OPTIONS[axis]
-        raise InputError(f"{image}: it is a stack along {option}, too; choose with {option}: a number, 0:{length}, all")
-    return (single or 0,)

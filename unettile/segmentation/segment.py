@@ -197,8 +197,8 @@ def segment_shard(
         with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
             loop.do(shard.blocks(plan.blocks), watch, within)
             verification = None
-            if verify:
-                boxes = [plan.blocks[index].box for index in shard.blocks(plan.blocks)]
+            boxes = [plan.blocks[index].box for index in shard.blocks(plan.blocks)]
+            if verify and boxes:  # of more shards than blocks, some have none
                 tiles = sample_tiles(plan.tiles, SAMPLE, boxes)
                 with BlockReader(run) as blocks:
                     verification = verify_written(predictor, reader, tiles, WrittenPlanes(blocks), within)

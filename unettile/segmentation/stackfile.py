@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.errors import InputError
+from unettile.images.byplane import merge_planes
 from unettile.images.canvas import Canvas, Reader
 from unettile.images.formats import format_of, write_image
+from unettile.images.idclasses import COUNT_KEY
+from unettile.images.planes import Planes
 from unettile.segmentation.output import Counts, Written, canvas_of, reader_of
 from unettile.segmentation.plan import Plan
-from unettile.segmentation.planes import Planes
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Watch
@@ -28,21 +30,15 @@ _BY_PLANE = ("image", "scaling", "sizing", "within")
 
 def stack_metadata(planes: Planes, plans: Sequence[Plan]) -> dict[str, Any]:
     """Return what the file of a stack says of itself: what its planes have in common, and what each has of its own."""
-    every = [plan.metadata() for plan in plans]
-    common = dict(every[0])
-    common["view"] = common["view"] | {"t": None, "z": None}
-    common["planes"] = {"t": list(planes.times), "z": list(planes.depths)}
-    own = [key for key in _BY_PLANE if key in common and any(one[key] != common[key] for one in every)]
-    for key in own:
-        del common[key]
-    return common | ({"by_plane": {key: [one[key] for one in every] for key in own}} if own else {})
+    found = merge_planes(planes, [plan.metadata() for plan in plans], _BY_PLANE)
+    return found | {"view": found["view"] | {"t": None, "z": None}}
 
 
-def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[int] = ()) -> Canvas:
+def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[dict[str, Any]] = ()) -> Canvas:
     """Return what the planes of a stack are written as.
 
     Args:
-        objects: of each plane, how many there are; empty where none are written.
+        objects: of each plane, how many there are and their classes, as metadata; empty where none are written.
 
     Raises:
         InputError: planes of several sizes, as they come where each is segmented at a scale of its own.
@@ -51,9 +47,20 @@ def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[int] =
         raise InputError(
             "the planes of the stack come out at several sizes: give --scaling stack, --diameter, or --frame image"
         )
-    canvas = canvas_of(plans[0], max(objects, default=0))
-    metadata = stack_metadata(planes, plans) | ({"objects": list(objects)} if objects else {})
+    canvas = canvas_of(plans[0], max((one[COUNT_KEY] for one in objects), default=0))
+    metadata = stack_metadata(planes, plans)
+    if objects:
+        metadata |= merge_planes(planes, objects) | {"colours": [list(colour) for colour in plans[0].palette]}
     return replace(canvas, metadata=metadata, stack=planes.shape)
+
+
+def check_stack_format(output: Path, planes: Planes, first: Plan) -> None:
+    """Refuse a format that cannot hold a stack, as the plan of its first plane tells it.
+
+    Raises:
+        UsageError: several planes as PNG, for example.
+    """
+    format_of(output).check(stack_canvas(planes, [first]))
 
 
 def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watch: Watch, zarr: str) -> Written:
@@ -66,7 +73,7 @@ def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watc
         UsageError: a format that cannot hold them.
     """
     plans = [run.plan for run in runs]
-    objects = [_count(run, output.parent, watch) for run in runs] if "instances" in plans[0].write else []
+    objects = [_describe(run, output.parent, watch) for run in runs] if "instances" in plans[0].write else []
     canvas = replace(stack_canvas(planes, plans, objects), zarr=zarr)
     format_of(output).check(canvas)
     counts = Counts(np.zeros(len(plans[0].class_names), np.int64))
@@ -76,12 +83,12 @@ def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watc
     return Written(named if "classes" in plans[0].write else None)
 
 
-def _count(run: RunDirectory, directory: Path, watch: Watch) -> int:
-    """Return how many objects a plane has; they are not kept, since those of all planes would fill disks."""
+def _describe(run: RunDirectory, directory: Path, watch: Watch) -> dict[str, Any]:
+    """Return what the metadata say of a plane's objects; these are not kept: those of all planes would fill disks."""
     from unettile.segmentation.instances import find_instances  # compiled code, which other runs do without
 
     with BlockReader(run) as blocks, find_instances(blocks, directory, lambda done, total: watch.check()) as objects:
-        return objects.count
+        return objects.id_classes.to_metadata()
 
 
 class _OnePlane:

@@ -20,13 +20,16 @@ from msgspec import Meta
 
 from unettile.atomic import atomic_path
 from unettile.errors import Incomplete, InputError
+from unettile.images.planes import Planes
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.regular import read_regular
+from unettile.segmentation.division import Division
 from unettile.segmentation.options import SegmentOptions
-from unettile.segmentation.planes import Planes, of_plane
+from unettile.segmentation.plan import Plan
+from unettile.segmentation.planes import of_plane
 from unettile.segmentation.run.directory import RunDirectory
-from unettile.segmentation.run.planfile import lacks_plan
+from unettile.segmentation.run.planfile import check_agrees, lacks_plan
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import segment_shard
 from unettile.segmentation.stitch import shard_list
@@ -70,8 +73,7 @@ class StackDirectory:
         wanted = _Stack(_FORMAT, planes.times, planes.depths, shards)
         if discard and is_stack_run(path):
             shutil.rmtree(path, ignore_errors=True)
-        if path.exists() and not is_stack_run(path) and not _is_unborn(path):
-            raise InputError(f"{path} exists and is no run of a stack: choose another output, or remove it")
+        _check_stack(path)
         try:
             (path / "planes").mkdir(parents=True, exist_ok=True)
             if not is_stack_run(path):
@@ -79,14 +81,7 @@ class StackDirectory:
                     temporary.write_text(json.dumps(asdict(wanted)), "utf-8")
         except OSError as error:
             raise InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-        found = _read(path)
-        names = {"t": "--time", "z": "--z", "shards": "the number of shards"}
-        different = [name for key, name in names.items() if getattr(found, key) != getattr(wanted, key)]
-        if different:
-            raise InputError(
-                f"{path} holds an unfinished run that differs in {', '.join(different)}: give the same options to go"
-                " on, or remove that directory to start afresh"
-            )
+        _check_same(path, wanted)
         return cls(path, planes, shards)
 
     @classmethod
@@ -103,26 +98,23 @@ class StackDirectory:
         self, image: ImageSource, shard: Shard, predictor: Predictor, options: SegmentOptions, watch: Watch
     ) -> Tally:
         """Compute a shard; errors as `segment_shard`."""
-        by_planes, tally = len(self.planes) >= shard.count, Tally()
-        own = [number for number in range(len(self.paths)) if shard.index in self.shards_of(number)]
-        planes = list(self.planes)
+        tally, planes = Tally(), list(self.planes)
+        own = self.division.planes_of(shard.index)
         for done, number in enumerate(own):
             seen = replace(watch, on_progress=_part_of(watch, done, len(own)))
             if done:  # what is to be said of the first plane is to be said of all
                 seen = replace(seen, on_advice=lambda line: None)
-            part = Shard(0, 1) if by_planes else shard
+            part = self.division.part(shard)
             result = segment_shard(image, self.paths[number], part, predictor, of_plane(options, planes[number]), seen)
             tally.computed += result.tally.computed
             tally.resumed += result.tally.resumed
             tally.pixels += result.tally.pixels
         return tally
 
-    def shards_of(self, number: int) -> list[int]:
-        """Return which shards compute a plane, or a part of it."""
-        count, shards = len(self.planes), self.shards
-        if count < shards:
-            return list(range(shards))
-        return [one for one in range(shards) if one * count // shards <= number < (one + 1) * count // shards]
+    @property
+    def division(self) -> Division:
+        """Which shard computes what."""
+        return Division(len(self.planes), self.shards)
 
     def missing(self) -> list[int]:
         """Return the numbers of the planes that are not whole."""
@@ -154,7 +146,7 @@ class MissingPlanes(Incomplete):
         planes = list(directory.planes)
         self.planes = [list(planes[number]) for number in missing]
         self.count = directory.shards
-        self.shards = sorted({shard for number in missing for shard in directory.shards_of(number)})
+        self.shards = sorted({shard for number in missing for shard in directory.division.shards_of(number)})
         self.array = shard_list(self.shards)
         super().__init__(
             f"{directory.path} lacks {len(missing)} of {len(planes)} planes (missing, unfinished or damaged): run"
@@ -169,6 +161,37 @@ class MissingPlanes(Incomplete):
 def is_stack_run(path: Path) -> bool:
     """Whether it is the run directory of a stack."""
     return (path / _FILE).is_file()
+
+
+def check_joinable(path: Path, planes: Planes, shards: int, first: Plan) -> None:
+    """Refuse a directory that no run of these planes could go on in; nothing is written.
+
+    Args:
+        first: the plan of the first plane.
+
+    Raises:
+        InputError: as `StackDirectory.join`, or the plane was begun with another plan.
+    """
+    _check_stack(path)
+    if is_stack_run(path):
+        _check_same(path, _Stack(_FORMAT, planes.times, planes.depths, shards))
+        check_agrees(StackDirectory(path, planes, shards).paths[0], first)
+
+
+def _check_stack(path: Path) -> None:
+    if path.exists() and not is_stack_run(path) and not _is_unborn(path):
+        raise InputError(f"{path} exists and is no run of a stack: choose another output, or remove it")
+
+
+def _check_same(path: Path, wanted: _Stack) -> None:
+    found = _read(path)
+    names = {"t": "--time", "z": "--z", "shards": "the number of shards"}
+    different = [name for key, name in names.items() if getattr(found, key) != getattr(wanted, key)]
+    if different:
+        raise InputError(
+            f"{path} holds an unfinished run that differs in {', '.join(different)}: give the same options to go"
+            " on, or remove that directory to start afresh"
+        )
 
 
 def _part_of(watch: Watch, done: int, planes: int) -> Callable[[int, int], None]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from unettile.atomic import remove_leftovers
-from unettile.errors import UsageError
 from unettile.images import provenance
 from unettile.images.canvas import ZARR_VERSIONS, Canvas
 from unettile.images.formats import announce, format_of, leave, make_room
+from unettile.images.planes import Planes
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
@@ -22,9 +22,10 @@ from unettile.segmentation.planning import plan_image
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image, segment_shard
-from unettile.segmentation.stackfile import stack_canvas, write_stack
+from unettile.segmentation.stackfile import check_stack_format, stack_canvas, write_stack
 from unettile.segmentation.stackrun import MissingPlanes, StackDirectory, is_stack_run
 from unettile.segmentation.stitch import StitchResult, check_of_image, stitch_run
+from unettile.segmentation.verifystack import verify_stack
 from unettile.tiling import Shard
 
 
@@ -47,19 +48,16 @@ def segment(
     options, planes = choose_planes(image, predictor, options)
     if planes is None:
         return segment_image(image, output, predictor, options, watch, overwrite, verify)
-    _refuse_verifying(verify)
     watch, start, place = watch or Watch(), time.monotonic(), run_directory_for(output)
     check_apart(image, options.mask, output, place)
     is_there = not overwrite and output.exists()
     check_output(output, overwrite=overwrite or is_there)
-    if is_there:
-        plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
-        if provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans), zarr=options.zarr):
-            remove_leftovers(output)
-            announce(output)
-            return SegmentResult(output, plans[0], Tally(), time.monotonic() - start, was_finished=True)
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
-    format_of(output).check(stack_canvas(planes, [first]))
+    if is_there and is_stack_finished(image, output, predictor, options, planes):
+        remove_leftovers(output)
+        announce(output)
+        return SegmentResult(output, first, Tally(), time.monotonic() - start, was_finished=True)
+    check_stack_format(output, planes, first)
     make_room(output)
     directory = StackDirectory.join(place, planes, 1, discard=overwrite)
     try:
@@ -69,12 +67,16 @@ def segment(
             written = write_stack(
                 [RunDirectory.open(path) for path in directory.paths], planes, output, watch, options.zarr
             )
+        verification = None
+        if verify:
+            verification = verify_stack(image, directory, Shard(0, 1), predictor, options, output)
     except Exception:
         directory.remove_if_empty()
         leave(output)
         raise
     directory.remove()
-    return SegmentResult(output, first, tally, time.monotonic() - start, written, planes=len(planes))
+    seconds = time.monotonic() - start
+    return SegmentResult(output, first, tally, seconds, written, verification=verification, planes=len(planes))
 
 
 def segment_part(
@@ -90,12 +92,13 @@ def segment_part(
     options, planes = choose_planes(image, predictor, options)
     if planes is None:
         return segment_shard(image, directory, shard, predictor, options, watch, verify)
-    _refuse_verifying(verify)
     start = time.monotonic()
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
     stack = StackDirectory.join(directory, planes, shard.count)
     tally = stack.compute(image, shard, predictor, options, watch or Watch())
-    return SegmentResult(directory, first, tally, time.monotonic() - start, planes=len(planes))
+    verification = verify_stack(image, stack, shard, predictor, options) if verify else None
+    seconds = time.monotonic() - start
+    return SegmentResult(directory, first, tally, seconds, verification=verification, planes=len(planes))
 
 
 def stitch(
@@ -133,11 +136,20 @@ def stitch(
     return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch(), zarr))
 
 
+def is_stack_finished(
+    image: ImageSource, output: Path, predictor: Predictor, options: SegmentOptions, planes: Planes
+) -> bool:
+    """Whether `output` is there and is the mask of these planes.
+
+    Raises:
+        InputError: it is there and is another, or the image cannot be read.
+    """
+    if not output.exists():
+        return False
+    plans = [plan_image(image, predictor, of_plane(options, plane)) for plane in planes]
+    return provenance.is_finished(output, _wanted(stack_canvas(planes, plans), plans), zarr=options.zarr)
+
+
 def _wanted(canvas: Canvas, plans: Sequence[Plan]) -> dict[str, Any]:
     """Return what the metadata of a finished file must say; where the tile edge changes nothing, any will do."""
     return {key: value for key, value in canvas.metadata.items() if key != "tile" or not plans[0].geometry.exact}
-
-
-def _refuse_verifying(verify: bool) -> None:
-    if verify:
-        raise UsageError("--verify is of one plane: give --z N and --time N, without ranges")

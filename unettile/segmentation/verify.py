@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ class Verification:
         pixels: compared; where the mask has other pixels than the network saw, those of both.
         largest_difference: of a probability, between the two kinds of window.
         differing_pixels: where what was written is not what the other kind of window gives.
+        planes: of a stack, in each of which tiles were computed; None of a single image.
     """
 
     tiles: int
@@ -41,9 +42,23 @@ class Verification:
     pixels: int
     largest_difference: float
     differing_pixels: int
+    planes: int | None = None
+
+    @classmethod
+    def of_planes(cls, every: Sequence[Verification]) -> Verification:
+        """Sum up what the planes of a stack showed."""
+        return cls(
+            sum(one.tiles for one in every),
+            every[0].output_edge,
+            every[0].other_edge,
+            sum(one.pixels for one in every),
+            max(one.largest_difference for one in every),
+            sum(one.differing_pixels for one in every),
+            len(every),
+        )
 
     def to_dict(self) -> dict[str, float]:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class WrittenPlanes:
@@ -51,11 +66,12 @@ class WrittenPlanes:
 
     Args:
         output: the finished file; None where there is none yet.
+        plane: of it, in a stack.
     """
 
-    def __init__(self, blocks: BlockReader, output: Path | None = None) -> None:
+    def __init__(self, blocks: BlockReader, output: Path | None = None, plane: View = FIRST) -> None:
         self.plan = blocks.plan
-        self._blocks, self._output = blocks, output
+        self._blocks, self._output, self._plane = blocks, output, plane
 
     def read(self, box: Box) -> NDArray[np.uint8]:
         """Return what is stored of a box, (P, h, w)."""
@@ -86,7 +102,8 @@ class WrittenPlanes:
 
     def _read_file(self, output: Path, kind: str, box: Box) -> NDArray[np.uint8]:
         several = len(self.plan.write) > 1
-        with open_labels(output, View(series=self.plan.write.index(kind)) if several else FIRST) as image:
+        series = self.plan.write.index(kind) if several else None
+        with open_labels(output, replace(self._plane, series=series)) as image:
             planes: NDArray[np.uint8] = np.moveaxis(image.read(box), -1, 0)
         return planes
 
@@ -124,17 +141,19 @@ def verify_written(
     return Verification(len(tiles), plan.output_edge, plan.output_edge + 2 * more, pixels, largest, differing)
 
 
-def sample_tiles(grid: TileGrid, count: int, boxes: Sequence[Box] = ()) -> list[Tile]:
+def sample_tiles(
+    grid: TileGrid, count: int, boxes: Sequence[Box] = (), stretch: tuple[int, int] = (0, 1)
+) -> list[Tile]:
     """Return up to `count` tiles, from the first to the last, at even steps in raster order.
 
     The sample depends on the image's shape and the tile edge alone.
 
     Args:
         boxes: of the image, in which they are to lie, one tile each; none for the whole image.
+        stretch: which of how many, one after the other, that go from the first to the last together.
     """
-    total = len(boxes) or len(grid)
-    count = min(count, total)
-    chosen = [index * (total - 1) // max(1, count - 1) for index in range(count)]
+    total, all_steps = len(boxes) or len(grid), max(1, count * stretch[1] - 1)
+    chosen = sorted({(stretch[0] * count + step) * (total - 1) // all_steps for step in range(count)})
     if boxes:
         return [next(grid.tiles_in(boxes[index])) for index in chosen]
     return [grid.tile(*divmod(index, grid.columns)) for index in chosen]
