@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from tests.objects.test_job import field, silent
-from unettile.objects.byrules import label_array
+from unettile.objects.byrules import find_in_array, foreground_of, label_array
 from unettile.objects.job import Products, Sources, find_objects
 from unettile.objects.rules import ObjectRules
 
@@ -46,3 +46,24 @@ def test_arrays_and_files_give_the_same_objects(tmp_path: Path, rules: ObjectRul
     )
     assert found.count == ids.max() > 10
     np.testing.assert_array_equal(ids, tifffile.imread(tmp_path / "ids.tif"))
+
+
+def test_kinds_share_their_foreground() -> None:
+    """Where the background is likeliest, but the kinds together are likelier, there is an object, of the likelier."""
+    shares = np.full((8, 12, 3), (1.0, 0.0, 0.0))
+    shares[2:6, 2:6] = (0.4, 0.35, 0.25)
+    shares[2:6, 8:11] = (0.52, 0.26, 0.22)
+    mask = np.rint(255 * shares).astype(np.uint8)
+    names = ("background", "a", "b")
+    ids, classes = find_in_array(mask, None, ObjectRules(threshold=0.5), names)
+    assert np.array_equal(ids > 0, shares[:, :, 0] == 0.4) and classes.tolist() == [1]
+    assert np.array_equal(foreground_of(mask, ObjectRules(threshold=0.5), names), ids > 0)
+    likeliest = mask.argmax(axis=2).astype(np.uint8)[:, :, None]
+    assert not label_array(likeliest, None, ObjectRules(), names).any()
+    shares[4:6, 2:6] = (0.3, 0.1, 0.6)
+    shares[5, 2:6] = (0.0, 0.0, 1.0)
+    two = np.rint(255 * shares).astype(np.uint8)
+    ids, classes = find_in_array(two, None, ObjectRules(threshold=0.5), names)
+    assert ids.max() == 1 and classes.tolist() == [1], "of equals the first"
+    apart, classes = find_in_array(two, None, ObjectRules(threshold=0.5, merge_classes=False), names)
+    assert apart.max() == 2 and classes.tolist() == [1, 2]
