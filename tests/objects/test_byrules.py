@@ -9,9 +9,12 @@ import pytest
 import tifffile
 
 from tests.objects.test_job import field, silent
+from unettile.box import Box
+from unettile.images.arrays import ArrayImage, ArraySlide
 from unettile.objects.byrules import find_in_array, foreground_of, label_array
+from unettile.objects.foreground import ClassMap
 from unettile.objects.job import Products, Sources, find_objects
-from unettile.objects.rules import ObjectRules
+from unettile.objects.rules import Foreground, ObjectRules
 
 NAMES = ("background", "nucleus")
 
@@ -67,3 +70,22 @@ def test_kinds_share_their_foreground() -> None:
     assert ids.max() == 1 and classes.tolist() == [1], "of equals the first"
     apart, classes = find_in_array(two, None, ObjectRules(threshold=0.5, merge_classes=False), names)
     assert apart.max() == 2 and classes.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("chosen", [None, (2,), (1, 3), (3, 4)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_pixel_belongs_to_the_first_likeliest_of_the_chosen_classes(
+    kind: type, chosen: tuple[int, ...] | None
+) -> None:
+    """Where these add up to the threshold, at least; ties are many."""
+    levels = np.random.default_rng(0).integers(0, 7, (40, 50, 5))
+    scale = 1.0 if kind is np.float32 else float(np.iinfo(kind).max)
+    pixels = (levels / 16 if kind is np.float32 else levels * (scale // 16)).astype(kind)
+    threshold = 9 / 16 if kind is np.float32 else 9 * (scale // 16) / scale
+    found = ClassMap(ArraySlide(ArrayImage(pixels)), Foreground(threshold, chosen)).read(Box.of_shape((40, 50)))
+    numbers = chosen or (1, 2, 3, 4)
+    for y, x in np.ndindex(40, 50):
+        some = [levels[y, x, number] for number in numbers]
+        inside = sum(some) >= 9
+        assert found[y, x] == (numbers[some.index(max(some))] if inside else 0)
+    assert (found > 0).any() != (len(numbers) == 1)
