@@ -37,8 +37,8 @@ def train(
         Path,
         typer.Argument(
             metavar="LABELS",
-            help="Directory of label images of the same names, or of files of polygons (GeoJSON, ImageJ's ROI sets, "
-            "LabelMe JSON); or a COCO JSON.",
+            help="Directory of label images of the same names, of a folder of masks for each class, or of files of "
+            "polygons (GeoJSON, ImageJ's ROI sets, LabelMe JSON); or a COCO JSON.",
         ),
     ],
     output: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +61,9 @@ class Drawn(LabelSource):
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes that it has, sorted; errors as those of `open`."""
         return tuple(sorted({name for name in self._figures().names if name}))
+
+    def in_classes(self, names: Sequence[str]) -> Drawn:
+        return replace(self, classes=tuple(names))
 
     @property
     def object_names(self) -> tuple[str, ...]:

@@ -9,14 +9,17 @@ from pathlib import Path
 from unettile.drawn.files import ALONE, is_drawing, read_figures
 from unettile.drawn.labels import Drawn
 from unettile.errors import InputError
+from unettile.images.classmasks import find_class_masks
 from unettile.images.listing import IMAGE_ENDINGS, find_images, is_folder
 from unettile.images.pairing import by_name, name_of
-from unettile.images.slide import ImageSource
+from unettile.images.slide import ImageSource, LabelSource
 from unettile.images.view import FIRST, View
 
 
 def labels_by_name(labels: Path, *, drawn: bool = False) -> dict[str, ImageSource]:
     """Return the labels of a folder by name, sorted: its images, or of a folder without any its files of polygons.
+
+    Of a folder of folders it is the masks of each image, one in the folder of each class.
 
     Of one file of polygons it is the images that the file names, or the one that it is of.
 
@@ -29,7 +32,7 @@ def labels_by_name(labels: Path, *, drawn: bool = False) -> dict[str, ImageSourc
     if is_folder(labels):
         drawings = list_drawings(labels)
         if not drawings or (find_images(labels) and not drawn):
-            return dict(by_name(labels))
+            return dict(find_class_masks(labels) or by_name(labels))
         found = [one for path in drawings for one in _in_folder(path)]
     elif is_drawing(labels):
         found = list(_named(labels))
@@ -93,12 +96,12 @@ def drawn_on(
 
 
 def of_classes(labels: ImageSource, classes: Sequence[str]) -> ImageSource:
-    """Return labels whose numbers are those of classes: of a file of polygons, by the names of theirs.
+    """Return labels whose numbers are those of classes: of a file of polygons, or of a mask for each class, by name.
 
     Args:
         classes: names, background first.
     """
-    return replace(labels, classes=tuple(classes)) if isinstance(labels, Drawn) else labels
+    return labels.in_classes(classes) if isinstance(labels, LabelSource) else labels
 
 
 def drawing_name(path: Path) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from unettile.drawn.figures import IGNORED
 from unettile.drawn.files import is_drawing
-from unettile.drawn.labels import Drawn
 from unettile.drawn.pairing import drawing_name, drawn_on, labels_by_name, names_images, of_classes
 from unettile.errors import InputError, UsageError
 from unettile.images.idparts import count_parts_of
@@ -20,7 +19,7 @@ from unettile.images.listing import is_folder
 from unettile.images.pairing import describe_alike, match_names, name_of, nearest
 from unettile.images.planes import plane_name, plane_views
 from unettile.images.record import read_record
-from unettile.images.slide import ImageSource
+from unettile.images.slide import ImageSource, LabelSource
 from unettile.images.view import FIRST, View
 from unettile.wording import counted
 
@@ -152,11 +151,11 @@ def in_classes(pair: MaskPair, names: Sequence[str], count: int | None = None) -
         InputError: nothing says which number a class has.
     """
     sources = pair.prediction, pair.truth
-    drawn = [source for source in sources if isinstance(source, Drawn)]
+    drawn = [source for source in sources if isinstance(source, LabelSource)]
     if not drawn:
         return pair
     for source in sources:
-        names = names or (() if isinstance(source, Drawn) else read_record(source).class_names)
+        names = names or (() if isinstance(source, LabelSource) else read_record(source).class_names)
     if not names or count not in (None, len(names)):
         raise InputError(
             f"{drawn[0]}: nothing says which number each class has: give --class-names"

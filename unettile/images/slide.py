@@ -128,7 +128,7 @@ class Slide(Protocol):
 
 
 class LabelSource(ABC):
-    """Labels that are no image, and open themselves as one: each id is one object."""
+    """Labels that are no image, and open themselves as one."""
 
     @property
     @abstractmethod
@@ -139,6 +139,19 @@ class LabelSource(ABC):
     def file(self) -> Path | None:
         """The file that pairs with an image by its name; None if none does."""
         return None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that they are of, without the background; () where they have none."""
+        return ()
+
+    def in_classes(self, names: Sequence[str]) -> LabelSource:
+        """Return them in the numbers of classes.
+
+        Args:
+            names: of the classes, background first.
+        """
+        return self
 
     @abstractmethod
     def open(self, view: View) -> Slide:

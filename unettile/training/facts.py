@@ -127,11 +127,10 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
             foreground = (ids > 0) & (ids != part.ignore)
             if opened.kinds is not None:
                 kinds = opened.kinds.of(counted)
-                counts += np.bincount(kinds[kinds >= 0].ravel(), minlength=classes)
+                numbered = kinds[kinds >= 0]
             else:
-                counts += np.bincount(
-                    (counted > 0 if objects else counted).ravel().astype(np.int64), minlength=classes
-                )[:classes]
+                numbered = counted if part.kind == "classes" else counted > 0
+            counts += np.bincount(numbered.ravel().astype(np.int64), minlength=classes)[:classes]
             own = np.where(foreground, ids, 0) if objects else connected_components(foreground)
             numbers, sizes = np.unique(own[own > 0], return_counts=True)
             areas.append(sizes.astype(np.int64))

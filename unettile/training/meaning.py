@@ -18,6 +18,7 @@ from unettile.drawn.figures import IGNORED
 from unettile.drawn.labels import Drawn
 from unettile.drawn.pairing import of_classes
 from unettile.errors import InputError
+from unettile.images.classmasks import ClassMasks
 from unettile.images.colours import Colour
 from unettile.images.idparts import IdParts
 from unettile.images.slide import LabelSource, open_labels
@@ -72,6 +73,11 @@ def find_meaning(pairs: Sequence[Pair], part: LabelPart, kind: str | None = None
     drawn = all(isinstance(pair.labels, LabelSource) for pair in pairs)
     if kind == "classes" and (part.values or part.colors or len(part.names) != 2 or drawn):
         return Meaning(replace(part, kind=kind), f"{len(part.names)} classes, as [labels] says")
+    if kind is None and all(isinstance(pair.labels, ClassMasks) for pair in pairs):
+        names = name_classes(pairs)
+        order = " (where masks overlap, the later one has the pixel)" if len(names) > 2 else ""
+        found = f"masks in a folder for each class, {', '.join(names[1:])}{order}"
+        return Meaning(replace(part, kind="classes", names=names), found)
     if kind is None and drawn:
         return Meaning(replace(part, kind="instances", names=("background", "object")), "drawn objects")
     seen = _look(pairs)
@@ -113,18 +119,28 @@ def _classes(values: list[int], names: tuple[str, ...], part: LabelPart, found: 
 
 
 def name_classes(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Return the names of the classes of drawings, background first; those that are the default, where none has any.
+    """Return the names of the classes of drawings or class masks, background first; the default where none has any.
 
     Raises:
         InputError: a drawing that cannot be read.
     """
-    drawn = [pair.labels for pair in pairs if isinstance(pair.labels, Drawn)]
-    names = {name.casefold(): name for one in drawn for name in one.class_names}  # case does not count
+    named = [pair.labels for pair in pairs if isinstance(pair.labels, LabelSource)]
+    names = {name.casefold(): name for one in named for name in one.class_names}  # case does not count
     return ("background", *(names[key] for key in sorted(names))) if names else LabelPart().names
 
 
 def with_classes(pairs: Sequence[Pair], part: LabelPart) -> tuple[Pair, ...]:
-    """Return pairs whose drawings are painted in the numbers of their classes, where labels are classes by name."""
+    """Return pairs whose labels have the numbers of their classes, where labels are classes by name.
+
+    Raises:
+        InputError: masks of classes where ids are needed.
+    """
+    masks = next((pair.labels for pair in pairs if isinstance(pair.labels, ClassMasks)), None)
+    if part.kind == "instances" and masks is not None:
+        raise InputError(
+            f"{masks} are masks of classes, the recipe learns objects from ids: give --set labels.kind=components, so"
+            " that every separate part is one, or --recipe auto"
+        )
     if part.kind != "classes" or part.values or part.colors:
         return tuple(pairs)
     return tuple(replace(pair, labels=of_classes(pair.labels, part.names)) for pair in pairs)

@@ -171,16 +171,18 @@ class TrainRequest:
         if self.recipe != AUTO:
             return self._settled(read_recipe(self.recipe, self._changes))
         asked = {change.partition("=")[0].strip(): change for change in self._changes}
-        told = tuple(change for key, change in asked.items() if key.startswith("labels."))
-        labels = recipe_from_dict(with_changes({}, told)).labels
-        kind = labels.kind if "labels.kind" in asked else "classes" if "labels.names" in asked else None
+        told = [change for key, change in asked.items() if key.startswith("labels.")]
+        if "labels.names" in asked and "labels.kind" not in asked:
+            told.append('labels.kind="classes"')
+        labels = recipe_from_dict(with_changes({}, tuple(told))).labels
+        kind = labels.kind if asked.keys() & {"labels.kind", "labels.names"} else None
         pairs = choose_views(pair_up(self.images, self.labels, self.weights), self.view, 0)
         if kind == "classes":
             labels = replace(labels, kind=kind, names=labels.names if "labels.names" in asked else name_classes(pairs))
-            pairs = with_classes(pairs, labels)
-        meaning = find_meaning(pairs, settle_ignored(pairs, labels)[0], kind)
+        meaning = find_meaning(with_classes(pairs, labels) if kind else pairs, settle_ignored(pairs, labels)[0], kind)
         if "labels.names" not in asked:
             meaning = with_kinds(pairs, meaning)
+        pairs = with_classes(pairs, meaning.part)
         device = choose_device(self.device).type
         seconds = None if "run.epochs" in asked else self.max_seconds
         plan = choose_recipe(find_facts(pairs, meaning), meaning, Means(device, count_threads(), seconds))
