@@ -161,6 +161,13 @@ def test_a_model_tells_kinds_of_objects_apart(shapes: Path, capsys: pytest.Captu
                 said = record.name(int(record.ids.classes[pairing.prediction - 1]))
                 right += said == true[name][pairing.truth - 1].casefold()
     assert matched >= 20 and right >= 0.95 * matched
+    capsys.readouterr()
+    assert (
+        run(["evaluate", str(out), str(shapes / "qupath" / f"{name}.geojson"), "--objects", "--instances", "--json"])
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)["pooled"]["objects"]
+    assert len(found["panoptic_quality_by_class"]) == 2 and found["multi_class_panoptic_quality"] > 0.7
 
 
 def test_kinds_are_those_of_the_drawn_regions(shapes: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,11 +126,10 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
             ids = opened.ids(box)
             counted = ids[ids != part.ignore] if part.ignore >= 0 else ids
             foreground = (ids > 0) & (ids != part.ignore)
+            numbered: NDArray[Any] = counted if part.kind == "classes" else counted > 0
             if opened.kinds is not None:
                 kinds = opened.kinds.of(counted)
                 numbered = kinds[kinds >= 0]
-            else:
-                numbered = counted if part.kind == "classes" else counted > 0
             counts += np.bincount(numbered.ravel().astype(np.int64), minlength=classes)[:classes]
             own = np.where(foreground, ids, 0) if objects else connected_components(foreground)
             numbers, sizes = np.unique(own[own > 0], return_counts=True)

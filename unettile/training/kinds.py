@@ -23,10 +23,11 @@ from unettile.images.record import Record, read_record
 from unettile.images.remote import url_of
 from unettile.images.slide import ImageSource
 from unettile.images.view import View
+from unettile.metrics.aggregate import UNSAID
 from unettile.training.kindtable import NamedIds, is_kind_table, read_kind_table, table_beside
 from unettile.training.recipe import Recipe
 
-UNKNOWN = -1
+UNKNOWN = UNSAID
 """The kind of an object of which nothing is said."""
 
 HALF = 0.5

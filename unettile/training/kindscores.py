@@ -98,16 +98,9 @@ def kind_counts(
     ids = np.unique(overlaps.truth)
     truth = dict(zip(ids.tolist(), kinds.of(ids).tolist(), strict=True))
     prediction = dict(enumerate(classes.tolist(), start=1))
-    matched = right = 0
-    for pairing in pair_objects(overlaps):
-        if pairing.result != "matched":
-            continue
-        if truth[pairing.truth] == UNKNOWN:
-            prediction[pairing.prediction] = UNKNOWN
-        else:
-            matched += 1
-            right += truth[pairing.truth] == prediction[pairing.prediction]
-    return KindCounts(class_counts(overlaps, prediction, truth, count), matched, right)
+    pairs = [pair for pair in pair_objects(overlaps) if pair.result == "matched" and truth[pair.truth] != UNKNOWN]
+    right = sum(truth[pair.truth] == prediction[pair.prediction] for pair in pairs)
+    return KindCounts(class_counts(overlaps, prediction, truth, count), len(pairs), right)
 
 
 def pooled(parts: Sequence[KindCounts]) -> KindCounts | None:

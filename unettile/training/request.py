@@ -189,8 +189,8 @@ class TrainRequest:
         values = plan.recipe.to_dict()
         if self.start is not None or any(key.startswith("network.") or "." not in key for key in asked):
             values["network"].pop("start", None)  # another network, or other parameters
-        recipe, told = self._settled(recipe_from_dict(with_changes(values, self._changes)))
-        return recipe, (*plan.reasons, *told)
+        recipe, said = self._settled(recipe_from_dict(with_changes(values, self._changes)))
+        return recipe, (*plan.reasons, *said)
 
     def _settled(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         """Return the recipe with the foreground of kinds, unless another was asked for, and what to tell of it."""
