@@ -119,8 +119,11 @@ def score(task: Task, recipe: str, minutes: float, folder: Path) -> dict[str, ob
     if recipe != SHIPPED:
         model = str(where / f"{recipe}.safetensors")
         train = [where / "train/images", where / "train/labels", "-o", model, "--recipe", recipe]
-        if task.objects and recipe in ("adam", "semantic"):
+        if task.objects and recipe not in ("auto", "nuclei"):
             train += ["--set", 'labels.kind="instances"', "--set", 'labels.names=["background", "object"]']
+        if recipe == "paper":  # its network is for grey images alone
+            first = imread(next((where / "train/images").iterdir()))
+            train += ["--set", f"network.in_channels={first.shape[2] if first.ndim == 3 else 1}"]
         if recipe != "auto" and count < 4:
             train += ["--validation", 0, "--test", 0]  # as their refusal advises
         time = ["--max-time", f"{round(60 * minutes)}s"]

@@ -138,6 +138,17 @@ def test_a_declared_margin_that_is_too_narrow_is_refused(tmp_path: Path) -> None
     assert load_model(tmp_path / "net.pt2", trust=True).geometry.margin == 4
 
 
+def test_versions_of_the_exporter_that_do_not_fit_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(*_: object, **__: object) -> None:
+        raise ValueError("The version conversion pass does not support functions.\nMore of it.")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    monkeypatch.setattr("unettile.export._trace", lambda model, network: None)
+    with pytest.raises(InputError, match=r"^torch \S+ and the installed onnxscript .* export a \.pt2$"):
+        export_model(MODEL, tmp_path / "net.onnx", overwrite=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_endings_and_a_missing_library_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"need \.onnx, \.pt2"):
         export_model(MODEL, tmp_path / "net.pth", overwrite=False)

@@ -29,6 +29,23 @@ def test_the_conda_recipe_needs_what_the_package_needs() -> None:
     assert f'version = "{PROJECT["version"]}"' in text
 
 
+def test_the_oldest_that_is_tested_is_the_oldest_that_is_allowed() -> None:
+    lines = (ROOT / "constraints-oldest.txt").read_text("utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    extras = PROJECT["optional-dependencies"]
+    listed = [
+        *PROJECT["dependencies"],
+        *(one for name in extras.keys() - {"bench", "docs", "test"} for one in extras[name]),
+    ]
+    floors = dict(re.fullmatch(r"([\w.-]+)(?:\[\w+\])?>=([\d.]+)", one).groups() for one in listed)  # type: ignore[union-attr]
+    for name, floor in floors.items():
+        assert _release(pinned[name.lower()], floor.count(".") + 1) == _release(floor), name
+
+
+def _release(version: str, parts: int | None = None) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:parts])
+
+
 def test_containers_carry_what_their_steps_read() -> None:
     steps = PACKAGING / "install.sh"
     subprocess.run(["sh", "-n", steps], check=True)

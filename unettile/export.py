@@ -99,15 +99,22 @@ def _trace(model: Checkpoint, network: nn.Module) -> ExportedProgram:
 
 
 def _onnx_bytes(model: Checkpoint, network: nn.Module, output: str, opset: int | None = None) -> bytes:
-    with _quiet():
-        program = torch.onnx.export(
-            _trace(model, network),
-            dynamo=True,
-            verbose=False,
-            input_names=[IMAGE],
-            output_names=[output],
-            opset_version=opset,
-        )
+    traced = _trace(model, network)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                traced,
+                dynamo=True,
+                verbose=False,
+                input_names=[IMAGE],
+                output_names=[output],
+                opset_version=opset,
+            )
+    except Exception as error:  # of the exporter or its library, where their versions do not fit: no common base
+        raise InputError(
+            f"torch {torch.__version__} and the installed onnxscript cannot write ONNX together"
+            f" ({str(error).splitlines()[0][:160]}): install newer ones of both, or export a .pt2"
+        ) from error
     assert program is not None
     program.model.metadata_props[INSIDE] = described(model)
     data: bytes = program.model_proto.SerializeToString()

@@ -44,7 +44,11 @@ def aperio(path: Path, depth: int = 1) -> None:
 
 def leica(path: Path) -> None:
     def image(name: str, size: int, ifds: tuple[int, ...]) -> str:
-        levels = "".join(f'<dimension r="{r}" ifd="{ifd}"/>' for r, ifd in enumerate(ifds))
+        height, width = PIXELS.shape[:2] if len(ifds) > 1 else (128, 64)
+        levels = "".join(
+            f'<dimension r="{r}" ifd="{ifd}" sizeX="{width // 4**r}" sizeY="{height // 4**r}"/>'
+            for r, ifd in enumerate(ifds)
+        )
         return f'<image name="{name}"><pixels>{levels}</pixels><view sizeX="{size}" sizeY="{2 * size}"/></image>'
 
     text = (

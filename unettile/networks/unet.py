@@ -167,8 +167,8 @@ class UNet(Registered):
     def forward(self, x: Tensor) -> Tensor:
         check_window(x, self.config)
         skips: list[Tensor] = []
-        for block, shrink in zip(self.down, self.shrink, strict=False):
-            x = block(x)  # (N, C, H, W) → (N, 2C, H - 4, W - 4); padded: (N, 2C, H, W), here and below
+        for level, shrink in enumerate(self.shrink):
+            x = self.down[level](x)  # (N, C, H, W) → (N, 2C, H - 4, W - 4); padded: (N, 2C, H, W), here and below
             skips.append(x)
             x = shrink(x)  # (N, 2C, H/2, W/2)
         x = self.dropout(self.down[-1](x))

@@ -1,0 +1,1 @@
+"""Benchmarks: what is measured against peers, and against the ceiling of the machine."""
