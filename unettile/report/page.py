@@ -178,6 +178,8 @@ def _gallery(result: TrainResult, recipe: Recipe) -> str:
         for name, colour in (("invented", INVENTED), ("missed", MISSED), ("another class", CONFUSED))
     )
     note = f"Of images larger than {EDGE} px the part with the most errors is shown, and all of it smaller."
+    if recipe.labels.kinds:
+        note += " Objects of unknown kind are grey in the truth."
     parts = [f'<p class="legend faint">Errors: {legend}<br/>{note}</p>']
     if spread:
         shown = "".join(entry(index) for index in dict.fromkeys(spread))

@@ -57,7 +57,11 @@ def draw_panels(
 
 
 def _known(truth: NDArray[np.int64], found: NDArray[np.uint8], kinds: int) -> NDArray[np.int64]:
-    """Return the truth, where objects of unknown kind are of the kind that was found: any is right."""
+    """Return the truth, where objects of unknown kind are of the kind that was found: any is right.
+
+    >>> _known(np.array([UNKNOWN, UNKNOWN, UNKNOWN, 1]), np.array([2, 0, 3, 2], np.uint8), 2).tolist()
+    [2, -1, -1, 1]
+    """
     any_is_right = (truth == UNKNOWN) & (found >= 1) & (found <= kinds)
     return np.where(any_is_right, found, truth)
 
