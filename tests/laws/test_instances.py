@@ -22,6 +22,7 @@ import unettile.tiling
 from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import Checkpoint
 from unettile.errors import Interrupted
+from unettile.images.record import read_record
 from unettile.inference.predict import Predictor
 from unettile.objects.job import find_objects
 from unettile.objects.products import Products, Sources
@@ -41,18 +42,23 @@ RULES = {
     "depth": ObjectRules(split=True, neck=0.95, rise=1.0, min_size=5, close_gaps=2),
     "its depth left out": ObjectRules(split=True, own_depth=False, max_object=40, min_size=5),
     "probabilities": ObjectRules(threshold=0.45, split=True, rise=1.0),
+    "kinds": ObjectRules(threshold=0.5, min_size=3),
 }
 
 
 def make_model(kind: str) -> Checkpoint:
-    """Return a model of random parameters; one with depth has one more output than classes."""
-    depth = "depth" in kind
-    checkpoint = make_checkpoint(classes=3 if depth else 2, widths=(2, 3))
+    """Return a model of random parameters; one with depth has one more output than classes, one with kinds two."""
+    depth, classes = "depth" in kind, 3 if kind == "kinds" else 2
+    checkpoint = make_checkpoint(classes=classes + depth, widths=(2, 3))
     network = checkpoint.build()
     logits = network(torch.from_numpy(make_pixels(*SHAPE)[None, None, :200, :200] / np.float32(255))).detach()
     centred = checkpoint.parameters["head.bias"] - logits.mean(dim=(0, 2, 3))
+    if kind == "kinds":  # the background is about as likely as both together
+        shown = logits + (centred - checkpoint.parameters["head.bias"])[None, :, None, None]
+        centred[0] += (shown[:, 1:].logsumexp(dim=1) - shown[:, 0]).median()
     parameters = checkpoint.parameters | {"head.bias": centred}
-    return replace(checkpoint, classes=checkpoint.classes[:2], parameters=parameters, depth=depth, objects=RULES[kind])
+    infos = checkpoint.classes[:classes]
+    return replace(checkpoint, classes=infos, parameters=parameters, depth=depth, objects=RULES[kind])
 
 
 @contextmanager
@@ -91,10 +97,11 @@ def test_ids_are_those_of_the_whole_mask(
         segmented(checkpoint, "depth")
     mask = tmp_path / ("probabilities.tif" if rules.threshold else "classes.tif")
     sources = Sources(mask, depth=tmp_path / "depth.tif" if checkpoint.depth and rules.own_depth else None)
+    names = tuple(info.name for info in checkpoint.classes)
     find_objects(
         sources,
-        rules.foreground(()),
-        rules.labelling(()),
+        rules.foreground(names),
+        rules.labelling(names),
         Products(tmp_path / "whole.tif"),
         overwrite=False,
         stage=silent,
@@ -106,6 +113,11 @@ def test_ids_are_those_of_the_whole_mask(
         monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", block_edge)
         ids = segmented(checkpoint, "instances", edge=edge, batch=batch)
         np.testing.assert_array_equal(ids, whole, err_msg=f"labelled by {label_edge}, blocks of {block_edge}")
+        if kind == "kinds":
+            same = (read_record(tmp_path / name).ids for name in ("instances.tif", "whole.tif"))
+            classes, expected = (ids.classes for ids in same if ids is not None)
+            np.testing.assert_array_equal(classes, expected)
+            assert set(classes.tolist()) == {1, 2}
 
 
 @pytest.mark.parametrize("kind", ["distances", "depth"])

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 
 from tests.scenarios.conftest import Cli
+from unettile.images.idclasses import IdClasses
 
 SAMPLES = Path(__file__).parents[2] / "sample_data" / "nuclei" / "labels"
 
@@ -101,3 +102,35 @@ def test_classes_have_objects_of_their_own(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(done.out)["pooled"]["objects"]["panoptic_quality_by_class"] == [0.0, 0.0]
     done = cli("evaluate", tmp_path / "t.tif", tmp_path / "t.tif", "--objects", "--classes", 3, "--json", "--quiet")
     assert json.loads(done.out)["pooled"]["objects"]["multi_class_panoptic_quality"] == 1
+
+
+def test_drawn_objects_have_their_classes_by_name(cli: Cli, tmp_path: Path) -> None:
+    """Ids know 1 as Stroma and 2 as Tumor, and one has no class. Of six regions one is missed, one is taken for the
+    other class, and two have no class: neither they nor what matches one count."""
+    ids = np.zeros((40, 80), np.uint16)
+    for number, x in enumerate((2, 18, 34, 50, 66), start=1):
+        ids[10:20, x : x + 10] = number
+    described = {"unettile": "1", "content": "instances", "classes": ["background", "Stroma", "Tumor"]}
+    described |= IdClasses(np.array([2, 1, 1, 0, 1], np.uint32)).to_metadata()
+    tifffile.imwrite(tmp_path / "p.tif", ids, description=json.dumps(described))
+    regions = [(2, 10, "tumor"), (18, 10, "TUMOR"), (34, 10, ""), (66, 10, "Stroma"), (2, 25, "Gland"), (20, 25, "")]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"classification": {"name": name}} if name else {},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[x, y], [x + 10, y], [x + 10, y + 10], [x, y + 10], [x, y]]],
+            },
+        }
+        for x, y, name in regions
+    ]
+    (tmp_path / "t.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    command = ("evaluate", tmp_path / "p.tif", tmp_path / "t.geojson", "--objects", "--instances", "--json", "--quiet")
+    done = cli(*command)
+    assert done.code == 0, done.err
+    # Stroma: one found, one invented. Tumor: one of two found. Gland: missed.
+    assert json.loads(done.out)["pooled"]["objects"]["panoptic_quality_by_class"] == [1 / 1.5, 1 / 1.5, 0.0]
+    described["classes"] = ["background", "nucleus", "other"]
+    tifffile.imwrite(tmp_path / "p.tif", ids, description=json.dumps(described))
+    assert "panoptic_quality_by_class" not in json.loads(cli(*command).out)["pooled"]["objects"], "no name in common"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from unettile.training.kinds import UNKNOWN
 from unettile.training.losses import SMOOTH, depth_loss, dice_loss, focal_loss, training_loss, weighted_cross_entropy
 from unettile.training.parts import LossPart
 
@@ -48,6 +49,43 @@ def test_dice_by_image_without_background_and_without_pixels_of_weight_0(
             true, found = (classes[n].numpy() == k)[counted], p[n, k][counted]
             figures.append((2 * (true * found).sum() + SMOOTH) / (true.sum() + found.sum() + SMOOTH))
     assert float(dice_loss(*batch)) == pytest.approx(1 - np.mean(figures), rel=1e-5)
+
+
+def test_a_pixel_of_unknown_kind_teaches_that_it_is_of_some(
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> None:
+    """Its probability is the sum over the kinds; of a known kind all is as it was; a border is no kind."""
+    logits, classes, weights = batch
+    unknown = (torch.rand(2, 5, 6) < 0.4) & (classes > 0)
+    told = torch.where(unknown, UNKNOWN, classes)
+    p, w = chances(logits, classes), weights.numpy()
+    shares = logits.double().softmax(dim=1).numpy()
+    together = np.where(unknown.numpy(), shares[:, 1:].sum(axis=1), p)
+    terms = -np.log(together) * w
+    assert float(weighted_cross_entropy(logits, told, weights, 2)) == pytest.approx(terms.mean(), rel=1e-5)
+    assert float(focal_loss(logits, told, weights, 2.0, 2)) == pytest.approx(
+        ((1 - together) ** 2 * terms).mean(), rel=1e-5
+    )
+    for loss in (weighted_cross_entropy, lambda *given: focal_loss(*given[:3], 2.0, *given[3:])):
+        assert float(loss(*batch, 2)) == pytest.approx(float(loss(*batch)), rel=1e-6)
+    figures = []
+    for n in range(2):
+        counted = weights[n].numpy() > 0
+        for number in (1, 2, UNKNOWN):  # the last for all kinds together
+            some = counted if number == UNKNOWN else counted & ~unknown[n].numpy()
+            true = (classes[n].numpy() > 0 if number == UNKNOWN else classes[n].numpy() == number)[some]
+            found = (shares[n, 1:].sum(axis=0) if number == UNKNOWN else shares[n, number])[some]
+            figures.append((2 * (true * found).sum() + SMOOTH) / (true.sum() + found.sum() + SMOOTH))
+    assert float(dice_loss(logits, told, weights, 2)) == pytest.approx(1 - np.mean(figures), rel=1e-5)
+    four = torch.randn(1, 4, 1, 1, requires_grad=True)  # background, two kinds, a border
+    alone = torch.full((1, 1, 1), UNKNOWN)
+    part = LossPart(cross_entropy=1.0)
+    training_loss(four, alone, torch.ones(1, 1, 1), part, None, 2).backward()  # type: ignore[no-untyped-call]
+    assert four.grad is not None
+    push, share = four.grad.ravel(), four.detach().ravel().softmax(dim=0)
+    assert (
+        push[0] > 0 and push[3] > 0 and float(push[1] / push[2]) == pytest.approx(float(share[1] / share[2]), rel=1e-4)
+    )
 
 
 def test_terms_add_up_and_side_outputs_count_as_the_recipe_says(

@@ -75,7 +75,10 @@ def test_set_changes_one_key() -> None:
         ("sources=3", "must be a table"),
         ("optimizer.schedule=linear", "cosine, constant, plateau"),
         ("optimizer.learning_rate=nan", "wrong type"),
-        ('labels.names=["background", "a", "b"]', "two names"),
+        ('labels.names=["background"]', "two names"),
+        ('labels.names=["background", "Border", "b"]', "no kinds of objects"),
+        ('labels.names=["background", "a", "A"]', "no kinds of objects"),
+        ("run.select=mpq", "goes by kinds of objects"),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(change: str, message: str) -> None:

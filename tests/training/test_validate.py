@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from tests.training.runs import RECIPE, make_job, run
+from unettile.checkpoint import Checkpoint
+from unettile.images.record import read_record
 from unettile.images.slide import open_labels
 from unettile.inference.predict import Predictor
 from unettile.metrics.objects import match_counts
@@ -17,6 +20,9 @@ from unettile.metrics.pixels import confusion_matrix
 from unettile.objects.rules import ObjectRules
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.segment import segment_image
+from unettile.training.kindscores import kind_counts
+from unettile.training.parts import LabelPart
+from unettile.training.reader import OpenPair
 from unettile.training.result import TrainResult
 from unettile.training.targets import target_of
 from unettile.training.validate import Judge, middle
@@ -51,6 +57,47 @@ def test_what_is_scored_is_what_segment_writes(tmp_path: Path, result: TrainResu
         assert score.objects is not None
         expected = match_counts(tifffile.imread(ids), truth, (0.5,))
         assert (score.objects.tp, score.objects.fp, score.objects.fn) == (expected.tp, expected.fp, expected.fn)
+
+
+@pytest.mark.parametrize(
+    "part", [LabelPart(border=4), LabelPart(names=("background", "a", "b"))], ids=["border", "kinds"]
+)
+def test_objects_are_scored_as_segment_finds_them(data: Path, part: LabelPart) -> None:
+    """A border is none, and objects of several kinds come of all kinds together; a share of them is of unknown kind."""
+    for path in (data / "labels").glob("*.png"):
+        path.with_suffix(".csv").write_text("id,class\n1,a\n2,b\n3,\n")
+    recipe = replace(RECIPE, labels=part, objects=ObjectRules(threshold=0.68 if part.kinds else 0.0, min_size=2))
+    result, _ = run(make_job(data, replace(recipe, run=replace(recipe.run, epochs=1))))
+    model = evened(result.checkpoint)
+    predictor, judge = Predictor(model, "cpu", "fp32"), Judge(model, recipe)
+    kinds_found = set()
+    for source in result.sources:
+        (score,) = judge.score(source)
+        ids = data / "ids.tif"
+        options = SegmentOptions(("instances",), diameter="off")
+        segment_image(source.pair.image, ids, predictor, options, overwrite=True)
+        record, found = read_record(ids), tifffile.imread(ids)
+        with OpenPair(source.pair, part) as opened:
+            truth, kinds = opened.ids(middle(source.shape)), opened.kinds
+        assert score.objects == match_counts(found, truth, (0.5,)) and found.max() > 2
+        assert (score.kinds is None) == (not part.kinds)
+        if score.kinds is not None and kinds is not None and record.ids is not None:
+            kinds_found.update(record.ids.classes.tolist())
+            counts = kind_counts(found, record.ids.classes, truth, kinds, 2)
+            np.testing.assert_array_equal(score.kinds.table, counts.table)
+            target = target_of(truth, part, "labels", kinds=kinds)
+            assert score.confusion.sum() == (target.classes >= 0).sum() < target.classes.size
+            assert score.foreground is not None and score.foreground[:, 1].sum() >= (found > 0).sum()
+    assert (result.best.mpq is None) == (not part.kinds) and kinds_found == ({1, 2} if part.kinds else set())
+
+
+def evened(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the model with biases by which its classes are about as likely as each other on noise."""
+    with torch.inference_mode():
+        logits = checkpoint.build()(torch.rand((1, 1, 100, 100), generator=torch.Generator().manual_seed(0)))
+    middle_of_each = logits.movedim(1, 0).flatten(1).median(dim=1).values
+    bias = checkpoint.parameters["head.bias"] - middle_of_each
+    return replace(checkpoint, parameters=checkpoint.parameters | {"head.bias": bias})
 
 
 def test_rules_decide_which_objects_are_found(result: TrainResult) -> None:

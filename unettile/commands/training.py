@@ -71,6 +71,7 @@ def train_one(request: TrainRequest, console: Console) -> dict[str, Any] | None:
         "epoch": best.epoch,
         "iou": best.iou,
         "ap": best.ap,
+        **({} if best.mpq is None else {"mpq": best.mpq}),
         "validation_loss": best.validation_loss,
         "folder": str(result.folder),
     }
@@ -91,7 +92,7 @@ def train_folds(request: TrainRequest, count: int, only: int | None, console: Co
         folder.mkdir(parents=True, exist_ok=True)
         results.append(train_one(one, console))
     scores = fold_scores(folder, count)
-    for name, said in (("iou", "IoU"), ("ap", "AP at 0.5"), ("loss", "validation loss")):
+    for name, said in (("iou", "IoU"), ("ap", "AP at 0.5"), ("mpq", "mPQ"), ("loss", "validation loss")):
         if scores is not None and name in scores:
             spread = scores[name]
             console.message(
@@ -121,4 +122,5 @@ def _fits(job: TrainJob, progress: TrainProgress) -> str:
 
 def _scores(row: LogRow) -> str:
     objects = "" if row.ap is None else f", AP at 0.5 {row.ap:.3f}"
-    return f"validation loss {row.validation_loss:.4f}, IoU {row.iou:.3f}{objects}"
+    kinds = "" if row.mpq is None else f", mPQ of the kinds {row.mpq:.3f}"
+    return f"validation loss {row.validation_loss:.4f}, IoU {row.iou:.3f}{objects}{kinds}"

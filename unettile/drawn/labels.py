@@ -66,6 +66,11 @@ class Drawn(LabelSource):
         return replace(self, classes=tuple(names))
 
     @property
+    def object_names(self) -> tuple[str, ...]:
+        """The name of the class of each object, of the ids 1, 2, …; "" where it has none; errors as those of `open`."""
+        return self._figures().names
+
+    @property
     def has_ignored(self) -> bool:
         """Whether it has regions that are to be ignored; errors as those of `open`."""
         return self._figures().has_ignored

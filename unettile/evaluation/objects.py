@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.drawn.labels import Drawn
 from unettile.errors import InputError, UsageError
 from unettile.evaluation.pairs import MaskPair, Meaning, in_classes
 from unettile.evaluation.score import THRESHOLDS, Row
-from unettile.images.record import read_record
+from unettile.images.record import Record, read_record
 from unettile.images.slide import ImageSource, Slide, open_labels
 from unettile.images.view import View
 from unettile.labels import check_labels
-from unettile.metrics.aggregate import Agreement, aggregated_areas, class_counts, near_counts
+from unettile.metrics.aggregate import UNSAID, Agreement, aggregated_areas, class_counts, near_counts
 from unettile.metrics.centroids import Centroids
 from unettile.metrics.objects import ObjectCounts, count_matches
 from unettile.metrics.overlaps import OverlapCounter, Overlaps
@@ -37,6 +38,7 @@ BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
 MOST_CLASSES = 256
 
 Labels = NDArray[Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,43 @@ def _by_class(
         first, second = (dict(enumerate(one.numbers.classes.tolist(), start=1)) for one in objects)
         return class_counts(counter.overlaps(), first, second, meaning.classes - 1)
     else:
-        records = [read_record(path) for path in (pair.prediction, pair.truth)]
-        if not meaning.instances or meaning.truth_components or any(record.ids is None for record in records):
+        said = _said_classes(pair) if meaning.instances and not meaning.truth_components else None
+        if said is None:
             return np.zeros((0, 4))
-        first, second = (
-            dict(enumerate(record.ids.classes.tolist(), start=1)) for record in records if record.ids is not None
-        )
+        first, second = said
     largest = max((*first.values(), *second.values()), default=0)
     return class_counts(overlaps, first, second, min(largest, MOST_CLASSES))
+
+
+def _said_classes(pair: MaskPair) -> tuple[dict[int, int], dict[int, int]] | None:
+    """Return the class of each id of both masks; of drawings by name, if both masks have one of the same name."""
+    sources = pair.prediction, pair.truth
+    records = [read_record(source) for source in sources]
+    if not any(isinstance(source, Drawn) for source in sources):
+        numbered = [record.ids.classes.tolist() for record in records if record.ids is not None]
+        return (_from_one(numbered[0]), _from_one(numbered[1])) if len(numbered) == 2 else None
+    first, second = (_said_names(source, record) for source, record in zip(sources, records, strict=True))
+    if not set(first.values()) & set(second.values()) - {""}:
+        return None
+    named = (name.casefold() for record in records for number, name in record.names.items() if number)
+    others = sorted({*first.values(), *second.values()} - {""})
+    numbers = {name: number for number, name in enumerate(dict.fromkeys([*named, *others]), start=1)}
+    return (
+        {one: numbers.get(name, 0) for one, name in first.items()},
+        {one: numbers.get(name, UNSAID) for one, name in second.items()},
+    )
+
+
+def _said_names(source: ImageSource, record: Record) -> dict[int, str]:
+    """Return the name of the class of each id, in small letters; "" for none."""
+    if isinstance(source, Drawn):
+        return _from_one([name.casefold() for name in source.object_names])
+    classes = [] if record.ids is None else record.ids.classes.tolist()
+    return _from_one([record.name(number).casefold() if number else "" for number in classes])
+
+
+def _from_one(values: Sequence[T]) -> dict[int, T]:
+    return dict(enumerate(values, start=1))
 
 
 def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource, view: View) -> dict[int, int]:

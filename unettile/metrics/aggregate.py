@@ -18,6 +18,10 @@ from scipy.spatial import cKDTree
 
 from unettile.metrics.objects import count_matches
 from unettile.metrics.overlaps import Overlaps
+from unettile.metrics.pairings import pair_objects
+
+UNSAID = -1
+"""The class of a true object of which none is known: it does not count, and neither does what matches it."""
 
 TP, FP, FN, IOU_SUM = range(4)
 """Columns of `Agreement.by_class`."""
@@ -130,9 +134,13 @@ def class_counts(
 
     Args:
         overlaps: of objects.
-        prediction, truth: the class of each id.
+        prediction, truth: the class of each id; of true ones it may be UNSAID.
         classes: K; classes are 1 … K.
     """
+    unsaid = {number for number, one in truth.items() if one == UNSAID}
+    if unsaid:
+        matched = {pair.prediction for pair in pair_objects(overlaps) if pair.prediction and pair.truth in unsaid}
+        prediction = {number: one for number, one in prediction.items() if number not in matched}
     found = np.zeros((classes, 4))
     for number in range(1, classes + 1):
         counts = count_matches(

@@ -54,11 +54,28 @@ def label_array(
     Raises:
         OSError: the temporary file cannot be written.
     """
+    return find_in_array(mask, depth, rules, class_names)[0]
+
+
+def find_in_array(
+    mask: NDArray[np.uint8], depth: NDArray[np.uint8] | None, rules: ObjectRules, class_names: Sequence[str]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the ids (h, w) of the objects of arrays, as `label_array` does, and the class (N,) of each.
+
+    Raises:
+        OSError: the temporary file cannot be written.
+    """
     held = _Held(mask)
     with Spill(BlockGrid(held.shape, BLOCK_EDGE), Path(tempfile.gettempdir())) as spill:
         deep = None if depth is None else _Held(depth)
         objects = label_by_rules(held, deep, rules, class_names, spill, lambda done, total: None)
-        return objects.read(Box.of_shape(held.shape))
+        return objects.read(Box.of_shape(held.shape)), objects.numbers.classes
+
+
+def foreground_of(mask: NDArray[np.uint8], rules: ObjectRules, class_names: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which pixels (h, w) of an array (h, w, C) the rules take for those of objects."""
+    held = _Held(mask)
+    return ClassMap(held, rules.foreground(class_names)).read(Box.of_shape(held.shape)) > 0
 
 
 class _Held:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,13 +130,30 @@ class ClassMap:
                 f"{self._mask.path} holds {pixels.max():g}, which is no probability: need numbers from 0 to 1; if they"
                 " are ids, leave --threshold out"
             )
-        alone = pixels.shape[2] == 1
-        chosen = pixels if alone else pixels[:, :, list(self._chosen)]
-        best = chosen.argmax(axis=2)
-        total = chosen.sum(axis=2, dtype=np.float64)
+        planes = [0] if pixels.shape[2] == 1 else list(self._chosen)
+        least = self._foreground.threshold * self._scale
+        if pixels.dtype.kind == "u":
+            best, total = _sum_up(pixels, planes)
+            inside = total >= math.ceil(least)
+        else:
+            chosen = pixels[:, :, planes]
+            best, inside = chosen.argmax(axis=2), chosen.sum(axis=2, dtype=np.float64) >= least  # NaN is no foreground
         classes: NDArray[np.uint32] = np.asarray(self._chosen, np.uint32)[best]
-        classes[~(total >= self._foreground.threshold * self._scale)] = 0  # NaN is no foreground
+        classes *= inside
         return classes
+
+
+def _sum_up(pixels: NDArray[Any], planes: Sequence[int]) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+    """Return the place of the first largest of some planes, and their sum, (h, w) each."""
+    largest = pixels[:, :, planes[0]].copy()
+    total = largest.astype(np.uint32)
+    best = np.zeros(largest.shape, np.intp)
+    for place, plane in enumerate(planes[1:], start=1):
+        values = pixels[:, :, plane]
+        np.copyto(best, place, where=values > largest)
+        np.maximum(largest, values, out=largest)
+        total += values
+    return best, total
 
 
 def _fill(classes: NDArray[np.uint32], box: Box, shape: tuple[int, int], holes: int) -> None:

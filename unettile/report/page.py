@@ -13,10 +13,12 @@ import torch
 
 from unettile import __version__
 from unettile.atomic import atomic_path
+from unettile.metrics.aggregate import FN, FP, TP
 from unettile.metrics.objects import average_precision
 from unettile.metrics.pixels import dice, iou
 from unettile.report.chart import Axis, Line, line_chart
 from unettile.report.pictures import CONFUSED, EDGE, INVENTED, MISSED, draw_panels
+from unettile.training.kindscores import KindCounts
 from unettile.training.recipe import Recipe
 from unettile.training.result import TrainResult
 from unettile.training.validate import ImageScore, Scores
@@ -35,6 +37,7 @@ def write_report(result: TrainResult, recipe: Recipe, path: Path) -> None:
         _head(result, path),
         "<h2>Curves</h2>" + _curves(result),
         "<h2>Classes</h2>" + _classes(result.validation, result),
+        _kinds(result.validation.kinds, result),
         _gallery(result, recipe),
         "<h2>What the run cost</h2>" + _cost(result),
         f"<h2>Recipe</h2><details><summary>as it ran</summary><pre>{escape(recipe.to_toml())}</pre></details>",
@@ -60,6 +63,8 @@ def _head(result: TrainResult, path: Path) -> str:
     tiles = [("mean IoU of the classes" if len(checkpoint.classes) > 2 and scores.ap is None else "IoU", scores.iou)]
     if scores.ap is not None and _has_objects(scores):
         tiles.append(("AP of objects at IoU 0.5", scores.ap))
+    if scores.mpq is not None:
+        tiles.append(("mPQ of the kinds", scores.mpq))
     tiles.append(("validation loss", scores.loss))
     if result.test is not None:
         tiles.append(("IoU on the test images", result.test.iou))
@@ -90,6 +95,9 @@ def _curves(result: TrainResult) -> str:
     if result.validation.ap is not None and _has_objects(result.validation):
         ap = tuple(math.nan if row.ap is None else row.ap for row in rows)
         scores.append(Line("AP of objects at IoU 0.5", "b", ap))
+    if result.validation.mpq is not None:
+        mpq = tuple(math.nan if row.mpq is None else row.mpq for row in rows)
+        scores.append(Line("mPQ of the kinds", "c", mpq))
     rates = [Line("learning rate", "c", tuple(row.learning_rate for row in rows))]
     best = float(result.best.epoch)
     charts = (
@@ -125,6 +133,28 @@ def _classes(scores: Scores, result: TrainResult) -> str:
     )
 
 
+def _kinds(counts: KindCounts | None, result: TrainResult) -> str:
+    """Return the scores of the kinds of objects; nothing where all are alike."""
+    if counts is None:
+        return ""
+    infos = result.checkpoint.classes[1 : len(counts.table) + 1]
+    figures = zip(infos, counts.panoptic_quality, counts.f1, counts.table, strict=True)
+    rows = [
+        [
+            _swatch(info.color) + escape(info.name),
+            _figure(float(quality)),
+            _figure(float(f1)),
+            *(f"{int(row[column]):,}" for column in (TP, FP, FN)),
+        ]
+        for info, quality, f1, row in figures
+    ]
+    table = _table(["kind", "panoptic quality", "F1", "found", "invented", "missed"], rows)
+    accuracy = counts.accuracy
+    right = "" if accuracy is None else f" Of the {counts.matched:,} objects found, {accuracy:.1%} are of their kind."
+    note = f"Objects that match a true one of the same kind at an IoU above 0.5.{right}"
+    return f'<h2>Kinds of objects</h2><div class="scroll">{table}</div><p class="faint">{note}</p>'
+
+
 def _gallery(result: TrainResult, recipe: Recipe) -> str:
     """Return pictures of images from the best to the worst, then the worst ones, each image once."""
     colours = tuple(info.color for info in result.checkpoint.classes)
@@ -148,6 +178,8 @@ def _gallery(result: TrainResult, recipe: Recipe) -> str:
         for name, colour in (("invented", INVENTED), ("missed", MISSED), ("another class", CONFUSED))
     )
     note = f"Of images larger than {EDGE} px the part with the most errors is shown, and all of it smaller."
+    if recipe.labels.kinds:
+        note += " Objects of unknown kind are grey in the truth."
     parts = [f'<p class="legend faint">Errors: {legend}<br/>{note}</p>']
     if spread:
         shown = "".join(entry(index) for index in dict.fromkeys(spread))

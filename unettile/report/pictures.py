@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.colours import Colour
+from unettile.training.kinds import UNKNOWN
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
 from unettile.training.survey import Source
@@ -19,6 +20,7 @@ from unettile.training.validate import Judge
 EDGE = 320  # px; of a larger image the part with the most errors is shown, and all of it smaller
 STEP = 32  # px between the parts that are looked at
 INVENTED, MISSED, CONFUSED = (255, 140, 0), (60, 150, 255), (230, 60, 200)
+OF_UNKNOWN_KIND = 128, 128, 128
 HEAT = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)], np.float64)
 
 
@@ -29,14 +31,16 @@ def draw_panels(
     predicted = judge.predict(source)
     with OpenPair(source.pair, recipe.labels) as opened:
         picture = _picture(opened, source, predicted.box, recipe.images.signed)
-        target = target_of(opened.ids(predicted.box), recipe.labels, str(source.pair.labels))
-        shown = _worst(target.classes, predicted.classes, target.counted).shift(predicted.box.y0, predicted.box.x0)
-        weights = target_of(opened.ids(shown), recipe.labels, str(source.pair.labels), recipe.loss.sigma).weights(
-            recipe.loss.w0, recipe.loss.sigma
+        target = target_of(opened.ids(predicted.box), recipe.labels, str(source.pair.labels), kinds=opened.kinds)
+        truth = _known(target.classes, predicted.classes, recipe.labels.kinds)
+        shown = _worst(truth, predicted.classes, target.counted).shift(predicted.box.y0, predicted.box.x0)
+        near = target_of(
+            opened.ids(shown), recipe.labels, str(source.pair.labels), recipe.loss.sigma, kinds=opened.kinds
         )
+        weights = near.weights(recipe.loss.w0, recipe.loss.sigma)
     part = shown.relative_to(predicted.box).slices
-    table = np.array(colours, np.uint8)
-    error = _error(picture, target.classes, predicted.classes, target.counted)
+    table = np.array([*colours, OF_UNKNOWN_KIND], np.uint8)  # the last is where the class UNKNOWN, -1, points
+    error = _error(picture, truth, predicted.classes, target.counted)
     pictures = [
         ("image", _jpeg(np.ascontiguousarray(picture[part]))),
         ("truth", _png(table[target.classes[part]])),
@@ -52,12 +56,22 @@ def draw_panels(
     return tuple(pictures)
 
 
+def _known(truth: NDArray[np.int64], found: NDArray[np.uint8], kinds: int) -> NDArray[np.int64]:
+    """Return the truth, where objects of unknown kind are of the kind that was found: any is right.
+
+    >>> _known(np.array([UNKNOWN, UNKNOWN, UNKNOWN, 1]), np.array([2, 0, 3, 2], np.uint8), 2).tolist()
+    [2, -1, -1, 1]
+    """
+    any_is_right = (truth == UNKNOWN) & (found >= 1) & (found <= kinds)
+    return np.where(any_is_right, found, truth)
+
+
 def _worst(truth: NDArray[np.int64], found: NDArray[np.uint8], counted: NDArray[np.bool_] | None) -> Box:
     """Return the part of an image with the most wrong pixels; of parts alike that with the most foreground."""
     wrong = truth != found if counted is None else (truth != found) & counted
     height, width = (min(EDGE, edge) for edge in truth.shape)
     sums = np.zeros((truth.shape[0] + 1, truth.shape[1] + 1))
-    sums[1:, 1:] = (wrong + 1e-6 * (truth > 0)).cumsum(axis=0).cumsum(axis=1)
+    sums[1:, 1:] = (wrong + 1e-6 * (truth != 0)).cumsum(axis=0).cumsum(axis=1)
     corners = [
         (y, x)
         for y in sorted({*range(0, truth.shape[0] - height, STEP), truth.shape[0] - height})

@@ -100,6 +100,8 @@ def choose_recipe(facts: Facts, meaning: Meaning, means: Means) -> AutoPlan:
         run=_run(facts, objects, means, because),
         objects=_objects(facts, labels, because) if objects else ObjectRules(),
     )
+    if labels.kinds:
+        recipe = replace(recipe, run=replace(recipe.run, select="mpq"))
     rate = "2e-3, half of it for the encoder, which knows something already" if begun else "2e-3, from nothing"
     because("learning rate", f"{rate}; warms up for 30 steps, then falls along a cosine")
     return AutoPlan(recipe, tuple(reasons))

@@ -46,7 +46,7 @@ class Seen:
     @classmethod
     def of(cls, sources: Sequence[Source], recipe: Recipe) -> Seen:
         """Return what is seen of images that were surveyed."""
-        return cls(objects_seen(sources, recipe), _pixel_size(sources, recipe), _described(sources))
+        return cls(objects_seen(sources, recipe), _pixel_size(sources, recipe), _described(sources, recipe))
 
 
 def _pixel_size(sources: Sequence[Source], recipe: Recipe) -> float | None:
@@ -58,18 +58,26 @@ def _pixel_size(sources: Sequence[Source], recipe: Recipe) -> float | None:
     return float(f"{np.median(sizes):.4g}")
 
 
-def _described(sources: Sequence[Source]) -> dict[str, Any]:
+def _described(sources: Sequence[Source], recipe: Recipe) -> dict[str, Any]:
     by_area = sorted((source.shape for source in sources), key=lambda shape: (shape[0] * shape[1], shape))
     counts = [source.objects for source in sources if source.objects is not None]
     channels = Counter(source.channels for source in sources)
     return {
         "images": len(sources),
         **({"objects": sum(counts)} if len(counts) == len(sources) else {}),
+        **({"kinds": _kinds(sources, recipe)} if recipe.labels.kinds else {}),
         "channels": {str(number): count for number, count in sorted(channels.items())},
         "smallest": list(by_area[0]),
         "largest": list(by_area[-1]),
         "sha256": set_digest(source.content for source in sources),
     }
+
+
+def _kinds(sources: Sequence[Source], recipe: Recipe) -> dict[str, int]:
+    """Return how many objects are of each kind, and of none that is known."""
+    unknown, *counts = np.sum([source.kinds for source in sources], axis=0).tolist()
+    each = dict(zip(recipe.labels.names[1:], counts, strict=True))
+    return each | ({"of unknown kind": unknown} if unknown else {})
 
 
 def make_model(job: TrainJob, network: nn.Module, geometry: Geometry) -> Checkpoint:
@@ -115,9 +123,15 @@ def make_checkpoint(
                     for name, value in zip(recipe.labels.class_names, iou(scores.confusion), strict=True)
                     if value == value  # JSON has no NaN, the IoU of a class that is nowhere
                 },
+                **scores_of_kinds(scores, recipe),
             },
         },
     )
+
+
+def scores_of_kinds(scores: Scores, recipe: Recipe) -> dict[str, Any]:
+    """Return what a card says of kinds of objects; nothing where there are none."""
+    return {} if scores.kinds is None else scores.kinds.to_card(recipe.labels.names[1:])
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Facts:
         smallest_edge: px, of any image that was looked at.
         coloured, bright: shares of the images of three channels that have colours, and that are bright.
         uneven: whether a channel has hardly any signal beside the others.
-        shares: of the pixels, for each class; of objects, background and they.
+        shares: of the pixels, for each class; of objects, background and they, or their kinds.
         objects: in an image, in the middle; 0 without any.
         touching: share of the objects that touch another one.
         diameters: px, of objects or separate parts: 5 %, half and 95 % of their pixels lie in no larger ones.
@@ -125,7 +126,10 @@ def _look_at(pair: Pair, meaning: Meaning) -> _Image:
             ids = opened.ids(box)
             counted = ids[ids != part.ignore] if part.ignore >= 0 else ids
             foreground = (ids > 0) & (ids != part.ignore)
-            numbered = counted if part.kind == "classes" else counted > 0
+            numbered: NDArray[Any] = counted if part.kind == "classes" else counted > 0
+            if opened.kinds is not None:
+                kinds = opened.kinds.of(counted)
+                numbered = kinds[kinds >= 0]
             counts += np.bincount(numbered.ravel().astype(np.int64), minlength=classes)[:classes]
             own = np.where(foreground, ids, 0) if objects else connected_components(foreground)
             numbers, sizes = np.unique(own[own > 0], return_counts=True)

@@ -18,7 +18,7 @@ from unettile.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from unettile.geometry import Geometry
 from unettile.networks import build_network
 from unettile.networks.background import shift_background
-from unettile.training.card import Seen, make_checkpoint, make_model
+from unettile.training.card import Seen, make_checkpoint, make_model, scores_of_kinds
 from unettile.training.job import UNFINISHED, TrainJob, check_best
 from unettile.training.processes import score_together
 from unettile.training.result import Cost, TrainResult
@@ -95,7 +95,8 @@ class Ending:
         test = score_together(judge, network, self.test, self.fabric)[0] if self.test else None
         if self.fabric.is_global_zero:
             if test is not None:
-                scores = checkpoint.card["scores"] | {"test": {"iou": test.iou, "ap": test.ap, "loss": test.loss}}
+                said = {"iou": test.iou, "ap": test.ap, "loss": test.loss} | scores_of_kinds(test, self.job.recipe)
+                scores = checkpoint.card["scores"] | {"test": said}
                 checkpoint = replace(checkpoint, card=checkpoint.card | {"scores": scores})
             checkpoint = save_checkpoint(checkpoint, self.job.output)
         self.fabric.barrier()
@@ -116,7 +117,9 @@ class Ending:
         """Shift the logit of a network's background; return its row of the log and its checkpoint, newly scored."""
         judge = judge_of(self.job, network, self.geometry, self.fabric)
         tried = score_together(judge, network, self.validation, self.fabric, SHIFTS)
-        rows = [replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap) for scores in tried]
+        rows = [
+            replace(best, validation_loss=scores.loss, iou=scores.iou, ap=scores.ap, mpq=scores.mpq) for scores in tried
+        ]
         chosen = best_shift([row.figure(self.job.recipe.run.select) for row in rows])
         shift_background(network, self.job.recipe.in_channels, SHIFTS[chosen])
         checkpoint = make_checkpoint(self.job, network, self.geometry, tried[chosen], rows[chosen], self.seen)

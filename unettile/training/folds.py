@@ -88,7 +88,7 @@ def fold_scores(folder: Path, count: int) -> dict[str, Spread] | None:
         return None
     cards = [load_checkpoint(file).card.get("scores", {}) for file in files]
     found = {}
-    for key in ("iou", "ap", "loss"):
+    for key in ("iou", "ap", "mpq", "loss"):
         values = [float(card[key]) for card in cards if card.get(key) is not None]
         if len(values) == count:
             found[key] = Spread(statistics.mean(values), statistics.stdev(values), min(values), max(values))

@@ -58,7 +58,8 @@ class Learner:
             with self._fabric.no_backward_sync(self._network, enabled=index < run.accumulate - 1):
                 outputs = self._network(x.contiguous(memory_format=torch.channels_last))
                 depth = d if self._recipe.labels.depth else None
-                loss = training_loss(outputs, c, w, self._recipe.loss, depth) / run.accumulate
+                loss = training_loss(outputs, c, w, self._recipe.loss, depth, self._recipe.labels.kinds)
+                loss = loss / run.accumulate
                 self._fabric.backward(loss)
             losses.append(loss.detach())  # a number would have to be waited for
         if clip > 0:  # a norm that is not finite is told of by who called, in our own words

@@ -214,6 +214,7 @@ class _Run:
             ap=scores.ap,
             learning_rate=self.rate,
             seconds=self.meter.seconds,
+            mpq=scores.mpq,
         )
         if not math.isfinite(row.validation_loss):
             raise InputError(

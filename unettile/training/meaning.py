@@ -23,6 +23,7 @@ from unettile.images.colours import Colour
 from unettile.images.idparts import IdParts
 from unettile.images.slide import LabelSource, open_labels
 from unettile.labels import check_labels
+from unettile.training.kinds import MOST_KINDS, kind_names
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
 
@@ -143,6 +144,21 @@ def with_classes(pairs: Sequence[Pair], part: LabelPart) -> tuple[Pair, ...]:
     if part.kind != "classes" or part.values or part.colors:
         return tuple(pairs)
     return tuple(replace(pair, labels=of_classes(pair.labels, part.names)) for pair in pairs)
+
+
+def with_kinds(pairs: Sequence[Pair], meaning: Meaning) -> Meaning:
+    """Return the meaning of labels of objects with the kinds that they have, if there are several.
+
+    Raises:
+        InputError: labels that cannot be read.
+    """
+    if meaning.part.kind != "instances":
+        return meaning
+    names = kind_names([(pair.labels, pair.label_view) for pair in pairs])
+    if not 1 < len(names) <= MOST_KINDS:
+        return meaning
+    part = replace(meaning.part, names=("background", *names))
+    return Meaning(part, f"{meaning.found}, of {len(names)} kinds: {', '.join(names)[:100]}")
 
 
 def settle_values(pairs: Sequence[Pair], part: LabelPart) -> tuple[LabelPart, str | None]:

@@ -28,7 +28,8 @@ class ImagePart:
 class LabelPart:
     """What labels mean: `classes` (the value is the class) or objects, which are class 1, whatever their number.
 
-    Objects are `instances`, each of an id > 0 of its own, or the connected `components` of all that is above 0.
+    Objects are `instances`, each of an id > 0 of its own, or the connected `components` of all that is above 0. Where
+    `names` has several of instances, these are kinds of objects, classes of their own; labels say which is of which.
     `values` has the number that stands for each name in label images, 0 and 255 say; without it that is 0, 1, 2, …
     `colors` has one (r, g, b) for each name, for masks and for label images that are RGB pictures. `gap` is the
     background, in px of the network's input, that is carved between touching instances; `border` > 0 carves as much,
@@ -53,6 +54,16 @@ class LabelPart:
     @property
     def are_objects(self) -> bool:
         return self.kind != "classes"
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of objects are told apart, the classes 1, 2, …; 0 where all are alike, or labels are classes.
+
+        >>> LabelPart().kinds, LabelPart(names=("background", "tumor", "stroma")).kinds
+        (0, 2)
+        """
+        several = self.kind == "instances" and len(self.names) > 2
+        return len(self.names) - 1 if several else 0
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -184,7 +195,9 @@ class OptimizerPart:
 
 @dataclass(frozen=True)
 class RunPart:
-    """How long, how much at once, and what decides which epoch was the best: `iou`, `ap` (objects) or `loss`.
+    """How long, how much at once, and what decides which epoch was the best.
+
+    That is `iou`, `ap` (objects), `mpq` (kinds of objects) or `loss`.
 
     `steps_per_epoch` = 0 takes as many as it needs to draw a sample for each training image, at least 8. `accumulate`
     splits a batch into so many passes. `ema` > 0 validates and keeps the moving average of parameters with this decay.

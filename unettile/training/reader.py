@@ -19,6 +19,7 @@ from unettile.images.plain import PlainSlide
 from unettile.images.slide import Slide, open_labels, open_slide
 from unettile.images.zoomed import ZoomedLabels, zoomed_image
 from unettile.metrics.objects import connected_components
+from unettile.training.kinds import ObjectKinds, read_kinds
 from unettile.training.pairs import Pair
 from unettile.training.parts import LabelPart
 from unettile.training.targets import read_ids
@@ -31,8 +32,11 @@ OPEN_PAIRS = 2  # of large images, each with the reader's own cache of tiles
 class OpenPair:
     """An image, its labels and its weight map, open for reading by region.
 
+    Attributes:
+        kinds: of the labels' objects, where the recipe tells some apart.
+
     Raises:
-        InputError: unreadable files, or labels or weights of another size than the image.
+        InputError: unreadable files, labels or weights of another size than the image, or a kind that is not listed.
     """
 
     def __init__(self, pair: Pair, labels: LabelPart) -> None:
@@ -61,14 +65,26 @@ class OpenPair:
             self.image = zoomed_image(self.image, pair.zoom)
             self._labels = ZoomedLabels(labels_slide, pair.zoom, self.image.shape)
         self._ids: NDArray[np.integer] | None = None
+        self.kinds: ObjectKinds | None = None
+        if labels.kinds:
+            try:
+                self.kinds = read_kinds(pair.labels, pair.label_view, labels.names)
+            except InputError:
+                self.close()
+                raise
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.image.shape
 
     def content(self) -> str:
-        """Return a digest of what files or arrays hold, whole up to 16 MiB, sampled beyond; names are no part of it."""
-        prints = [None if slide is None else Fingerprint.of(slide).to_dict() for slide in self._sources]
+        """Return a digest of what files or arrays hold, whole up to 16 MiB, sampled beyond; names are no part of it.
+
+        What is said of kinds is, where they are told apart.
+        """
+        prints: list[Any] = [None if slide is None else Fingerprint.of(slide).to_dict() for slide in self._sources]
+        if self.kinds is not None:
+            prints.append(self.kinds.sha256)
         return hashlib.sha256(json.dumps(prints, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from unettile.errors import InputError
 from unettile.images.normalize import Normalization
+from unettile.labels import BORDER
 from unettile.networks import config_values, parse_config
 from unettile.networks.config import Config
 from unettile.objects.rules import ObjectRules
@@ -115,7 +116,14 @@ class Recipe:
                 "passes; use a multiple"
             )
         if self.run.calibrate and self.run.select == "loss":
-            raise InputError('recipe: run.calibrate goes by a score of masks; need run.select = "iou" or "ap" with it')
+            raise InputError(
+                'recipe: run.calibrate goes by a score of masks; need run.select = "iou", "ap" or "mpq" with it'
+            )
+        if self.run.select == "mpq" and not self.labels.kinds:
+            raise InputError(
+                'recipe: run.select = "mpq" goes by kinds of objects; need labels.names of several, and labels.kind ='
+                ' "instances"'
+            )
 
     def _check_ranges(self) -> None:
         if len(self.sources) > MOST_SOURCES:
@@ -130,8 +138,14 @@ class Recipe:
 
     def _check_labels(self) -> None:
         part = self.labels
-        if len(part.names) < 2 or (part.are_objects and len(part.names) != 2):
-            raise InputError("recipe: labels.names needs two names for objects, and at least two for classes")
+        if len(part.names) < 2 or (part.kind == "components" and len(part.names) != 2):
+            raise InputError("recipe: labels.names needs at least two names, background first; two for components")
+        names = [name.casefold() for name in part.names]
+        if part.kinds and (BORDER in names or len(set(names)) < len(names)):
+            raise InputError(
+                f"recipe: labels.names = {', '.join(part.names)[:100]} are no kinds of objects: need names that differ"
+                f" in more than case, none of them {BORDER!r}"
+            )
         if len(set(part.names)) < len(part.names) or not all(0 < len(name) <= LONGEST_NAME for name in part.names):
             raise InputError(f"recipe: labels.names needs different names, each of 1 to {LONGEST_NAME} letters")
         if part.border and not part.are_objects:

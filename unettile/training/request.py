@@ -18,7 +18,15 @@ from unettile.training.auto import Means, choose_recipe
 from unettile.training.facts import find_facts
 from unettile.training.folds import Fold
 from unettile.training.job import Data, TrainJob, check_output, find_sources, make_room, split
-from unettile.training.meaning import find_meaning, name_classes, settle_ignored, settle_values, with_classes
+from unettile.training.kinds import settle_foreground
+from unettile.training.meaning import (
+    find_meaning,
+    name_classes,
+    settle_ignored,
+    settle_values,
+    with_classes,
+    with_kinds,
+)
 from unettile.training.pairs import Images, Pair, pair_up
 from unettile.training.recipe import Recipe
 from unettile.training.recipefile import read_recipe, recipe_from_dict, with_changes
@@ -115,6 +123,7 @@ class TrainRequest:
             recipe = read_recipe(str(folder.recipe), self._changes)
         else:
             recipe, reasons = self.choose()
+        settled, reasons = ((), reasons) if self.recipe == AUTO else (reasons, ())
         if self.validation is not None or self.test is not None:  # so that the recipe of the run says it
             held = {"validation": self.validation, "test": self.test}
             values = recipe.to_dict()
@@ -150,17 +159,17 @@ class TrainRequest:
             resume=self.resume,
             start=start,
             reasons=reasons,
-            notes=(*(said for said in (note, ignored) if said is not None), *words),
+            notes=(*settled, *(said for said in (note, ignored) if said is not None), *words),
         )
 
     def choose(self) -> tuple[Recipe, tuple[str, ...]]:
-        """Return the recipe, and where it is chosen for the images and the job, what was chosen and why, a line each.
+        """Return the recipe, and what was chosen for the images and the job, with the reason, a line each.
 
         Raises:
             InputError: a recipe that is refused, or images and labels that none can be chosen for.
         """
         if self.recipe != AUTO:
-            return read_recipe(self.recipe, self._changes), ()
+            return self._settled(read_recipe(self.recipe, self._changes))
         asked = {change.partition("=")[0].strip(): change for change in self._changes}
         told = [change for key, change in asked.items() if key.startswith("labels.")]
         if "labels.names" in asked and "labels.kind" not in asked:
@@ -171,6 +180,8 @@ class TrainRequest:
         if kind == "classes":
             labels = replace(labels, kind=kind, names=labels.names if "labels.names" in asked else name_classes(pairs))
         meaning = find_meaning(with_classes(pairs, labels) if kind else pairs, settle_ignored(pairs, labels)[0], kind)
+        if "labels.names" not in asked:
+            meaning = with_kinds(pairs, meaning)
         pairs = with_classes(pairs, meaning.part)
         device = choose_device(self.device).type
         seconds = None if "run.epochs" in asked else self.max_seconds
@@ -178,7 +189,15 @@ class TrainRequest:
         values = plan.recipe.to_dict()
         if self.start is not None or any(key.startswith("network.") or "." not in key for key in asked):
             values["network"].pop("start", None)  # another network, or other parameters
-        return recipe_from_dict(with_changes(values, self._changes)), plan.reasons
+        recipe, said = self._settled(recipe_from_dict(with_changes(values, self._changes)))
+        return recipe, (*plan.reasons, *said)
+
+    def _settled(self, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+        """Return the recipe with the foreground of kinds, unless another was asked for, and what to tell of it."""
+        if any(change.partition("=")[0].strip() == "objects.threshold" for change in self._changes):
+            return recipe, ()
+        recipe, note = settle_foreground(recipe)
+        return recipe, () if note is None else (note,)
 
     @property
     def _changes(self) -> tuple[str, ...]:

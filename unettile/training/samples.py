@@ -21,6 +21,7 @@ from unettile.training.augment import (
     vary_values,
 )
 from unettile.training.draw import Draw
+from unettile.training.kinds import UNKNOWN
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair, PairReader
 from unettile.training.recipe import Recipe
@@ -51,7 +52,7 @@ class Samples:
         self, sources: Sequence[Source], recipe: Recipe, lost: int, class_weights: tuple[float, ...] | None
     ) -> None:
         self._recipe = recipe
-        self._balance = None if class_weights is None else np.array(class_weights, np.float32)
+        self._balance = None if class_weights is None else _by_class(class_weights, recipe.labels.kinds)
         weights = {name: part.weight for name, part in recipe.sources.items()}
         self._draw = Draw(sources, recipe.samples, recipe.run.output_edge / 4, weights)
         self._reader = PairReader(recipe.labels)
@@ -102,7 +103,7 @@ class Samples:
         recipe, edge, near = self._recipe, self._recipe.run.output_edge, self._near
         box, y, x = _touched(warp.centre(edge + 2 * near), opened.shape)
         labels = resample_labels(opened.ids(box), y, x)
-        target = target_of(labels, recipe.labels, str(opened.pair.labels), recipe.loss.sigma)
+        target = target_of(labels, recipe.labels, str(opened.pair.labels), recipe.loss.sigma, opened.kinds)
         middle = np.s_[near : near + edge, near : near + edge]
         classes = np.ascontiguousarray(target.classes[middle])
         made_before = opened.weights(box)
@@ -116,6 +117,17 @@ class Samples:
             weights = np.where(target.counted[middle], weights, 0)
         depth = normalized_depth(labels)[middle] if recipe.labels.depth else np.empty((0, 0), np.float32)
         return classes, np.ascontiguousarray(weights, np.float32), np.ascontiguousarray(depth)
+
+
+def _by_class(weights: Sequence[float], kinds: int) -> NDArray[np.float32]:
+    """Return the weight of each class, and last, where the index UNKNOWN finds it, that of objects of unknown kind.
+
+    It is what a pixel of an object has on average: as a class's share in the loss is its pixels times their weight, and
+    the same for all, that is the harmonic mean of the weights of the kinds.
+    """
+    assert UNKNOWN == -1
+    some = np.array([weight for weight in weights[1 : kinds + 1] if weight > 0])
+    return np.array([*weights, some.size / (1 / some).sum() if some.size else 0.0], np.float32)
 
 
 def to_channels(image: NDArray[np.float32], recipe: Recipe, pair: Pair) -> NDArray[np.float32]:

@@ -38,7 +38,10 @@ _MOST_PLAN_BYTES = 2**30  # a line for each of millions of images
 
 @dataclass(frozen=True)
 class LogRow:
-    """One epoch: losses, scores on the validation images, the last learning rate and seconds so far."""
+    """One epoch: losses, scores on the validation images, the last learning rate and seconds so far.
+
+    `mpq` is the multi-class panoptic quality of kinds of objects, None where there are none.
+    """
 
     epoch: int
     step: int
@@ -48,12 +51,15 @@ class LogRow:
     ap: float | None
     learning_rate: float
     seconds: float
+    mpq: float | None = None
 
     def figure(self, select: str) -> float:
-        """Return what chooses the best epoch, larger is better: `iou`, `ap` where there is one, or `loss`."""
+        """Return what chooses the best epoch, larger is better: `iou`, `ap` and `mpq` where there is one, or `loss`."""
         chosen = -self.validation_loss if select == "loss" else self.iou
-        if select == "ap" and self.ap is not None:
+        if select in ("ap", "mpq") and self.ap is not None:
             chosen = self.ap
+        if select == "mpq" and self.mpq is not None:
+            chosen = self.mpq
         return -math.inf if math.isnan(chosen) else chosen
 
 

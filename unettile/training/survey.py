@@ -14,6 +14,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
 from unettile.objects.diameters import diameter_percentiles, object_areas, zoom_to
+from unettile.training.kinds import UNKNOWN
 from unettile.training.pairs import Pair
 from unettile.training.reader import HELD_BYTES, OpenPair
 from unettile.training.recipe import Recipe
@@ -34,12 +35,13 @@ class Source:
         shape: (H, W).
         channels: of the image.
         scaling: how its values are scaled.
-        counts: pixels of each class among those looked at.
+        counts: pixels of each class among those looked at; of objects of unknown kind none.
         places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced.
         areas: px of each object, if labels are instances; at the size at which the pair is read.
         objects: how many there are; None of labels that are classes, or too large to be looked at whole.
         pixel_size_um: mean edge of a pixel at that size; None if the image does not say.
         content: digest of the image, its labels and its weight map, sampled where they are large.
+        kinds: how many objects are of each kind, those of unknown kind first; none where all are alike.
     """
 
     pair: Pair
@@ -52,6 +54,7 @@ class Source:
     objects: int | None = None
     pixel_size_um: float | None = None
     content: str = ""
+    kinds: tuple[int, ...] = ()
 
 
 def survey(pairs: Sequence[Pair], recipe: Recipe) -> tuple[Source, ...]:
@@ -80,6 +83,12 @@ def class_weights(sources: Sequence[Source], recipe: Recipe) -> tuple[float, ...
         InputError: there is nothing but background.
     """
     counts = np.sum([source.counts for source in sources], axis=0)
+    kinds = recipe.labels.names[1:]
+    if recipe.labels.kinds and not counts[1 : len(kinds) + 1].any() and any(source.objects for source in sources):
+        raise InputError(
+            f"no object of the training labels is of a known kind: need some of {', '.join(kinds)[:100]}, as classes of"
+            " drawn regions, as ids that unettile wrote, or in a table NAME.csv of id and class beside each label image"
+        )
     if not counts[1:].any():
         raise InputError("the training labels are background only: need at least one labelled pixel")
     return balanced_weights([int(count) for count in counts]) if recipe.loss.class_weights == "balanced" else None
@@ -115,6 +124,7 @@ def _look_at(pair: Pair, recipe: Recipe) -> Source:
             _count_objects(opened, recipe, areas),
             None if size is None else (size[0] + size[1]) / 2,
             opened.content(),
+            _count_kinds(opened, recipe),
         )
 
 
@@ -141,6 +151,17 @@ def _count_objects(opened: OpenPair, recipe: Recipe, areas: NDArray[np.int64]) -
     return int(opened.ids(Box.of_shape(opened.shape)).max(initial=0))  # components are numbered from 1
 
 
+def _count_kinds(opened: OpenPair, recipe: Recipe) -> tuple[int, ...]:
+    if opened.kinds is None:
+        return ()
+    pieces = Box.of_shape(opened.shape).pieces(PIECE, PIECES)
+    ids = np.unique(np.concatenate([np.unique(_counted(opened.ids(box), recipe.labels.ignore)) for box in pieces]))
+    kinds = opened.kinds.of(ids[ids > 0])
+    counts = np.bincount(kinds[kinds > 0], minlength=recipe.labels.kinds + 1)
+    counts[0] = int((kinds == UNKNOWN).sum())
+    return tuple(int(count) for count in counts)
+
+
 def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], tuple[NDArray[np.int32], ...]]:
     seed = int.from_bytes(hashlib.sha256(os.fsencode(opened.pair.name)).digest()[:8], "big")
     rng = np.random.default_rng(seed)
@@ -150,7 +171,7 @@ def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], 
     found: list[list[tuple[NDArray[np.float64], NDArray[np.int32]]]] = [[] for _ in range(recipe.classes)]
     for box in Box.of_shape(opened.shape).pieces(PIECE, PIECES):
         near = box.expand(margin).intersect(whole)
-        target = target_of(opened.ids(near), recipe.labels, str(opened.pair.labels))
+        target = target_of(opened.ids(near), recipe.labels, str(opened.pair.labels), kinds=opened.kinds)
         counted = target.classes if target.counted is None else np.where(target.counted, target.classes, -1)
         classes = counted[box.relative_to(near).slices]
         counts += np.bincount(classes[classes >= 0].ravel(), minlength=recipe.classes)

@@ -16,6 +16,7 @@ from unettile.errors import InputError
 from unettile.images.colours import Colour
 from unettile.labels import carve_gaps, check_labels, renumber
 from unettile.objects.depth import distance_depth
+from unettile.training.kinds import ObjectKinds
 from unettile.training.parts import LabelPart
 from unettile.weightmap import border_term, reach, weight_map
 
@@ -28,7 +29,7 @@ class Target:
     """What to learn from a label map.
 
     Args:
-        classes: (H, W) int64 in 0 … K - 1.
+        classes: (H, W) int64 in 0 … K - 1; UNKNOWN in objects whose kind is not known.
         counted: (H, W) bool, False where the labels are to be ignored; None where every pixel counts.
         instances: (H, W) ids after gaps were carved, for the weight map; None for labels that are classes.
         near: where borders are learnt, the border term of `instances` with w0 = 1 and this sigma, which found them.
@@ -56,12 +57,15 @@ class Target:
         return weights
 
 
-def target_of(labels: NDArray[np.integer], part: LabelPart, name: str, sigma: float = 0.0) -> Target:
+def target_of(
+    labels: NDArray[np.integer], part: LabelPart, name: str, sigma: float = 0.0, kinds: ObjectKinds | None = None
+) -> Target:
     """Return the target of a label map (H, W).
 
     Args:
         name: what to call the labels in messages.
         sigma: px, the largest for which its weights will be asked.
+        kinds: of the ids, where the recipe tells kinds of objects apart; unknown without it.
 
     Raises:
         InputError: a class that the recipe does not name.
@@ -72,14 +76,14 @@ def target_of(labels: NDArray[np.integer], part: LabelPart, name: str, sigma: fl
         labels = np.where(counted, labels, labels.dtype.type(0))
     if part.are_objects:
         carved = carve_gaps(labels, part.border or part.gap)
-        classes = (carved > 0).astype(np.int64)
+        classes = (kinds or ObjectKinds.none()).of(carved) if part.kinds else (carved > 0).astype(np.int64)
         if not part.border:
             return Target(classes, counted, carved)
         width = _width(part.border)
         sigma = max(sigma, _border_sigma(width))
         near = border_term(carved, 1.0, sigma)
         # background of a gap of up to that width between two instances, d1 + d2 ≤ width + 1; rounding moves no pixel
-        classes[near > math.exp(-0.5 * ((width + 1) / sigma) ** 2) * (1 - 1e-6)] = 2
+        classes[near > math.exp(-0.5 * ((width + 1) / sigma) ** 2) * (1 - 1e-6)] = len(part.names)
         return Target(classes, counted, carved, (near, sigma))
     if labels.size and labels.max() >= len(part.names):
         raise InputError(

@@ -19,7 +19,9 @@ from unettile.inference.predict import Predictor
 from unettile.inference.whole import compute_box
 from unettile.metrics.objects import ObjectCounts, average_precision, match_counts
 from unettile.metrics.pixels import confusion_matrix, iou
-from unettile.objects.byrules import label_array
+from unettile.objects.byrules import find_in_array, foreground_of
+from unettile.training.kinds import UNKNOWN, ObjectKinds
+from unettile.training.kindscores import KindCounts, kind_counts, pooled
 from unettile.training.losses import weighted_cross_entropy
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
@@ -37,8 +39,10 @@ class ImageScore:
         name: of the image.
         loss: mean cross entropy over its pixels.
         confusion: (K, K) pixels, rows are the true class.
-        foreground: of instances, (2, 2) pixels: class 1 against all others, rows are the truth before gaps were carved.
+        foreground: of instances, (2, 2) pixels: class 1 against all others, rows are the truth before gaps were carved;
+            of several kinds, what the recipe's rules take for an object of any.
         objects: of instances, what the recipe's rules make of the prediction, against the instances at IoU 0.5.
+        kinds: of instances of several kinds, the same by kind.
     """
 
     name: str
@@ -46,6 +50,7 @@ class ImageScore:
     confusion: NDArray[np.int64]
     foreground: NDArray[np.int64] | None
     objects: ObjectCounts | None
+    kinds: KindCounts | None = None
 
     @property
     def foreground_iou(self) -> float:
@@ -65,6 +70,7 @@ class Scores:
         ap: of instances, AP at IoU 0.5, TP / (TP + FP + FN), mean over images, as in the 2018 Data Science Bowl.
         confusion: (K, K) pixels, rows are the true class.
         images: each by itself.
+        kinds: of instances of several kinds, the objects of all images pooled; else None.
     """
 
     loss: float
@@ -72,20 +78,27 @@ class Scores:
     ap: float | None
     confusion: NDArray[np.int64]
     images: tuple[ImageScore, ...]
+    kinds: KindCounts | None = None
+
+    @property
+    def mpq(self) -> float | None:
+        """Multi-class panoptic quality of the kinds; None where there are none."""
+        return None if self.kinds is None else self.kinds.mpq
 
     @classmethod
     def of(cls, images: Sequence[ImageScore]) -> Scores:
         """Return the scores of a set of scored images."""
-        pooled = reduce(add, [image.confusion for image in images])
+        confusion = reduce(add, [image.confusion for image in images])
         foregrounds = [image.foreground for image in images if image.foreground is not None]
-        score = iou(reduce(add, foregrounds))[1:] if foregrounds else iou(pooled)[1:]
+        score = iou(reduce(add, foregrounds))[1:] if foregrounds else iou(confusion)[1:]
         precisions = [average_precision(image.objects)[0] for image in images if image.objects is not None]
         return cls(
             float(np.mean([image.loss for image in images])),
             _mean(score),
             float(np.mean(precisions)) if precisions else None,
-            pooled,
+            confusion,
             tuple(images),
+            pooled([image.kinds for image in images if image.kinds is not None]),
         )
 
 
@@ -129,29 +142,47 @@ class Judge:
         with OpenPair(source.pair, self._recipe.labels) as opened:
             box = middle(source.shape)
             outputs = self._outputs(source, opened, box)
-            labels = opened.ids(box)
+            labels, kinds = opened.ids(box), opened.kinds
         scores = []
         for shift in shifts:
             shifted = outputs.clone()
             shifted[:, 0] += shift
-            scores.append(self._compare(source, shifted, labels))
+            scores.append(self._compare(source, shifted, labels, kinds))
         return scores
 
-    def _compare(self, source: Source, outputs: Tensor, labels: NDArray[np.integer]) -> ImageScore:
-        classes = self._recipe.classes
-        target = target_of(labels, self._recipe.labels, str(source.pair.labels))
+    def _compare(
+        self, source: Source, outputs: Tensor, labels: NDArray[np.integer], kinds: ObjectKinds | None
+    ) -> ImageScore:
+        classes, part = self._recipe.classes, self._recipe.labels
+        target = target_of(labels, part, str(source.pair.labels), kinds=kinds)
         counted = np.ones(labels.shape, np.bool_) if target.counted is None else target.counted
         share = torch.from_numpy(counted.astype(np.float32) * (counted.size / max(1, int(counted.sum()))))[None]
-        loss = weighted_cross_entropy(outputs[:, :classes], torch.from_numpy(target.classes)[None], share)
+        loss = weighted_cross_entropy(outputs[:, :classes], torch.from_numpy(target.classes)[None], share, part.kinds)
         predicted = make_planes(("classes",), classes)(outputs)[0, 0].numpy()
-        confusion = confusion_matrix(predicted[counted], target.classes[counted], classes)
-        foreground = objects = None
+        known = counted & (target.classes != UNKNOWN)
+        confusion = confusion_matrix(predicted[known], target.classes[known], classes)
+        foreground = objects = by_kind = None
         if target.instances is not None:
-            found = (predicted == 1) & counted
+            found = self._foreground(outputs, predicted) & counted
             true = np.where(counted, labels, 0)
             foreground = confusion_matrix(found[counted].astype(np.uint8), (true[counted] > 0).astype(np.uint8), 2)
-            objects = match_counts(self._objects(outputs, counted), true, (0.5,))
-        return ImageScore(source.pair.full_name, float(loss), confusion, foreground, objects)
+            ids, numbers = self._objects(outputs, counted)
+            objects = match_counts(ids, true, (0.5,))
+            by_kind = None if kinds is None else kind_counts(ids, numbers, true, kinds, part.kinds)
+        return ImageScore(source.pair.full_name, float(loss), confusion, foreground, objects, by_kind)
+
+    def _foreground(self, outputs: Tensor, predicted: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which pixels (h, w) are an object's, before the rules look at what they make together.
+
+        Args:
+            predicted: likeliest class of each.
+        """
+        count, rules = self._recipe.labels.kinds, self._recipe.objects
+        if not (count and rules.threshold):
+            likeliest: NDArray[np.bool_] = (predicted >= 1) & (predicted <= max(1, count))
+            return likeliest
+        mask = self._planes("probabilities", outputs)
+        return foreground_of(mask, replace(rules, fill_holes=0), self._recipe.labels.class_names)
 
     def predict(self, source: Source) -> Predicted:
         """Return the probabilities of one image."""
@@ -160,16 +191,17 @@ class Judge:
             outputs = self._outputs(source, opened, box)
         return Predicted(box, self._predictor.shares(outputs)[0])
 
-    def _objects(self, outputs: Tensor, counted: NDArray[np.bool_]) -> NDArray[np.uint32]:
-        """Return the ids (h, w) of the objects that the recipe's rules make of outputs, as `segment` would."""
+    def _objects(self, outputs: Tensor, counted: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """Return ids (h, w) and classes of the objects that the recipe's rules make of outputs, as `segment` would."""
         rules, labels = self._recipe.objects, self._recipe.labels
+        mask = self._planes("probabilities" if rules.threshold else "classes", outputs) * counted[:, :, None]
+        depth = self._planes("depth", outputs) if labels.depth else None
+        return find_in_array(mask, depth, rules, labels.class_names)
 
-        def planes(kind: str) -> NDArray[np.uint8]:
-            made: NDArray[np.uint8] = make_planes((kind,), self._recipe.classes)(outputs)[0].permute(1, 2, 0).numpy()
-            return made
-
-        mask = planes("probabilities" if rules.threshold else "classes")
-        return label_array(mask * counted[:, :, None], planes("depth") if labels.depth else None, rules, labels.names)
+    def _planes(self, kind: str, outputs: Tensor) -> NDArray[np.uint8]:
+        """Return the planes (h, w, P) of a kind of output."""
+        made: NDArray[np.uint8] = make_planes((kind,), self._recipe.classes)(outputs)[0].permute(1, 2, 0).numpy()
+        return made
 
     def _outputs(self, source: Source, opened: OpenPair, box: Box) -> Tensor:
         """Return the logits (1, K, h, w) float32 of a part of the image, of the classes and then of the depth."""

@@ -14,6 +14,7 @@ from scipy.ndimage import uniform_filter
 from unettile.box import Box
 from unettile.objects.diameters import diameter_percentiles
 from unettile.training.job import Data
+from unettile.training.kinds import MOST_KINDS, UNKNOWN, kind_names
 from unettile.training.pairs import Pair
 from unettile.training.reader import OpenPair
 from unettile.training.recipe import Recipe
@@ -46,6 +47,8 @@ def early_words(data: Data, recipe: Recipe) -> tuple[str, ...]:
         _leaking(data),
         _ill_fitting(data.training, recipe),
         _unseen(data.training, recipe),
+        _untold_kinds(data.training, recipe),
+        _of_unknown_kind(data.training, recipe),
         _too_small(data.training, recipe),
     )
     return tuple(line for line in found if line is not None)
@@ -167,16 +170,46 @@ def _pixels(pair: Pair, recipe: Recipe) -> str:
 def _unseen(pairs: Sequence[Pair], recipe: Recipe) -> str | None:
     """Tell of classes that are in no label image that is trained on."""
     names = recipe.labels.names
-    if recipe.labels.kind != "classes" or len(pairs) > FILES:
+    if not (recipe.labels.kind == "classes" or recipe.labels.kinds) or len(pairs) > FILES:
         return None
     found: set[int] = set()
     for pair in pairs:
         with OpenPair(pair, recipe.labels) as opened:
-            found.update(np.unique(opened.ids(_middle(opened.shape, LOOKED_AT))).tolist())
-    missing = [name for index, name in enumerate(names) if index not in found]
+            ids = np.unique(opened.ids(_middle(opened.shape, LOOKED_AT)))
+            found.update((ids if opened.kinds is None else opened.kinds.of(ids)).tolist())
+    missing = [name for index, name in enumerate(names) if index not in found and (index or not recipe.labels.kinds)]
     if not missing:
         return None
     return f"no training image has {' or '.join(missing)}: the network cannot learn it; check labels.names"
+
+
+def _untold_kinds(pairs: Sequence[Pair], recipe: Recipe) -> str | None:
+    """Tell of kinds that objects have and the recipe does not tell apart."""
+    if recipe.labels.kind != "instances" or recipe.labels.kinds:
+        return None
+    some = pairs[:: max(1, len(pairs) // FILES)]
+    names = kind_names([(pair.labels, pair.label_view) for pair in some])
+    if not 1 < len(names) <= MOST_KINDS:
+        return None
+    told = ", ".join(f'"{name}"' for name in ("background", *names))
+    return f"objects have classes, which are not told apart: --set 'labels.names=[{told}]' learns them as kinds"
+
+
+def _of_unknown_kind(pairs: Sequence[Pair], recipe: Recipe) -> str | None:
+    """Tell of objects whose kind nothing says, in some of the images."""
+    if not recipe.labels.kinds:
+        return None
+    unknown = every = 0
+    for pair in pairs[:FILES]:
+        with OpenPair(pair, recipe.labels) as opened:
+            assert opened.kinds is not None
+            ids = np.unique(opened.ids(_middle(opened.shape, LOOKED_AT)))
+            kinds = opened.kinds.of(ids[(ids > 0) & (ids != recipe.labels.ignore)])
+        unknown, every = unknown + int((kinds == UNKNOWN).sum()), every + len(kinds)
+    if not unknown:
+        return None
+    seen = "" if len(pairs) <= FILES else f" of {FILES} images"
+    return f"{unknown:,} of {every:,} objects{seen} are of unknown kind: they teach where objects are, and not which"
 
 
 def _too_small(pairs: Sequence[Pair], recipe: Recipe) -> str | None:
