@@ -37,7 +37,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     return show
 
 
-SHARED = ("measure.py", "cases.py", "contenders.py")
+SHARED = ("__init__.py", "measure.py", "cases.py", "contenders.py")
 BENCHES = sorted(path for path in BENCHMARKS.glob("*.py") if path.name not in SHARED)
 
 

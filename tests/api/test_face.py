@@ -70,7 +70,7 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
     ),
     (unettile.load, segment_command, set()),
     (unettile.evaluate, evaluate_command, set()),
-    (unettile.weight_map, weights_command, {"output", "preview", "overwrite", "format_version"}),  # an array
+    (unettile.weight_map, weights_command, {"output", "preview", "overwrite", "format_version", "dry_run"}),  # an array
     (unettile.objects, objects_command, set()),
     (unettile.train, train_command, {"plan"}),  # a recipe to edit is a file of the command's
 ]  # fmt: skip

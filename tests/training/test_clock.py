@@ -68,6 +68,27 @@ def test_the_number_of_steps_is_foretold() -> None:
     assert clock.used == pytest.approx(0.2) and clock.expected_steps(50) == 250
 
 
+def test_a_slow_validation_is_foreseen() -> None:
+    clock = Clock(1000, 10, validation_steps=25)
+    clock.read(20, 10)  # 2 s a step, so a validation may take 50 s, and the end three of them
+    assert clock.used == pytest.approx(20 / (1000 - 150)) and not clock.epoch_is_over(0, 0)
+    clock.read(148, 74)
+    assert not clock.epoch_is_over(0, 0), "training between two of them takes three times as long"
+    clock.read(150, 75)
+    assert clock.epoch_is_over(0, 0)
+    clock.validated(10, 320)
+    clock.read(330, 151)
+    assert clock.used == pytest.approx(330 / 950), "what was timed counts"
+    slow = Clock(1000, 10, validation_steps=1e6)
+    slow.read(249, 3)
+    assert not slow.epoch_is_over(0, 0)
+    slow.read(251, 3)
+    assert slow.epoch_is_over(0, 0)
+    later = Clock(1000, 10, validation_steps=1e6)
+    later.go_on(slow.to_list(), 251)  # nothing was timed before
+    assert later.epoch_is_over(0, 0) and later.used == slow.used
+
+
 class Ticking(Meter):
     """A meter whose clock moves by a second a step, and stands while the network is validated."""
 
@@ -98,7 +119,9 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_ends_with_the_time_and_leaves_a_model(data: Path) -> None:
     recipe = replace(RECIPE, run=replace(RECIPE.run, epochs=3, calibrate=True, select="iou"))
     result, _ = run(replace(make_job(data, recipe), clock_seconds=20.0))
-    assert [row.step for row in result.rows] == [7, 13, 19], "a twentieth of the time is kept for the end"
+    assert [row.step for row in result.rows] == [6, 13, 19], (
+        "a twentieth of the time is kept for the end, and more until it is known"
+    )
     assert [row.epoch for row in result.rows] == [1, 2, 3]
     assert result.rows[-1].learning_rate < 0.02 * recipe.optimizer.learning_rate < result.rows[0].learning_rate
     checkpoint = load_checkpoint(data / "model.safetensors")

@@ -28,7 +28,7 @@ from unettile.training.samples import Samples
 from unettile.training.schedule import LAST_SCORES, Clock, learning_rate, out_of_patience
 from unettile.training.state import LogRow, TrainingFolder
 from unettile.training.survey import class_weights, settle_diameter, survey
-from unettile.training.validate import Scores
+from unettile.training.validate import Scores, validation_steps
 
 LOG_EVERY = 10  # steps between two reports of progress
 SAVE_EVERY_S = 600.0  # a process that is killed loses no more than this
@@ -87,7 +87,11 @@ class _Run:
         self.rows: list[LogRow] = []
         self.stopping = False
         self.longest = 0.0  # of the validations, seconds
-        self.clock = None if job.clock_seconds is None else Clock(job.clock_seconds, recipe.run.epochs)
+        self.clock = (
+            None
+            if job.clock_seconds is None
+            else Clock(job.clock_seconds, recipe.run.epochs, validation_steps(self.validation, recipe))
+        )
         self.loss_sum, self.loss_count = 0.0, 0
         if job.resume and self.folder.has_state:
             self._restore()
@@ -146,7 +150,7 @@ class _Run:
             value, signum = self._together(self._train_step(*batch), should_stop())
             recent = [*recent[1 - LOG_EVERY :], value]
             if self.clock is not None:
-                self.clock.read(shared_number(self.meter.seconds, self.fabric))
+                self.clock.read(shared_number(self.meter.seconds, self.fabric), self.step)
                 done = self.clock.epoch_is_over(len(self.rows), self.rows[-1].seconds if self.rows else 0.0)
                 steps = self.clock.expected_steps(self.step)
             else:

@@ -111,25 +111,29 @@ class Clock:
     """Which share of a run's time is used, and when it is time for a validation.
 
     Validations come at equal shares of the time, fewer where they would take more than a quarter of it. The time that
-    the end will need after the last one is kept free.
+    the end will need after the last one is kept free. Until one was timed, the pace of the steps
+    tells how long it may take; a quarter of the time is for training all the same.
 
     Args:
         seconds: for everything.
         epochs: validations, the last at the end; fewer where there is no time for them.
+        validation_steps: how many steps take about as long as a validation.
     """
 
-    def __init__(self, seconds: float, epochs: int) -> None:
-        self._seconds, self._epochs = seconds, epochs
+    def __init__(self, seconds: float, epochs: int, validation_steps: float = 0.0) -> None:
+        self._seconds, self._epochs, self._validation_steps = seconds, epochs, validation_steps
         self._read = self._took = 0.0
-        self._over = False
+        self._timed = self._over = False
 
-    def read(self, seconds: float) -> None:
-        """Take note of the time used so far, that of earlier parts of a resumed run included."""
+    def read(self, seconds: float, steps: int = 0) -> None:
+        """Take note of the time used so far, that of earlier parts of a resumed run included, and of its steps."""
         self._read = seconds
+        if steps and not self._timed:
+            self._took = self._validation_steps * seconds / steps
 
     def validated(self, took: float, seconds: float) -> None:
         """Take note of how long a validation took, and of the time used at its end."""
-        self._took, self._read = took, seconds
+        self._took, self._read, self._timed = took, seconds, True
         self._over = self._read + took >= self._last
 
     @property
@@ -154,18 +158,22 @@ class Clock:
         return max(step, round(step / max(self.used, 1e-9)))
 
     def to_list(self) -> list[float]:
-        return [self._took, float(self._over)]
+        return [self._took, float(self._over), float(self._timed)]
 
     def go_on(self, values: list[float], seconds: float) -> None:
         """Go on from what `to_list` gave for an earlier part of the run, which took so long."""
         self._took, self._over, self._read = values[0], bool(values[1]), seconds
+        self._timed = values[2:] != [0.0]  # earlier versions kept what was timed alone
 
     @property
     def _last(self) -> float:
         """When the last validation begins."""
-        return self._training_seconds - self._took
+        last = self._training_seconds - self._took
+        return last if self._timed else max(last, self._training_seconds / 2)
 
     @property
     def _training_seconds(self) -> float:
         kept = max(RESERVE * self._seconds, LAST_SCORES * self._took)
+        if not self._timed:
+            kept = min(kept, self._seconds / 2)
         return max(1e-3, self._seconds - kept)

@@ -28,6 +28,7 @@ from unettile.training.recipe import Recipe
 from unettile.training.survey import Source
 from unettile.training.targets import target_of
 
+PASSES = 3.0  # of a training step over a window, of which a validation takes one
 LARGEST = 1540  # px; of a larger image the middle is scored, so that memory stays bounded
 
 
@@ -207,6 +208,15 @@ class Judge:
         """Return the logits (1, K, h, w) float32 of a part of the image, of the classes and then of the depth."""
         planes = compute_box(opened.image, box, self._predictor, source.scaling, ("logits",))
         return torch.from_numpy(np.ascontiguousarray(planes))[None]
+
+
+def validation_steps(sources: Sequence[Source], recipe: Recipe) -> float:
+    """Return how many training steps take about as long as scoring images.
+
+    A step passes over its windows three times, once there and, for two gradients, twice back.
+    """
+    pixels = sum(middle(source.shape).area for source in sources)
+    return pixels / (recipe.run.batch * recipe.run.output_edge**2) / PASSES
 
 
 def middle(shape: tuple[int, int]) -> Box:
