@@ -103,7 +103,10 @@ def test_packed_integers_with_a_predictor_wrap_at_their_own_width(bits: int, tmp
     differences = np.diff(pixels.astype(int), axis=1, prepend=0) % 2**bits
     tag = (65000, "H", 1, 2, True)  # a private tag that becomes Predictor = 2: tifffile does not write this combination
     options: dict[str, Any] = {"bitspersample": bits, "extratags": [tag], "metadata": None, "photometric": "minisblack"}
-    tifffile.imwrite(path, differences.astype(kind), **options)
+    try:
+        tifffile.imwrite(path, differences.astype(kind), **options)
+    except NotImplementedError:
+        pytest.skip("this imagecodecs reads packed integers, but does not write them")
     data = path.read_bytes()
     private, predictor = struct.pack("<HHI", 65000, 3, 1), struct.pack("<HHI", 317, 3, 1)
     assert data.count(private) == 1
