@@ -111,9 +111,10 @@ def _onnx_bytes(model: Checkpoint, network: nn.Module, output: str, opset: int |
                 opset_version=opset,
             )
     except Exception as error:  # of the exporter or its library, where their versions do not fit: no common base
+        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"torch {torch.__version__} and the installed onnxscript cannot write ONNX together"
-            f" ({str(error).splitlines()[0][:160]}): install newer ones of both, or export a .pt2"
+            f" ({said[:160]}): install newer ones of both, or export a .pt2"
         ) from error
     assert program is not None
     program.model.metadata_props[INSIDE] = described(model)

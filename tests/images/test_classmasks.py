@@ -33,6 +33,7 @@ def write(folder: Path, count: int = 2) -> NDArray[np.uint8]:
         for place, name in enumerate(CLASSES, start=1):
             mask = np.zeros((70, 90), np.uint8)
             mask[10 * place : 40, 5 : 30 * place] = 255
+            mask[50:60, 20 * place : 20 * place + 15] = 255  # a part by itself
             (folder / "labels" / name).mkdir(parents=True, exist_ok=True)
             suffix = "_mask" if place == 2 else ""
             imsave(folder / "labels" / name / f"i{number}{suffix}.png", mask, check_contrast=False)

@@ -111,8 +111,8 @@ class Clock:
     """Which share of a run's time is used, and when it is time for a validation.
 
     Validations come at equal shares of the time, fewer where they would take more than a quarter of it. The time that
-    the end will need after the last one is kept free. Until one was timed, the pace of the steps
-    tells how long it may take; a quarter of the time is for training all the same.
+    the end will need after the last one is kept free. Until one was timed, the pace of the steps tells how long it may
+    take; a quarter of the time is for training all the same.
 
     Args:
         seconds: for everything.
