@@ -62,6 +62,21 @@ def test_a_last_validation_that_was_quick_is_not_repeated() -> None:
     assert later.is_over and later.used == clock.used
 
 
+def test_a_last_validation_that_began_far_too_early_is_followed_by_another() -> None:
+    clock = Clock(1000, 2)
+    clock.validated(100, 400)  # the machine was busy
+    clock.read(601)
+    assert clock.epoch_is_over(1, 400) and not clock.is_over
+    clock.validated(10, 611)
+    assert not clock.is_over and clock.used < 0.7
+    clock.read(939)
+    assert not clock.epoch_is_over(2, 611)
+    clock.read(941)
+    assert clock.epoch_is_over(2, 611)
+    clock.validated(10, 951)
+    assert clock.is_over
+
+
 def test_the_number_of_steps_is_foretold() -> None:
     clock = Clock(100, 2)
     clock.read(19)

@@ -64,7 +64,7 @@ def test_a_time_without_epochs_is_planned_into_and_ends_well(
     assert "steps fit into 6 s" in capsys.readouterr().err
     assert code == 0 and load_checkpoint(data / "model.safetensors").objects_px is not None
     rows = list(csv.DictReader((data / "model.training" / "log.csv").read_text().splitlines()))
-    assert len(rows) == 2 and float(rows[-1]["seconds"]) > 3
+    assert 1 <= len(rows) <= 3 and float(rows[-1]["seconds"]) > 3  # two, but that the machine may be faster or slower
     assert (data / "model.training" / "report.html").exists()
 
 

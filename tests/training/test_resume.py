@@ -297,10 +297,11 @@ def test_two_processes_follow_the_curve_of_one(data: Path) -> None:
     one, _ = run(make_job(data, recipe, "one"))
     (data / "job.json").write_text(json.dumps(recipe.to_dict()))
     script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29611", str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([*command, str(data)], env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in data.glob("parted-*")) == ["parted-0", "parted-1"]
     two = [line.split(",") for line in (data / "two.training" / "log.csv").read_text().splitlines()[1:]]
     for column, name in ((2, "training_loss"), (3, "validation_loss"), (4, "iou")):
         assert [float(row[column]) for row in two] == pytest.approx([getattr(row, name) for row in one.rows], rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Sequence
@@ -41,7 +42,18 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
         plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
     )
     fabric.launch()
+    if world > 1:
+        atexit.register(_part)
     return fabric
+
+
+def _part() -> None:
+    """Leave the other processes while the interpreter is whole: threads of gloo that outlive it may abort the process.
+
+    PyTorch pull request 179291 tells why.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _choose_kernels(precision: str) -> None:

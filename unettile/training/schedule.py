@@ -116,7 +116,8 @@ class Clock:
 
     Args:
         seconds: for everything.
-        epochs: validations, the last at the end; fewer where there is no time for them.
+        epochs: validations, the last at the end; fewer where there is no time for them, one more where the last began
+            early, since those before took longer.
         validation_steps: how many steps take about as long as a validation.
     """
 
