@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,25 @@ def leave(final: Path) -> None:
     if is_label_place(final):
         with suppress(OSError):
             final.parent.rmdir()
+
+
+@contextmanager
+def label_images(finals: Sequence[Path]) -> Iterator[None]:
+    """Make room for the label images among files that are written, and announce them when all of those are there.
+
+    Raises:
+        InputError: a directory cannot be made, or a list not be written.
+    """
+    for final in finals:
+        make_room(final)
+    try:
+        yield
+    except BaseException:
+        for final in finals:
+            leave(final)
+        raise
+    for final in finals:
+        announce(final)
 
 
 def announce(final: Path) -> None:
