@@ -8,6 +8,7 @@ OME-Zarr    the attribute `unettile` of the root is; a label image below the roo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,11 @@ from unettile.errors import InputError
 from unettile.images.byplane import take_plane
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.georeference import Georeference
-from unettile.images.idclasses import IdClasses
+from unettile.images.idclasses import COUNT_KEY, IdClasses
 from unettile.images.omexml import read_omexml
 from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
-from unettile.images.slide import ImageSource
+from unettile.images.slide import ImageSource, open_labels
 from unettile.images.view import FIRST, View
 from unettile.images.write_imagej import DESCRIBED
 from unettile.images.write_omexml import METADATA_NAMESPACE
@@ -34,6 +35,9 @@ from unettile.typed import Positive, Unfit, from_plain, said
 
 MOST_NAMES = 2**16
 """Classes that a mask may name."""
+
+UNASKED_IDS = 2**20
+"""So many ids are taken from metadata without a look at how many pixels there are for them."""
 
 LARGEST_DOWNSAMPLE = 2.0**20
 
@@ -139,6 +143,8 @@ def read_record(path: ImageSource, series: int | None = None, plane: tuple[int, 
     kinds = stated.write or (str(described.get("content", "")),)
     number = kinds.index(place) if place in kinds else series or 0
     kind = kinds[number] if number < len(kinds) else ""
+    if kind == "instances":
+        _check_ids(path, View(series=series, z=plane and plane[1], t=plane and plane[0]), described)
     try:
         ids = IdClasses.from_metadata(described) if kind == "instances" else None
     except ValueError as error:
@@ -150,6 +156,21 @@ def read_record(path: ImageSource, series: int | None = None, plane: tuple[int, 
     colours = {k: colour for k, colour in found.items() if 0 < k < len(names)}
     view = View(**vars(stated.view))
     return Record(names, colours, view, stated.downsample, kind, ids, stated.georeference)
+
+
+def _check_ids(path: Path, view: View, described: Mapping[str, Any]) -> None:
+    """Refuse metadata that claim more objects than the image has pixels: lists of them are made.
+
+    Raises:
+        InputError: they do.
+    """
+    count = described.get(COUNT_KEY)
+    if not isinstance(count, int) or count <= UNASKED_IDS:
+        return
+    with open_labels(path, view) as slide:
+        pixels = math.prod(slide.shape)
+    if count > pixels:
+        raise InputError(f"{path}: its metadata say {COUNT_KEY} = {count}, need at most its {pixels} pixels: {_DO}")
 
 
 def _root_of(path: Path) -> tuple[Path, str]:
