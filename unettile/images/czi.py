@@ -100,6 +100,8 @@ class CziFile:
         if len(set(kinds)) != 1 or kinds[0] not in _DTYPES:
             raise ValueError(f"its channels are {', '.join(sorted(set(kinds)))}: need one type of {', '.join(_DTYPES)}")
         names, size = _described(str(czi.raw_metadata), lengths[2])
+        samples = _DTYPES[kinds[0]][1]
+        names = names if samples == 1 else ("",) * (samples * len(names))
         rectangles = sorted(czi.scenes_bounding_rectangle_no_pyramid.items())
         if not rectangles:
             whole = czi.total_bounding_rectangle_no_pyramid

@@ -82,7 +82,7 @@ def _scene(image: Any) -> _LifScene | None:
         return None
     steps = [_step(image, axis) for axis in "YX"]
     size = (steps[0], steps[1]) if all(0 < step < 1e6 for step in steps) else None
-    names = ("",) * sizes.get("C", 1)
+    names = ("",) * (sizes.get("C", 1) * sizes.get("S", 1))
     return _LifScene(image, str(image.name), sizes, names, np.dtype(image.dtype), size)
 
 

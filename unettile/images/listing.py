@@ -9,7 +9,7 @@ from unettile.images.omezarr import is_zarr
 
 IMAGE_ENDINGS = (
     ".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".bif", ".svslide", ".mrxs",
-    ".czi", ".lif", ".png", ".jpg", ".jpeg",
+    ".czi", ".lif", ".nd2", ".png", ".jpg", ".jpeg",
 )  # fmt: skip
 """File name endings that `list_images` takes for images; a file that is named by itself may have any ending."""
 

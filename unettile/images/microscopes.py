@@ -11,6 +11,8 @@ from typing import Any
 from unettile.errors import InputError
 from unettile.images.czi import CziFile
 from unettile.images.lif import LifFile
+from unettile.images.nd2 import Nd2File
+from unettile.images.nd2chunks import SIGNATURE as ND2_SIGNATURE
 from unettile.images.scenes import SceneFile, SceneSlide
 from unettile.images.view import FIRST, View
 
@@ -36,6 +38,7 @@ class Form:
 
 FORMS = (
     Form("CZI", (b"ZISRAWFI",), "pylibCZIrw.czi", CziFile),
+    Form("ND2", (ND2_SIGNATURE,), "nd2", Nd2File),
     Form("LIF", (b"\x70\0\0\0",), "liffile", LifFile),
 )
 

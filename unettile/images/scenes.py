@@ -50,12 +50,12 @@ class Scene(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the channels, as they are stored; "" where there is none."""
+        """Of every sample of every stored channel; "" where there is none."""
         ...
 
     @property
     def samples(self) -> int:
-        """Numbers that a pixel of a stored channel has: 1, or 3 for colours."""
+        """Numbers that a pixel of a stored channel has: 1, or 3 for colours, or all channels of a file of one."""
         ...
 
     @property
@@ -104,7 +104,7 @@ class SceneSlide:
     lossy = False
 
     def __init__(self, path: Path, opened: SceneFile, reader: str, view: View = FIRST) -> None:
-        self.path, self.reader, self._opened, self._lock = path, reader, opened, Lock()
+        self.path, self.reader, self._opened, self._lock, self._closed = path, reader, opened, Lock(), False
         try:
             self._choose(view)
         except BaseException:
@@ -128,7 +128,7 @@ class SceneSlide:
             raise InputError(f"cannot read {self.path}: its planes have more than {SEGMENT_LIMIT >> 30} GiB")
         level, mpp = view.pick_level([Level(self.shape, pixel_size_um=self.pixel_size_um)])
         self._t, self._z = view.pick_plane("t", scene.times), view.pick_plane("z", scene.depths)
-        every = scene.names if scene.samples == 1 else ("",) * (len(scene.names) * scene.samples)
+        every = scene.names
         self._selected = view.pick_channels(len(every), every)
         self.channels = len(self._selected)
         self.channel_names = tuple(every[number] for number in self._selected)
@@ -164,7 +164,10 @@ class SceneSlide:
         """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
-        self._opened.close()
+        """Close the file; once more does no harm, as some libraries would have it."""
+        if not self._closed:
+            self._closed = True
+            self._opened.close()
 
     def __enter__(self) -> SceneSlide:
         return self
