@@ -41,6 +41,7 @@ class _Nd2Scene:
     names: tuple[str, ...]
     colours: bool
     pixel_size_um: PixelSize | None
+    factors: tuple[int, ...] = (1,)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,7 +67,7 @@ class _Nd2Scene:
     def by_region(self) -> bool:
         return not self.layout.compressed
 
-    def read(self, t: int, z: int, c: int, box: Box) -> NDArray[Any]:
+    def read(self, t: int, z: int, c: int, box: Box, factor: int = 1) -> NDArray[Any]:
         frame, place = 0, {"T": t, "Z": z, "P": self.number}
         for axis, length in self.axes.items():
             frame = frame * length + place[axis]
