@@ -11,6 +11,7 @@ from unettile.atomic import atomic_directory, atomic_path
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Readers
 from unettile.images.labelplace import find_label_place, is_label_place
+from unettile.images.urls import refuse_writing
 from unettile.images.write_ometiff import check_ometiff, write_ometiff
 from unettile.images.write_omezarr import check_omezarr, write_omezarr
 from unettile.images.write_png import check_png, write_png
@@ -50,6 +51,7 @@ def format_of(path: Path) -> Format:
         UsageError: the ending is not known.
         InputError: an OME-Zarr image that can have no label image.
     """
+    refuse_writing(path)
     if is_label_place(path):
         place = find_label_place(path)
         return Format((), place.check, place.write, is_directory=True)

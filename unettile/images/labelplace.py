@@ -24,6 +24,7 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Readers
 from unettile.images.multiscaleframe import MultiscaleFrame, read_frame
 from unettile.images.omezarr import is_zarr
+from unettile.images.urls import url_of
 from unettile.images.write_omelabel import Place, write_label
 from unettile.images.write_omezarr import is_label
 from unettile.regular import read_regular
@@ -143,6 +144,8 @@ def label_path(image: Path, name: str) -> Path:
     """
     if not _NAME.fullmatch(name) or len(name) > 100:
         raise UsageError(f'--into-labels got "{name}": need letters, digits, dots, dashes or blanks, such as nuclei')
+    if url_of(image) is not None:
+        raise InputError(f"{image} is on a server, where nothing is written: give -o OUT, not --into-labels")
     if not image.exists():
         raise InputError(f"cannot read {image}: no such file")
     if not is_zarr(image):

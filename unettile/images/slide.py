@@ -22,11 +22,11 @@ from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
-from unettile.images.remote import named, url_of
 from unettile.images.remoteslide import TIFF_SIGNATURES, open_remote
 from unettile.images.resample import ResampledSlide
 from unettile.images.tiff import TiffSlide
 from unettile.images.tiffimages import Unstitched
+from unettile.images.urls import named, url_of
 from unettile.images.viaopenslide import INSTALL, OpenSlideSlide, knows, load_openslide
 from unettile.images.view import FIRST, NoSuchImage, View
 from unettile.tiling import MOST_PIXELS
