@@ -14,6 +14,7 @@ from unettile.drawn.files import is_drawing
 from unettile.drawn.pairing import drawn_on, labels_by_name, list_drawings
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
+from unettile.images.classmasks import ClassMasks
 from unettile.images.idparts import count_parts_of
 from unettile.images.listing import is_folder
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
@@ -115,8 +116,19 @@ def _partners(images: dict[str, Path], others: Mapping[str, File], kind: str) ->
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             near = nearest(names[0], choice)
             hint = "" if near is None else f" ({near} is the most like {names[0]})"
-            raise InputError(f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name")
+            raise InputError(
+                f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name{_classes_hint(others)}"
+            )
     return {name: others[other] for name, other in matched.items()}
+
+
+def _classes_hint(others: Mapping[str, File]) -> str:
+    """Return what to add where folders were taken for classes, which may have been meant otherwise."""
+    masks = next((other for other in others.values() if isinstance(other, ClassMasks)), None)
+    if masks is None:
+        return ""
+    shown = ", ".join(masks.class_names[:3]) + (", …" if len(masks.class_names) > 3 else "")
+    return f"; {masks.folder} holds folders, which are taken for classes ({shown}): need a mask of each image in each"
 
 
 def pair_up(images: Images, labels: Images, weights: Images | None = None, kind: str = "") -> tuple[Pair, ...]:
