@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +23,13 @@ from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, 
 from unettile.images.pixelsize import PixelSize
 from unettile.images.remote import RemoteFile
 from unettile.images.segments import Damaged, SegmentReader
+from unettile.images.tiffchecks import JPEG, check_chain, check_description, check_page
 from unettile.images.tifffacts import page_names, tiff_facts
 from unettile.images.tiffimages import TiffImage, Unstitched, find_images, find_plane
 from unettile.images.urls import url_of
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
-_MIN_IS_WHITE, _PALETTE, _YCBCR = 0, 3, 6
-_JPEG = (6, 7, 33007, 34892)
-_APERIO_YCBCR = 33003
+_MIN_IS_WHITE, _PALETTE = 0, 3
 
 
 class TiffSlide:
@@ -78,19 +76,19 @@ class TiffSlide:
         source: Any = self._file if isinstance(self._file, RemoteFile) else self.path
         self._tif = tifffile.TiffFile(source)
         size = self._file.size if isinstance(self._file, RemoteFile) else self.path.stat().st_size
-        _check_chain(self._tif, size)
-        _check_description(self._tif, size)
+        check_chain(self._tif, size)
+        check_description(self._tif, size)
         images = find_images(self._tif)
         main = [number for number, image in enumerate(images) if not image.companion]
         series = view.pick_series([image.name for image in images], main)
         image = images[series]
-        _check_page(image.levels[0].keyframe)
+        check_page(image.levels[0].keyframe)
         facts = tiff_facts(self._tif, image.number, image.levels[0].keyframe)
         levels = _levels(image, facts.pixel_size_um)
         level, mpp = view.pick_level(levels)
         plane = find_plane(self._tif, image.levels[level], view)
         key = plane.pages[0].keyframe
-        _check_page(key)
+        check_page(key)
         cache = Cache()
         white = self._tif.is_philips and key.samplesperpixel == 3  # what it did not scan it does not store
         self._readers = [
@@ -121,7 +119,7 @@ class TiffSlide:
         self.dtype = np.dtype(np.uint8) if self._bytes_out else self._stored_dtype
         opacity = None if plane.sampled else _opacity(key)
         self.no_data = NoData.of(self._empty_value(key), opacity, self.dtype)
-        self.lossy = key.compression in _JPEG
+        self.lossy = key.compression in JPEG
         self.view = view.resolved(series, (level, mpp), (plane.t, plane.z), self._selected)
 
     def _empty_value(self, page: Any) -> float | None:
@@ -203,50 +201,6 @@ class TiffSlide:
         self.close()
 
 
-def _check_chain(tif: Any, file_size: int) -> None:
-    """Refuse a file whose last page announces another past its end: tifffile would quietly do without it.
-
-    Raises:
-        Damaged: pages are missing.
-    """
-    offset = int(tif.pages[len(tif.pages) - 1].offset) if len(tif.pages) else 0
-    if offset <= 0 or tif.tiff.is_ndpi:
-        return
-    handle, form = tif.filehandle, tif.tiff
-    handle.seek(offset)
-    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
-    handle.seek(offset + form.tagnosize + tags * form.tagsize)
-    (following,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
-    if following >= file_size:
-        raise Damaged(
-            f"it is truncated: another page should begin at byte {following}, but the file ends at byte {file_size};"
-            " get a complete copy"
-        )
-
-
-def _check_description(tif: Any, file_size: int) -> None:
-    """Refuse a file whose description lies past its end: it says what the pages are, and is often written last.
-
-    Raises:
-        Damaged: the description is missing.
-    """
-    handle, form = tif.filehandle, tif.tiff
-    if tif.tiff.is_ndpi or len(tif.pages) == 0 or tif.pages.first.tags.get(270) is not None:
-        return
-    handle.seek(int(tif.pages.first.offset))
-    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
-    for _ in range(tags):
-        # code, type, count and offset, the last two of one width
-        code, _, count, offset = struct.unpack(
-            f"{form.byteorder}HH2{form.offsetformat[-1]}", handle.read(form.tagsize)[: 4 + 2 * form.offsetsize]
-        )
-        if code == 270 and count > form.offsetsize and offset + count > file_size:
-            raise Damaged(
-                f"it is truncated: its description ends at byte {offset + count}, the file at byte {file_size};"
-                " get a complete copy"
-            )
-
-
 def _levels(image: TiffImage, pixel_size_um: PixelSize | None) -> list[Level]:
     """Return the resolutions of an image; all sizes of pixels follow from that of the largest."""
     levels = []
@@ -260,25 +214,6 @@ def _levels(image: TiffImage, pixel_size_um: PixelSize | None) -> list[Level]:
         size = None if pixel_size_um is None else (pixel_size_um[0] * y, pixel_size_um[1] * x)
         levels.append(Level(shape, (y, x), size))
     return levels
-
-
-def _check_page(page: Any) -> None:
-    """Refuse pixels that cannot be read, or could be read wrongly.
-
-    Raises:
-        Damaged: with what to do.
-    """
-    for name in ("imagelength", "imagewidth", "samplesperpixel", "rowsperstrip", "tilelength", "tilewidth"):
-        if not isinstance(getattr(page, name), int):
-            raise Damaged(f"not a readable TIFF ({name} is not a number)")
-    if page.imagelength < 1 or page.imagewidth < 1 or page.samplesperpixel < 1:
-        raise Damaged(f"it has no pixels (height {page.imagelength}, width {page.imagewidth})")
-    if page.dtype is None:
-        raise Damaged(f"its pixel type is unknown (format {page.sampleformat}, {page.bitspersample} bits)")
-    if np.dtype(page.dtype).kind not in "buif":
-        raise Damaged(f"its pixels are {page.dtype}; need integers or real numbers")
-    if (page.photometric == _YCBCR and page.compression not in _JPEG) or page.compression == _APERIO_YCBCR:
-        raise Damaged("its colours are stored as YCbCr without JPEG; save it as RGB")
 
 
 def _colour_table(page: Any) -> ColourTable:
