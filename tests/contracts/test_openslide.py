@@ -14,8 +14,7 @@ from PIL import Image
 
 from unettile.box import Box
 from unettile.errors import InputError
-from unettile.images import slide as slide_module
-from unettile.images import viaopenslide
+from unettile.images import recognition, viaopenslide
 from unettile.images.fingerprint import Fingerprint
 from unettile.images.slide import Slide, open_slide
 from unettile.images.tiff import TiffSlide
@@ -99,7 +98,7 @@ def test_levels_of_a_pyramid_through_either_reader(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("name", ["slide.mrxs", "slide.bif", "slide.dcm"])
 def test_without_the_extra_a_line_names_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (viaopenslide, slide_module):
+    for module in (viaopenslide, recognition):
         monkeypatch.setattr(module, "load_openslide", lambda: None)
     path = tmp_path / name
     write_what_openslide_is_for(path)
