@@ -120,7 +120,7 @@ def segment(
     (--format). A run that died goes on when the same command is given again.
     """
     from unettile.images.planes import parse_planes
-    from unettile.images.remote import named
+    from unettile.images.urls import named
     from unettile.images.view import View
     from unettile.tiling import Shard
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from unettile.drawn.figures import IGNORED
+from unettile.drawn.files import is_drawing
 from unettile.drawn.pairing import drawn_on, labels_by_name, list_drawings
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.classmasks import ClassMasks
 from unettile.images.idparts import count_parts_of
+from unettile.images.listing import is_folder
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
@@ -58,13 +60,15 @@ class Pair:
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
-    """Pair the files of two or three directories by name, sorted by the images' names.
+    """Pair the files of two or three directories by name, sorted by the images' names; or one image and its labels.
+
+    One image, such as a stack, and a label image may have any names.
 
     Labels may be drawn: files of polygons in the place of label images, in the images' own folder, too, or one file
     that names all the images.
 
     Raises:
-        UsageError: one directory is given twice.
+        UsageError: one directory is given twice, or a directory and an image.
         InputError: a directory without images, two files of one name, or files without a partner (the first are named).
     """
     given = [folder for folder in (images, labels, weights) if folder is not None]
@@ -77,7 +81,15 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
                 f"{folder} is given twice: images would be their own labels; need a folder for each, so move the"
                 " labels to another"
             )
-    found = by_name(images)
+    alone = [folder for folder in given if folder.exists() and not is_folder(folder) and not is_drawing(folder)]
+    if alone and not any(is_folder(folder) for folder in given):
+        found = {name_of(images): images}
+    elif alone:
+        raise UsageError(f"{alone[0]} is one image: give a file for images and labels each, or a folder for each")
+    else:
+        found = by_name(images)
+    if alone and labels in alone:
+        return (Pair(images, labels, weights),)
     labelled = _partners(found, labels_by_name(labels, drawn=beside), "label image")
     made = {} if weights is None else _partners(found, by_name(weights), "weight map")
     return tuple(
