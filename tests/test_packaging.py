@@ -35,7 +35,7 @@ def test_the_oldest_that_is_tested_is_the_oldest_that_is_allowed() -> None:
     extras = PROJECT["optional-dependencies"]
     listed = [
         *PROJECT["dependencies"],
-        *(one for name in extras.keys() - {"bench", "docs", "test"} for one in extras[name]),
+        *(one.partition(";")[0] for name in extras.keys() - {"bench", "docs", "test"} for one in extras[name]),
     ]
     floors = dict(re.fullmatch(r"([\w.-]+)(?:\[\w+\])?>=([\d.]+)", one).groups() for one in listed)  # type: ignore[union-attr]
     for name, floor in floors.items():
