@@ -172,7 +172,7 @@ def _meet(classes, depth, pixels, basin, count):  # type: ignore[no-untyped-def]
     size = 64
     while size < 6 * count:  # a map of regions in a plane has at most three borders a region
         size *= 2
-    keys, depths = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    table = np.zeros((size, 2), np.int64)  # pair and pass, side by side in memory
     for k in range(pixels.size):
         i = np.int64(pixels[k])
         here = flat[i]
@@ -186,9 +186,9 @@ def _meet(classes, depth, pixels, basin, count):  # type: ignore[no-untyped-def]
                 continue
             key = np.int64(min(here, there)) << 32 | np.int64(max(here, there))
             place = (key * 0x9E3779B1 >> 15) & (size - 1)
-            while keys[place] != key and keys[place] != 0:
+            while table[place, 0] != key and table[place, 0] != 0:
                 place = (place + 1) & (size - 1)
-            keys[place] = key
-            depths[place] = max(depths[place], np.int64(min(depth[y + 1, x + 1], depth[m + 1, n + 1])))
-    found = np.flatnonzero(keys)
-    return keys[found], depths[found]
+            table[place, 0] = key
+            table[place, 1] = max(table[place, 1], np.int64(min(depth[y + 1, x + 1], depth[m + 1, n + 1])))
+    found = np.flatnonzero(table[:, 0])
+    return table[found, 0], table[found, 1]
