@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,13 @@ def test_where_nothing_says(tmp_path: Path) -> None:
 def test_this_machine_says_something() -> None:
     limit = memory_limit()
     assert limit is not None and limit > 2**20
+
+
+@pytest.mark.parametrize(("said", "holds"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_do_not_spin_unless_told_to(said: str | None, holds: str) -> None:
+    """OpenMP says by what it goes, as it is loaded with torch."""
+    told = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    told |= {"OMP_DISPLAY_ENV": "TRUE"} | ({} if said is None else {"OMP_WAIT_POLICY": said})
+    command = [sys.executable, "-m", "unettile", "models", "nuclei", "--json"]
+    done = subprocess.run(command, env=told, capture_output=True, text=True, check=True)
+    assert f"OMP_WAIT_POLICY = '{holds}'" in done.stderr

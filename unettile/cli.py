@@ -38,6 +38,9 @@ STATUS = {1: "failed", 2: "usage", 3: "refused", 75: "incomplete"}
 RESUME = "give the same command with --resume to go on"
 """What `train` needs, which does not go on by itself."""
 
+WAITING = "OMP_WAIT_POLICY"
+"""Tells OpenMP, which reads it as PyTorch is loaded, what a thread does while it waits for the others."""
+
 COMPLETION = "_UNETTILE_COMPLETE"
 """Set by a shell that asks what may follow on its command line."""
 
@@ -77,6 +80,7 @@ def unettile(
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    os.environ.setdefault(WAITING, "PASSIVE")  # threads that spin take the time of those they wait for
     open_streams()
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries log would stand between our messages
     if not sys.warnoptions:

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pylibCZIrw import czi
 
+from tests.nd2s import write_nd2
 from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.fingerprint import Fingerprint
@@ -138,13 +139,16 @@ def test_a_damaged_file_is_refused(form: str, tmp_path: Path) -> None:
             slide.read(Box(0, 0, 40, 90))
 
 
-@pytest.mark.parametrize(("form", "module"), [("czi", "pylibCZIrw"), ("lif", "liffile")])
+@pytest.mark.parametrize(("form", "module"), [("czi", "pylibCZIrw"), ("lif", "liffile"), ("nd2", "nd2")])
 def test_without_the_extra_a_line_names_it(
     form: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = noise(1, 1, 1, *SHAPE)
     path = tmp_path / f"a.{form}"
-    write_czi(path, stack) if form == "czi" else write_lif(path, {"a": stack})
+    if form == "nd2":
+        write_nd2(path, stack[0, 0, 0, ..., None], "", ("a",))
+    else:
+        write_czi(path, stack) if form == "czi" else write_lif(path, {"a": stack})
     for name in [one for one in sys.modules if one.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)

@@ -154,7 +154,10 @@ def test_a_directory_that_vanishes_is_not_read_as_fill(tmp_path: Path) -> None:
 def test_groups_that_are_no_image_say_what_to_give(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     for attributes, message in [
-        ({"plate": {}}, r"plate, which `segment` alone takes whole: give the path of one image, like plate.zarr/A/1/0"),
+        (
+            {"plate": {}},
+            r"plate or a well; `segment` alone takes a plate whole: give the path of one image, like plate.zarr/A/1/0",
+        ),
         ({"labels": ["nuclei", "cells"]}, r"group of label images \(nuclei, cells\): give the path of one"),
         ({}, r"a Zarr group without an image \(multiscales\); it holds 0: give one of them"),
         ({"multiscales": 3}, "multiscales is no list"),

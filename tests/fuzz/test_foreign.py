@@ -14,6 +14,7 @@ from tests.exchange.packages import described, write
 from tests.exchange.test_onnx import small
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.mutations import absurd_json, damaged
+from tests.nd2s import write_nd2
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(600)]
 
@@ -50,11 +51,15 @@ def test_packages(fuzz: Fuzz, tmp_path: Path, version: str) -> None:
     fuzz.each(f"package {version}", case)
 
 
-@pytest.mark.parametrize("kind", ["czi", "lif"])
+@pytest.mark.parametrize("kind", ["czi", "lif", "nd2"])
 def test_images_of_microscopes(fuzz: Fuzz, tmp_path: Path, kind: str) -> None:
     stack = np.random.default_rng(0).integers(0, 250, (1, 1, 1, 80, 90)).astype(np.uint16)
     path = tmp_path / f"whole.{kind}"
-    content = (write_czi(path, stack) if kind == "czi" else write_lif(path, {"one": stack})).read_bytes()
+    if kind == "nd2":
+        write_nd2(path, np.moveaxis(stack[0], 1, 3), "Z", ("a",))
+    else:
+        write_czi(path, stack) if kind == "czi" else write_lif(path, {"one": stack})
+    content = path.read_bytes()
 
     def case(rng: random.Random, folder: Path) -> list[object]:
         path = folder / f"image.{kind}"

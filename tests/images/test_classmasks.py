@@ -121,3 +121,14 @@ def test_they_are_a_truth_to_evaluate_by(tmp_path: Path, capsys: pytest.CaptureF
     command = ["evaluate", str(mask.parent), str(tmp_path / "labels"), "--class-names", "background,Vessel,gland"]
     assert run([*command, "--json"]) == 0
     assert '"dice_2": 1.0' in capsys.readouterr().out
+
+
+def test_folders_of_images_are_no_classes(tmp_path: Path) -> None:
+    """A folder for each image with a mask of each of its objects: what was understood is said."""
+    write(tmp_path)
+    for number, name in enumerate(CLASSES):
+        (tmp_path / "labels" / name).rename(tmp_path / "labels" / f"i{number}")
+    for path in sorted((tmp_path / "labels").rglob("*.png")):
+        path.rename(path.with_name(path.name.replace("i", "nucleus_")))
+    with pytest.raises(InputError, match=r"no label image .*: i0, i1; .* taken for classes \(i0, i1\): need a mask of"):
+        find_pairs(tmp_path / "images", tmp_path / "labels")

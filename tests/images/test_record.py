@@ -13,6 +13,7 @@ import tifffile
 from unettile.errors import InputError
 from unettile.images.canvas import Canvas, Layer
 from unettile.images.formats import write_image
+from unettile.images.idclasses import IdClasses
 from unettile.images.record import Record, read_metadata, read_record
 from unettile.images.view import View
 
@@ -109,3 +110,9 @@ def test_infinity_is_no_downsample(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.zeros((9, 9), np.uint8), description=text, metadata=None)
     with pytest.raises(InputError, match="downsample"):
         read_record(path)
+
+
+def test_one_number_for_all_ids_takes_no_memory() -> None:
+    found = IdClasses.from_metadata({"objects": 2**32 - 1, "id_classes": 3, "id_shares": 51})
+    assert found is not None and found.shares is not None
+    assert (found.classes[-1], found.shares[-1]) == (3, 0.2) and found.classes.strides == found.shares.strides == (0,)

@@ -134,3 +134,30 @@ def test_drawn_objects_have_their_classes_by_name(cli: Cli, tmp_path: Path) -> N
     described["classes"] = ["background", "nucleus", "other"]
     tifffile.imwrite(tmp_path / "p.tif", ids, description=json.dumps(described))
     assert "panoptic_quality_by_class" not in json.loads(cli(*command).out)["pooled"]["objects"], "no name in common"
+
+
+def test_ids_of_a_stack_have_the_classes_of_their_plane(cli: Cli, tmp_path: Path) -> None:
+    ids = np.zeros((2, 20, 30), np.uint16)
+    ids[:, 2:10, 2:10], ids[:, 12:18, 12:18] = 1, 2
+    said = {"unettile": "1", "content": "instances", "classes": ["background", "Stroma", "Tumor"]}
+    said |= {"planes": {"t": [0], "z": [0, 1]}, "objects": [2, 2]}
+    for name, second in (("p", [2, 1]), ("t", [2, 2])):
+        planes = [IdClasses(np.array(one, np.uint32)).to_metadata()["id_classes"] for one in ([1, 2], second)]
+        text = "ImageJ=\nimages=2\nslices=2\nunettile=" + json.dumps(said | {"id_classes": planes})
+        tifffile.imwrite(tmp_path / f"{name}.tif", ids, description=text, metadata=None)
+    command = ("evaluate", tmp_path / "p.tif", tmp_path / "t.tif", "--objects", "--instances", "--json", "--quiet")
+    done = cli(*command)
+    assert done.code == 0, done.err
+    # Stroma: one found, one invented. Tumor: two found, one missed.
+    assert json.loads(done.out)["pooled"]["objects"]["panoptic_quality_by_class"] == [1 / 1.5, 2 / 2.5]
+
+
+def test_more_objects_than_pixels_are_refused(cli: Cli, tmp_path: Path) -> None:
+    said = {"unettile": "1", "content": "instances", "objects": 2**32 - 1, "id_classes": 1}
+    tifffile.imwrite(tmp_path / "p.tif", np.eye(20, dtype=np.uint16), description=json.dumps(said))
+    for claim in (10**12, 2**32 - 1):
+        text = json.dumps(said | {"objects": claim})
+        tifffile.imwrite(tmp_path / "t.tif", np.eye(20, dtype=np.uint16), description=text)
+        refused = cli("evaluate", tmp_path / "t.tif", tmp_path / "t.tif", "--objects", "--instances")
+        assert refused.code == 3 and f"objects = {claim}, need at most its 400 pixels" in refused.err, refused.err
+        assert refused.err.count("\n") == 1

@@ -15,7 +15,7 @@ import tifffile
 
 import unettile.tiling
 from tests.scenarios.conftest import Cli, make_pixels
-from unettile.commands.slurm import check_names
+from unettile.commands.jobscripts import check_names
 from unettile.errors import InputError
 from unettile.segmentation import forecast
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorstore
+import tifffile
 import zarr
 from numpy.typing import NDArray
 from ome_zarr_models.v04.image_label import ImageLabelAttrs
@@ -20,6 +21,7 @@ from tests.scenarios.conftest import Cli, make_pixels
 from tests.zarrs import files, write_plate, write_zarr
 from unettile.images.pyramid import majority
 from unettile.images.slide import read_labels
+from unettile.objects.write import Writer
 from unettile.segmentation.run.reader import BlockReader
 
 VERSIONS = ("0.4", "0.5")
@@ -174,6 +176,48 @@ def test_a_plate_is_a_batch(version: str, cli: Cli, model: Path, tmp_path: Path)
     assert refused.code == 3 and "lists 0 among its images, which is not there" in refused.err
 
 
+@each_version
+def test_ids_become_a_label_image(version: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `objects` numbers them, with or without a directory for label images, of a plane or of a stack."""
+    mask = np.zeros((2, *SHAPE), np.uint8)
+    mask[0, 3:10, 3:10] = mask[0, 20:40, 30:50] = mask[1, 5:9, 5:9] = 1
+    image = write_zarr(tmp_path / "image.zarr", np.stack([make_pixels(*SHAPE)] * 2), "zyx", version)
+    plain = write_zarr(tmp_path / "plain.zarr", make_pixels(*SHAPE), "yx", version)
+    tifffile.imwrite(tmp_path / "stack.ome.tif", mask, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "mask.tif", mask[0])
+    before = files(plain)
+    command = ("objects", tmp_path / "mask.tif", "-o", plain / "labels" / "ids")
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "write", fail)
+        assert cli(*command).code == 3
+    assert not (plain / "labels").exists()
+    refused = cli(*command[:-1], image / "labels" / "ids")
+    assert refused.code == 2 and "needs all planes of it: give --z all" in refused.err
+    done = cli(*command, "--table", tmp_path / "t.csv", "--image", plain)
+    assert done.code == 0, done.err
+    assert read(plain / "labels" / "ids" / "0").max() == 2 and listed(plain) == ["ids"]
+    after = files(plain)
+    assert {name: after[name] for name in before} == before
+    for file in [path for path in (plain / "labels").iterdir() if path.is_file()]:
+        file.unlink()  # a process that was killed did not come to the list
+    assert cli(*command).code == 0 and files(plain) == after
+    assert cli(*command, "--min-size", "60").code == 3 and files(plain) == after
+    assert cli(*command, "--min-size", "60", "--overwrite").code == 0
+    assert read(plain / "labels" / "ids" / "0").max() == 1 and listed(plain) == ["ids"]
+    # from a label image to another, of a stack
+    assert cli("objects", tmp_path / "stack.ome.tif", "--z", "all", "-o", image / "labels" / "found").code == 0
+    assert [plane.max() for plane in read(image / "labels" / "found" / "0")] == [2, 1]
+    again = ("objects", image / "labels" / "found", "--z", "all", "-o", image / "labels" / "large", "--min-size", "60")
+    assert cli(*again).code == 0 and listed(image) == ["found", "large"]
+    assert [plane.max() for plane in read(image / "labels" / "large" / "0")] == [1, 0]
+    refused = cli("objects", tmp_path / "mask.tif", "-o", image / "labels" / "large", "--overwrite")
+    assert refused.code == 2 and [plane.max() for plane in read(image / "labels" / "large" / "0")] == [1, 0]
+
+
+def fail(*_: object) -> None:
+    raise unettile.InputError("a part of it is damaged")
+
+
 def test_a_label_image_from_python(cli: Cli, model: Path, tmp_path: Path) -> None:
     image = write_zarr(tmp_path / "image.zarr", make_pixels(*SHAPE), "yx", "0.5")
     loaded = unettile.load(model, device="cpu")
@@ -186,4 +230,6 @@ def test_gathered_metadata_are_told_of(cli: Cli, model: Path, tmp_path: Path) ->
     image = write_zarr(tmp_path / "image.zarr", make_pixels(*SHAPE), "yx", "0.4")
     zarr.consolidate_metadata(str(image), zarr_format=2)
     done = cli("segment", image, "-m", model, "--diameter", "off", "--into-labels", "cells")
+    assert done.code == 0 and "gathered in one file" in done.err
+    done = cli("objects", image / "labels" / "cells", "-o", image / "labels" / "ids")
     assert done.code == 0 and "gathered in one file" in done.err

@@ -16,9 +16,10 @@ import tifffile
 
 import unettile
 from tests.scenarios.conftest import Cli, make_pixels
-from tests.zarrs import write_zarr
+from tests.zarrs import files, write_plate, write_zarr
 from unettile.images import remote
-from unettile.images.remote import RemoteFile, url_of
+from unettile.images.remote import RemoteFile
+from unettile.images.urls import url_of
 
 SHAPE = 60, 70
 
@@ -44,6 +45,7 @@ class Server:
         last: the number of the request after which all are cut off.
         ranges: whether parts of files are given.
         status: of all answers, if it is not None.
+        missing: the status where there is nothing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,6 +54,7 @@ class Server:
         self.last = 0
         self.signed: set[bool] = set()
         self.status: int | None = None
+        self.missing = 404
         self._server = Quiet(("127.0.0.1", 0), self._handler())
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self.url = f"{self.endpoint}/bucket"
@@ -93,7 +96,9 @@ class Server:
                 if server.status is not None or not file.is_file():
                     listing = b'<?xml version="1.0"?><ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>'
                     asked = "list-type" in query and server.status is None
-                    self.finish_with(server.status or (200 if asked else 404), listing if asked and body else b"")
+                    self.finish_with(
+                        server.status or (200 if asked else server.missing), listing if asked and body else b""
+                    )
                     return
                 content, asked_range = file.read_bytes(), self.headers.get("Range")
                 if asked_range and server.ranges:
@@ -262,6 +267,50 @@ def test_without_the_extra_a_line_names_it(
     monkeypatch.setitem(sys.modules, "fsspec", None)
     refused = cli(*command, "https://127.0.0.1:9/image.tif")
     assert refused.code == 3 and "need fsspec for https" in refused.err and "unettile[remote]" in refused.err
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_plate_is_a_batch(version: str, server: Server, cli: Cli, model: Path, tmp_path: Path) -> None:
+    """Also where the server forbids what it does not have."""
+    fields = {field: make_pixels(*SHAPE, seed=seed) for seed, field in enumerate(("A/1/0", "A/2/0"))}
+    write_plate(server.folder / "plate.zarr", fields, version)
+    command = ("segment", f"{server.url}/plate.zarr", "-m", model, "--diameter", "off")
+    server.missing = 403
+    done = cli(*command, "-o", tmp_path / "masks")
+    assert done.code == 0, done.err
+    assert cli("segment", server.folder / "plate.zarr", *command[2:], "-o", tmp_path / "local").code == 0
+    assert files(tmp_path / "masks") == files(tmp_path / "local") and len(files(tmp_path / "masks")) == 2
+    server.drop = -1
+    lost = cli(*command, "-o", tmp_path / "again")
+    assert lost.code == 75 and "was lost" in lost.err and lost.err.count("\n") == 1, lost.err
+    server.drop = 0
+    for given, code, said in (
+        ((*command, "--into-labels", "cells"), 3, "is on a server, where nothing is written: give -o OUT"),
+        ((*command[:2], "-m", model, "-o", f"{server.url}/masks"), 2, "nothing is written to a server"),
+        (
+            ("segment", f"{server.url}/plate.zarr/A/1", "-m", model, "-o", tmp_path / "a.tif"),
+            3,
+            "it is a plate or a well",
+        ),
+    ):
+        refused = cli(*given)
+        assert refused.code == code and said in refused.err and refused.err.count("\n") == 1, refused.err
+
+
+@pytest.mark.parametrize("name", ["ids.ome.tif", "ids.tif", "ids.zarr"])
+def test_a_mask_says_there_what_it_says_here(name: str, server: Server, cli: Cli, model: Path, tmp_path: Path) -> None:
+    """Its ids, and their classes."""
+    options = ("-m", model, "--diameter", "off", "--write", "instances")
+    assert cli("segment", server.folder / put(server, "tif"), *options, "-o", server.folder / name).code == 0
+    for place, table in ((server.folder / name, "here.csv"), (f"{server.url}/{name}", "there.csv")):
+        done = cli("objects", place, "--table", tmp_path / table)
+        assert done.code == 0, done.err
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert "cell" in (tmp_path / "there.csv").read_text()
+    done = cli("evaluate", f"{server.url}/{name}", server.folder / name, "--objects", "--instances", "--json", "-q")
+    assert done.code == 0 and '"panoptic_quality_by_class"' in done.out, done.err
+    refused = cli("train", server.url, server.folder, "-o", tmp_path / "m.safetensors")
+    assert refused.code == 3 and "no folder can be listed: download it" in refused.err, refused.err
 
 
 def test_only_urls_are_remote() -> None:

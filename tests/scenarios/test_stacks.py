@@ -64,6 +64,8 @@ def test_the_objects_of_all_planes_are_those_of_each_alone(cli: Cli, model: Path
     """From the image to the table, of ids that `segment` wrote: names, classes and ids are those of the plane alone."""
     image = write_stack(tmp_path / "stack.tif", np.stack([make_pixels(*SHAPE, seed=seed) for seed in range(3)]))
     options = ("-m", model, "--diameter", "off", "--scaling", "plane", "--write", "instances")
+    refused = cli("segment", image, "-o", tmp_path / "ids.ome.tif", *options)
+    assert refused.code == 3 and "choose with --z N, from 0 to 2; or all of them with --z all" in refused.err
     assert cli("segment", image, "-o", tmp_path / "ids.ome.tif", *options, "--z", "all").code == 0
     tables = ("--image", image, "--table", tmp_path / "all.csv")
     done = cli(

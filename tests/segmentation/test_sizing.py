@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from unettile.segmentation.sizing import (
     BOX_EDGE,
     BOXES,
     LEAST_ALIKE,
+    Sighting,
     Sizing,
     estimate_diameter,
     look,
@@ -113,6 +115,35 @@ def test_the_shipped_model_finds_the_size_of_real_nuclei(factor: float) -> None:
     slide = open_slide(ArrayImage(pixels))
     found, _ = estimate_diameter(slide, predictor, checkpoint.normalization.measure(slide), size)
     assert found is not None and 65 < found / factor < 105
+
+
+@pytest.mark.parametrize(
+    ("diameter", "certainty", "count", "scales"),
+    [
+        (SIZE.median, 0.7, 8, [1]),
+        (SIZE.median, 0.6, 8, [1, 0.5, 0.25, 0.125]),
+        (SIZE.median, 0.7, 7, [1, 0.5, 0.25, 0.125]),
+        (2 * SIZE.median, 0.7, 8, [1, 0.5, 0.25, 0.125]),
+        (0.75 * SIZE.median, 0.6, 8, [1, 0.5, 0.25, 0.125, 2]),
+    ],
+    ids=["sure", "not certain", "few", "large", "small"],
+)
+def test_no_more_scales_are_looked_at_than_are_needed(
+    monkeypatch: pytest.MonkeyPatch, diameter: float, certainty: float, count: int, scales: list[float]
+) -> None:
+    """What is found shrinks with the scale, so that all agree. One more look, at the scale that follows, may come."""
+    looked = []
+
+    def fake(slide: object, predictor: object, scaling: object, scale: float) -> Sighting:
+        looked.append(scale)
+        return Sighting(scale, diameter * scale, count, 0.2, certainty, 1.0)
+
+    monkeypatch.setattr("unettile.segmentation.sizing.look", fake)
+    slide: Any = open_slide(ArrayImage(np.zeros((512, 512), np.uint8)))
+    unused: Any = None
+    found, _ = estimate_diameter(slide, unused, unused, SIZE)
+    assert found == pytest.approx(diameter)
+    assert looked[: len(scales)] == scales and len(looked) <= len(scales) + 1
 
 
 def test_the_user_is_told_what_was_found_and_done() -> None:

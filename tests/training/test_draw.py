@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
+from tests.training.runs import RECIPE
 from unettile.errors import InputError
 from unettile.images.normalize import Scaling
 from unettile.training.draw import Draw, image_odds
-from unettile.training.pairs import Pair
-from unettile.training.parts import SamplePart
-from unettile.training.survey import Source
+from unettile.training.pairs import Pair, find_pairs
+from unettile.training.parts import LabelPart, SamplePart
+from unettile.training.survey import Source, survey
 
 
 def source(name: str, shape: tuple[int, int] = (100, 100), channels: int = 1, rare: int = 0) -> Source:
@@ -46,6 +49,24 @@ def test_balanced_samples_centre_on_each_class_alike_however_rare_it_is() -> Non
 
 
 def test_without_balance_places_are_drawn_from_the_whole_image() -> None:
-    rng, draw = np.random.default_rng(0), Draw([source("a", (50, 80))], SamplePart(), spread=5.0)
+    rng, draw = np.random.default_rng(0), Draw([replace(source("a", (50, 80)), places=())], SamplePart(), spread=5.0)
     centres = np.array([draw(rng)[1] for _ in range(500)])
     assert centres.min() >= 0 and (centres.max(axis=0) <= (49, 79)).all() and (centres.max(axis=0) > (45, 72)).all()
+
+
+def test_samples_of_partial_labels_are_where_labels_are(tmp_path: Path) -> None:
+    """All over the part that counts, whichever class its pixels have; of an image that counts whole, everywhere."""
+    labels = np.full((300, 400), 255, np.uint8)
+    labels[100:200, 300:380], labels[100:200, 300:304] = 0, 1
+    for name, pixels in (("a", labels), ("b", np.eye(300, dtype=np.uint8))):
+        for folder in ("images", "labels"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / folder / f"{name}.tif", pixels)
+    recipe = replace(RECIPE, labels=LabelPart("classes", ignore=255))
+    partial, whole = survey(find_pairs(tmp_path / "images", tmp_path / "labels"), recipe)
+    assert not whole.places
+    rng, draw = np.random.default_rng(0), Draw([partial], SamplePart(), spread=5.0)
+    centres = np.array([draw(rng)[1] for _ in range(500)])
+    assert (centres.min(axis=0) >= (95, 295)).all() and (centres.max(axis=0) <= (205, 385)).all()
+    assert (centres.min(axis=0) < (110, 310)).all() and (centres.max(axis=0) > (190, 370)).all()
+    assert (centres[:, 1] > 310).mean() > 0.8

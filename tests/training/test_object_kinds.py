@@ -196,11 +196,15 @@ def test_ids_of_unettile_know_their_kinds(tmp_path: Path, classes: list[int]) ->
     assert read_kinds(plain, FIRST, NAMES).of(np.arange(3)).tolist() == [0, UNKNOWN, UNKNOWN]
 
 
-def test_metadata_that_claim_many_ids_take_no_memory(tmp_path: Path) -> None:
-    described = {"unettile": "1", "content": "instances", "classes": list(NAMES), "objects": 2**32 - 1, "id_classes": 2}
+def test_ids_of_one_kind_take_no_memory(tmp_path: Path) -> None:
+    described = {"unettile": "1", "content": "instances", "classes": list(NAMES), "objects": 81, "id_classes": 2}
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 9), np.uint8), description=json.dumps(described))
     kinds = read_kinds(tmp_path / "a.tif", FIRST, NAMES)
-    assert kinds.of(np.array([0, 1, 7, 2**32 - 1, 2**32])).tolist() == [0, 2, 2, 2, UNKNOWN] and kinds.starts.size == 2
+    assert kinds.of(np.array([0, 1, 7, 81, 82])).tolist() == [0, 2, 2, 2, UNKNOWN] and kinds.starts.size == 2
+    claim = json.dumps(described | {"objects": 2**32 - 1})
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 9), np.uint8), description=claim)
+    with pytest.raises(InputError, match="need at most its 81 pixels"):
+        read_kinds(tmp_path / "a.tif", FIRST, NAMES)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unettile.box import Box
-from unettile.errors import InputError
+from unettile.errors import InputError, UsageError
 from unettile.images.view import FIRST, View
 from unettile.training.pairs import Pair, find_pairs, note_labels
 from unettile.training.parts import LabelPart
@@ -111,3 +112,19 @@ def test_channels_are_chosen_by_name(place: Path) -> None:
     tifffile.imwrite(place / "labels" / "a.tif", np.ones(SHAPE, np.uint8))
     [pair] = choose_views(pairs_of(place), View(channels=("488",)), 1)
     np.testing.assert_array_equal(seen(pair)[0][..., 0], planes[1])
+
+
+def test_two_files_are_a_pair_whatever_they_are_called(place: Path) -> None:
+    volume, ids = place / "train-volume.tif", place / "train-labels.tif"
+    for path in (volume, ids):
+        tifffile.imwrite(path, noise(3, *SHAPE), imagej=True, metadata={"axes": "ZYX"})
+    assert find_pairs(volume, ids) == (Pair(volume, ids),)
+    assert len(choose_views(find_pairs(volume, ids), FIRST, 1)) == 3
+    square = [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]]
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": square}}
+    (place / "train-volume.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    [pair] = choose_views(find_pairs(volume, place / "train-volume.geojson"), View(z=1), 1)
+    assert seen(pair)[1].sum() == 81
+    for images, labels in ((volume, place / "labels"), (place / "images", ids)):
+        with pytest.raises(UsageError, match=r"is one image: give a file for images and labels each, or a folder"):
+            find_pairs(images, labels)

@@ -102,8 +102,9 @@ def plan_tasks(images: Sequence[Path], output: Path, ending: str | None = None) 
         UsageError: OUT is of the wrong kind, an ending that is not written, or one for a single file, two images would
             share an output, or an output is one of the images.
     """
-    from unettile.images.remote import url_of
+    from unettile.images.urls import refuse_writing, url_of
 
+    refuse_writing(output)
     if not is_batch(images):
         _check_no_ending(ending)
         if not images[0].exists() and url_of(images[0]) is None:

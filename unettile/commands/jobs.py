@@ -86,7 +86,7 @@ class Job:
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
-        from unettile.images.labelplace import consolidated
+        from unettile.images.labelplace import unseen_line
         from unettile.segmentation.stacks import segment, segment_part
 
         if self.shard is not None:
@@ -99,11 +99,8 @@ class Job:
                 result = segment(
                     task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify
                 )
-            if (folder := consolidated(task.output)) is not None:
-                watch.advise(
-                    f"the metadata of {folder} are gathered in one file, which does not name {task.output}: programs"
-                    " that go by it do not see the label image until they are gathered again"
-                )
+            if (line := unseen_line(task.output)) is not None:
+                watch.advise(line)
         if result.was_finished:
             outcome = _skipped(task)
         else:

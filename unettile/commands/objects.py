@@ -116,6 +116,7 @@ def objects(
     """
     chosen = _parse_classes(classes)
 
+    from unettile.images.labelplace import unseen_line
     from unettile.images.planes import parse_planes
     from unettile.objects.job import find_objects
     from unettile.objects.measures import Measures
@@ -174,6 +175,8 @@ def objects(
         page=write_page,
     )
     console.message(_summary(found, [path.name for path in products.paths]))
+    if output is not None and (line := unseen_line(output)) is not None:
+        console.message(line)
     if found.first_capped is not None:
         number, y, x = found.first_capped
         of_plane = "".join(f" of {name} {at}" for name, at in found.first_capped_in.items())

@@ -13,6 +13,7 @@ from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, passed_over, plan_labels, plan_shard, plan_tasks
 from unettile.commands.console import Console
 from unettile.commands.jobs import Job
+from unettile.commands.jobscripts import Destination, JobArray
 from unettile.commands.loading import loading
 from unettile.commands.models import cautions
 from unettile.commands.options import (
@@ -60,14 +61,7 @@ from unettile.commands.segment_options import (
     Writes,
     check_destination,
 )
-from unettile.commands.slurm import (
-    ELSEWHERE,
-    Destination,
-    JobArray,
-    check_shards,
-    job_threads,
-    offer_scripts,
-)
+from unettile.commands.slurm import ELSEWHERE, check_shards, job_threads, offer_scripts
 from unettile.commands.summary import report
 from unettile.duration import parse_duration
 from unettile.errors import UsageError
@@ -126,7 +120,7 @@ def segment(
     (--format). A run that died goes on when the same command is given again.
     """
     from unettile.images.planes import parse_planes
-    from unettile.images.remote import named
+    from unettile.images.urls import named
     from unettile.images.view import View
     from unettile.tiling import Shard
 

@@ -63,7 +63,7 @@ def stitch(
     """
     crops = parse_shape(shape)
 
-    from unettile.images.labelplace import label_path
+    from unettile.images.labelplace import label_path, unseen_line
     from unettile.images.provenance import finished_line
     from unettile.protection import protect
     from unettile.segmentation.run.watch import Watch
@@ -97,6 +97,8 @@ def stitch(
     parts += [] if result.start is None else [f"which begin at y {result.start[0]}, x {result.start[1]}"]
     parts += [] if found is None else [counted(found.count, "object")]
     console.message(f"wrote {output}: {', '.join(parts)}")
+    if (line := unseen_line(output)) is not None:
+        console.message(line)
     console.result(result.to_dict() | {"status": "done"})
 
 

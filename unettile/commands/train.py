@@ -32,13 +32,15 @@ if TYPE_CHECKING:
 
 
 def train(
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Directory of images.")],
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Directory of images, or one image, such as a stack.")
+    ],
     labels: Annotated[
         Path,
         typer.Argument(
             metavar="LABELS",
             help="Directory of label images of the same names, of a folder of masks for each class, or of files of "
-            "polygons (GeoJSON, ImageJ's ROI sets, LabelMe JSON); or a COCO JSON.",
+            "polygons (GeoJSON, ImageJ's ROI sets, LabelMe JSON); or a COCO JSON; or of one image the label image.",
         ),
     ],
     output: Annotated[

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,6 @@ BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
 MOST_CLASSES = 256
 
 Labels = NDArray[Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def _by_class(
         first, second = (dict(enumerate(one.numbers.classes.tolist(), start=1)) for one in objects)
         return class_counts(counter.overlaps(), first, second, meaning.classes - 1)
     else:
-        said = _said_classes(pair) if meaning.instances and not meaning.truth_components else None
+        said = _said_classes(pair, overlaps) if meaning.instances and not meaning.truth_components else None
         if said is None:
             return np.zeros((0, 4))
         first, second = said
@@ -152,14 +151,18 @@ def _by_class(
     return class_counts(overlaps, first, second, min(largest, MOST_CLASSES))
 
 
-def _said_classes(pair: MaskPair) -> tuple[dict[int, int], dict[int, int]] | None:
-    """Return the class of each id of both masks; of drawings by name, if both masks have one of the same name."""
-    sources = pair.prediction, pair.truth
-    records = [read_record(source) for source in sources]
+def _said_classes(pair: MaskPair, overlaps: Overlaps) -> tuple[dict[int, int], dict[int, int]] | None:
+    """Return the class of each id that occurs; of drawings by name, if both masks have one of the same name."""
+    sources, views = (pair.prediction, pair.truth), (pair.prediction_view, pair.truth_view)
+    records = [
+        read_record(source, view.series, (view.t or 0, view.z or 0))
+        for source, view in zip(sources, views, strict=True)
+    ]
+    occurring = [np.unique(ids) for ids in (overlaps.prediction, overlaps.truth)]
     if not any(isinstance(source, Drawn) for source in sources):
-        numbered = [record.ids.classes.tolist() for record in records if record.ids is not None]
-        return (_from_one(numbered[0]), _from_one(numbered[1])) if len(numbered) == 2 else None
-    first, second = (_said_names(source, record) for source, record in zip(sources, records, strict=True))
+        found = [_classes_of(ids, record) for ids, record in zip(occurring, records, strict=True)]
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+    first, second = map(_said_names, sources, records, occurring)
     if not set(first.values()) & set(second.values()) - {""}:
         return None
     named = (name.casefold() for record in records for number, name in record.names.items() if number)
@@ -171,16 +174,20 @@ def _said_classes(pair: MaskPair) -> tuple[dict[int, int], dict[int, int]] | Non
     )
 
 
-def _said_names(source: ImageSource, record: Record) -> dict[int, str]:
-    """Return the name of the class of each id, in small letters; "" for none."""
+def _said_names(source: ImageSource, record: Record, ids: NDArray[np.int64]) -> dict[int, str]:
+    """Return the name of the class of each of these ids, in small letters; "" for none."""
     if isinstance(source, Drawn):
-        return _from_one([name.casefold() for name in source.object_names])
-    classes = [] if record.ids is None else record.ids.classes.tolist()
-    return _from_one([record.name(number).casefold() if number else "" for number in classes])
+        return {number: name.casefold() for number, name in enumerate(source.object_names, start=1)}
+    classes = _classes_of(ids, record) or {}
+    return {one: record.name(number).casefold() if number else "" for one, number in classes.items()}
 
 
-def _from_one(values: Sequence[T]) -> dict[int, T]:
-    return dict(enumerate(values, start=1))
+def _classes_of(ids: NDArray[np.int64], record: Record) -> dict[int, int] | None:
+    """Return the class of each of these ids, as far as the metadata know them; None where they know none."""
+    if record.ids is None:
+        return None
+    known = ids[(ids > 0) & (ids <= record.ids.classes.size)]
+    return dict(zip(known.tolist(), record.ids.classes[known - 1].tolist(), strict=True))
 
 
 def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource, view: View) -> dict[int, int]:

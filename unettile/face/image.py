@@ -18,8 +18,8 @@ from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
-from unettile.images.remote import named
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
+from unettile.images.urls import named
 from unettile.images.view import FIRST, View
 
 Channel = int | str | Sequence[int | str]

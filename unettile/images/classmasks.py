@@ -45,6 +45,11 @@ class ClassMasks(LabelSource):
         return self.masks[0][1]
 
     @property
+    def folder(self) -> Path:
+        """Which holds a folder for each class."""
+        return self.file.parent.parent
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.masks)
 
@@ -59,7 +64,7 @@ class ClassMasks(LabelSource):
         masks = {places[name.casefold()]: (name, path) for name, path in self.masks}
         for place, name in enumerate(names):
             if place and place not in masks:
-                raise InputError(f"{self.file.parent.parent} has no folder of masks for the class {name!r}")
+                raise InputError(f"{self.folder} has no folder of masks for the class {name!r}")
         return replace(self, masks=tuple(masks[place] for place in sorted(masks)))
 
     def open(self, view: View = FIRST) -> ClassMaskSlide:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.images.czipyramid import pyramid_factors
 from unettile.images.omexml import safe_xml
 from unettile.images.pixelsize import PixelSize, number
 from unettile.images.scenes import Scene
@@ -57,10 +58,16 @@ class _CziScene:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(_DTYPES[self.kinds[0]][0])
 
-    def read(self, t: int, z: int, c: int, box: Box) -> NDArray[Any]:
-        roi = self.left + box.x0, self.top + box.y0, box.width, box.height
-        plane = {"T": t, "Z": z, "C": c}
-        pixels = self.czi.read(roi=roi, plane=plane, scene=self.number, pixel_type=self.kinds[0])
+    @property
+    def factors(self) -> tuple[int, ...]:
+        height, width = self.shape
+        box = Box(self.top, self.left, self.top + height, self.left + width)
+        return pyramid_factors(self.czi, self.number, box)
+
+    def read(self, t: int, z: int, c: int, box: Box, factor: int = 1) -> NDArray[Any]:
+        roi = self.left + box.x0 * factor, self.top + box.y0 * factor, box.width * factor, box.height * factor
+        plane, zoom = {"T": t, "Z": z, "C": c}, _zoom(factor)
+        pixels = self.czi.read(roi=roi, plane=plane, scene=self.number, zoom=zoom, pixel_type=self.kinds[0])
         return np.asarray(pixels)[..., ::-1]  # blue comes first
 
 
@@ -100,6 +107,8 @@ class CziFile:
         if len(set(kinds)) != 1 or kinds[0] not in _DTYPES:
             raise ValueError(f"its channels are {', '.join(sorted(set(kinds)))}: need one type of {', '.join(_DTYPES)}")
         names, size = _described(str(czi.raw_metadata), lengths[2])
+        samples = _DTYPES[kinds[0]][1]
+        names = names if samples == 1 else ("",) * (samples * len(names))
         rectangles = sorted(czi.scenes_bounding_rectangle_no_pyramid.items())
         if not rectangles:
             whole = czi.total_bounding_rectangle_no_pyramid
@@ -108,6 +117,12 @@ class CziFile:
             _CziScene(czi, scene, r.x, r.y, (r.h, r.w), lengths[0], lengths[1], names, kinds, size)
             for scene, r in rectangles
         ]
+
+
+def _zoom(factor: int) -> float:
+    """Return the zoom of a resolution, which the library rounds to 32 bits and the size of what it reads down."""
+    zoom = np.float32(1 / factor)
+    return float(zoom if float(zoom) * factor >= 1 else np.nextafter(zoom, np.float32(1)))
 
 
 def _described(text: str, channels: int) -> tuple[tuple[str, ...], PixelSize | None]:

@@ -17,8 +17,9 @@ from msgspec import Meta
 from unettile.errors import InputError
 from unettile.images.normalize import sample_boxes
 from unettile.images.orientation import UPRIGHT
-from unettile.images.remote import read_range, size_of, url_of
+from unettile.images.remote import read_range, size_if_any, size_of
 from unettile.images.slide import Slide
+from unettile.images.urls import url_of
 from unettile.typed import Count, Name, Sha256, Shape, Unfit, from_plain
 
 _HEADER_BYTES = 2**16
@@ -130,7 +131,7 @@ def _sizes(files: Sequence[Path]) -> list[int]:
     urls = [url_of(path) for path in files]
     if any(urls):
         with ThreadPoolExecutor(_REQUESTS) as pool:
-            return list(pool.map(lambda url: size_of(url or ""), urls))
+            return list(pool.map(lambda url: (size_if_any if len(urls) > 1 else size_of)(url or ""), urls))
     return [path.stat().st_size if path.exists() else -1 for path in files]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from unettile.atomic import atomic_directory, atomic_path
 from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Readers
 from unettile.images.labelplace import find_label_place, is_label_place
+from unettile.images.urls import refuse_writing
 from unettile.images.write_ometiff import check_ometiff, write_ometiff
 from unettile.images.write_omezarr import check_omezarr, write_omezarr
 from unettile.images.write_png import check_png, write_png
@@ -50,6 +51,7 @@ def format_of(path: Path) -> Format:
         UsageError: the ending is not known.
         InputError: an OME-Zarr image that can have no label image.
     """
+    refuse_writing(path)
     if is_label_place(path):
         place = find_label_place(path)
         return Format((), place.check, place.write, is_directory=True)
@@ -98,6 +100,25 @@ def leave(final: Path) -> None:
     if is_label_place(final):
         with suppress(OSError):
             final.parent.rmdir()
+
+
+@contextmanager
+def label_images(finals: Sequence[Path]) -> Iterator[None]:
+    """Make room for the label images among files that are written, and announce them when all of those are there.
+
+    Raises:
+        InputError: a directory cannot be made, or a list not be written.
+    """
+    for final in finals:
+        make_room(final)
+    try:
+        yield
+    except BaseException:
+        for final in finals:
+            leave(final)
+        raise
+    for final in finals:
+        announce(final)
 
 
 def announce(final: Path) -> None:

@@ -60,8 +60,14 @@ class IdClasses:
         shares = described.get(SHARES_KEY)
         return cls(
             _unpacked(described[CLASSES_KEY], count),
-            None if shares is None else np.minimum(_unpacked(shares, count) / 255, 1.0),
+            None if shares is None else _shares(_unpacked(shares, count)),
         )
+
+
+def _shares(levels: NDArray[np.uint32]) -> NDArray[np.float64]:
+    if levels.size and levels.strides == (0,):  # one for all
+        return np.broadcast_to(np.minimum(levels[0] / 255, 1.0), levels.shape)
+    return np.minimum(levels / 255, 1.0)
 
 
 def _packed(numbers: NDArray[np.uint32]) -> Any:

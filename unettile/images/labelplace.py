@@ -24,6 +24,7 @@ from unettile.errors import InputError, UsageError
 from unettile.images.canvas import Canvas, Readers
 from unettile.images.multiscaleframe import MultiscaleFrame, read_frame
 from unettile.images.omezarr import is_zarr
+from unettile.images.urls import url_of
 from unettile.images.write_omelabel import Place, write_label
 from unettile.images.write_omezarr import is_label
 from unettile.regular import read_regular
@@ -73,7 +74,10 @@ class LabelPlace:
         """
         image, frame = self.path.parent.parent, self.frame
         if len(canvas.layers) > 1 or not is_label(canvas.layers[0]):
-            raise UsageError(f"a label image holds classes or ids: give one --write, classes or instances, for {image}")
+            raise UsageError(
+                f"{self.path} is to be a label image, which holds classes or ids: give one --write, classes or"
+                " instances, or another name"
+            )
         shape = frame.length("y"), frame.length("x")
         if canvas.shape != shape:
             raise UsageError(
@@ -140,6 +144,8 @@ def label_path(image: Path, name: str) -> Path:
     """
     if not _NAME.fullmatch(name) or len(name) > 100:
         raise UsageError(f'--into-labels got "{name}": need letters, digits, dots, dashes or blanks, such as nuclei')
+    if url_of(image) is not None:
+        raise InputError(f"{image} is on a server, where nothing is written: give -o OUT, not --into-labels")
     if not image.exists():
         raise InputError(f"cannot read {image}: no such file")
     if not is_zarr(image):
@@ -147,15 +153,18 @@ def label_path(image: Path, name: str) -> Path:
     return image / _FOLDER / name
 
 
-def consolidated(path: Path) -> Path | None:
-    """Return the directory above a label image whose metadata are gathered in one file, and so do not name it."""
+def unseen_line(path: Path) -> str | None:
+    """Return what to tell of a label image that metadata gathered in one file, above it, do not name; else None."""
     if not is_label_place(path):
         return None
     for folder in (path.parent.parent, *path.parent.parent.parents):
         if not is_zarr(folder):
             return None
         if (folder / ".zmetadata").is_file() or (_read(folder / "zarr.json") or {}).get("consolidated_metadata"):
-            return folder
+            return (
+                f"the metadata of {folder} are gathered in one file, which does not name {path}: programs that go by it"
+                " do not see the label image until they are gathered again"
+            )
     return None
 
 

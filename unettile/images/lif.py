@@ -28,6 +28,7 @@ class _LifScene:
     dtype: np.dtype[Any]
     pixel_size_um: PixelSize | None
     by_region: bool = False
+    factors: tuple[int, ...] = (1,)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,7 +46,7 @@ class _LifScene:
     def samples(self) -> int:
         return self.sizes.get("S", 1)
 
-    def read(self, t: int, z: int, c: int, box: Box) -> NDArray[Any]:
+    def read(self, t: int, z: int, c: int, box: Box, factor: int = 1) -> NDArray[Any]:
         wanted = {axis: place for axis, place in (("T", t), ("Z", z), ("C", c)) if axis in self.sizes}
         plane = np.asarray(self.image.frame(**wanted))
         return plane.reshape(*self.shape, self.samples)[box.slices]
@@ -82,7 +83,7 @@ def _scene(image: Any) -> _LifScene | None:
         return None
     steps = [_step(image, axis) for axis in "YX"]
     size = (steps[0], steps[1]) if all(0 < step < 1e6 for step in steps) else None
-    names = ("",) * sizes.get("C", 1)
+    names = ("",) * (sizes.get("C", 1) * sizes.get("S", 1))
     return _LifScene(image, str(image.name), sizes, names, np.dtype(image.dtype), size)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from unettile.errors import InputError
 from unettile.images.omezarr import is_zarr
+from unettile.images.urls import named, url_of
 
 IMAGE_ENDINGS = (
     ".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".bif", ".svslide", ".mrxs",
-    ".czi", ".lif", ".png", ".jpg", ".jpeg",
+    ".czi", ".lif", ".nd2", ".png", ".jpg", ".jpeg",
 )  # fmt: skip
 """File name endings that `list_images` takes for images; a file that is named by itself may have any ending."""
 
@@ -53,6 +54,8 @@ def image_stem(path: Path) -> str:
 
 
 def _entries(directory: Path) -> list[Path]:
+    if url_of(directory) is not None:
+        raise InputError(f"{named(directory)} is on a server, where no folder can be listed: download it")
     try:
         return sorted(directory.iterdir())
     except OSError as error:

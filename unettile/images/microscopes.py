@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from unettile.errors import InputError
+from unettile.images.bioimages import BioFile
 from unettile.images.czi import CziFile
 from unettile.images.lif import LifFile
+from unettile.images.nd2 import Nd2File
+from unettile.images.nd2chunks import SIGNATURE as ND2_SIGNATURE
 from unettile.images.scenes import SceneFile, SceneSlide
 from unettile.images.view import FIRST, View
 
 INSTALL = "pip install 'unettile[microscopes]'"
+OTHERS = "pip install 'unettile[bioio]' and the plugin of bioio that reads them"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Form:
 
 FORMS = (
     Form("CZI", (b"ZISRAWFI",), "pylibCZIrw.czi", CziFile),
+    Form("ND2", (ND2_SIGNATURE,), "nd2", Nd2File),
     Form("LIF", (b"\x70\0\0\0",), "liffile", LifFile),
 )
 
@@ -65,3 +70,24 @@ def open_scenes(path: Path, form: Form, view: View = FIRST) -> SceneSlide:
         text = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(f"cannot read {path}: no {form.name} that can be read ({text})") from error
     return SceneSlide(path, opened, form.name.lower(), view)
+
+
+def open_other(path: Path, view: View = FIRST) -> SceneSlide | None:
+    """Open an image of a file that a plugin of bioio reads; None where none does, or bioio is not installed.
+
+    Raises:
+        InputError: the plugin finds it damaged.
+        NoSuchImage: it has no such scene, plane or channel.
+    """
+    try:
+        library = importlib.import_module("bioio")
+    except (ImportError, OSError):
+        return None
+    try:
+        opened = BioFile(path, library)
+    except Exception as error:  # what a plugin makes of damaged bytes
+        if type(error).__name__ == "UnsupportedFileFormatError":
+            return None
+        text = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"cannot read {path}: bioio finds nothing that can be read ({text})") from error
+    return SceneSlide(path, opened, "bioio", view)

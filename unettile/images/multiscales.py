@@ -84,7 +84,8 @@ def find_multiscales(node: zarr.Array[Any] | zarr.Group) -> list[Multiscale]:
         return [_parse(node, ome, entry) for entry in entries]
     if "plate" in ome or "well" in ome:
         raise Damaged(
-            "it is a plate, which `segment` alone takes whole: give the path of one image, like plate.zarr/A/1/0"
+            "it is a plate or a well; `segment` alone takes a plate whole: give the path of one image, like"
+            " plate.zarr/A/1/0"
         )
     if isinstance(ome.get("labels"), Sequence):
         raise Damaged(f"it is a group of label images ({', '.join(map(str, ome['labels'][:8]))}): give the path of one")

@@ -19,9 +19,10 @@ from unettile.images.cache import Cache
 from unettile.images.multiscales import Multiscale, find_multiscales
 from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
-from unettile.images.remote import size_of, url_of
+from unettile.images.remote import size_if_any
 from unettile.images.remotestore import RemoteStore
 from unettile.images.segments import SEGMENT_LIMIT, Damaged
+from unettile.images.urls import url_of
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 from unettile.images.zarrstore import ConfinedStore
 from unettile.wording import size_text
@@ -32,6 +33,7 @@ PIECE_EDGE = 512
 SAMPLED_CHUNKS = 256
 """Chunks whose files tell an image from another."""
 
+_TIFF_ENDINGS = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8")
 _METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
@@ -41,13 +43,21 @@ def is_zarr(path: Path) -> bool:
 
 
 def is_remote_zarr(url: str) -> bool:
-    """Whether a Zarr group or array is at a URL.
+    """Whether a Zarr group or array is at a URL; a name that is a TIFF's is asked of no server.
 
     Raises:
         InputError: the server refuses.
         Incomplete: the connection is lost.
     """
-    return any(size_of(f"{url}/{name}") >= 0 for name in _METADATA)
+    if url.lower().endswith(_TIFF_ENDINGS):
+        return False
+    return any(size_if_any(f"{url}/{name}") >= 0 for name in _METADATA)
+
+
+def is_group(path: Path) -> bool:
+    """Whether a path is a Zarr group or array, in a directory or on a server; errors as those of `is_remote_zarr`."""
+    url = url_of(path)
+    return is_zarr(path) if url is None else is_remote_zarr(url)
 
 
 class ZarrSlide:
@@ -226,7 +236,7 @@ class ZarrSlide:
         if self._url is None:
             return any((self._folder / name).is_file() for name in names)
         place = "/".join(part for part in (self._url, self._array.path) if part)
-        return any(size_of(f"{place}/{name}") >= 0 for name in names)
+        return any(size_if_any(f"{place}/{name}") >= 0 for name in names)
 
     def _fetch(self, box: Box, first: int) -> NDArray[Any]:
         slices = {"y": slice(box.y0, box.y1), "x": slice(box.x0, box.x1), "c": slice(first, first + self._edge("c"))}

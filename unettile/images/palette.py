@@ -9,11 +9,12 @@ import tifffile
 
 from unettile.images.colours import Colour
 from unettile.images.png import PNG_SIGNATURE
+from unettile.images.remote import open_binary
 
 
 def read_palette(path: Path) -> tuple[Colour, ...] | None:
     """Return the palette of a PNG or TIFF file, or None if it has none, or none that can be read."""
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         start = file.read(8)
         if start == PNG_SIGNATURE:
             while len(head := file.read(8)) == 8:
@@ -24,13 +25,14 @@ def read_palette(path: Path) -> tuple[Colour, ...] | None:
                     return None
                 file.seek(length + 4, 1)
             return None
-    if start[:2] not in (b"II", b"MM"):
-        return None
-    try:
-        with tifffile.TiffFile(path) as tif:
-            table = getattr(tif.pages.first, "colormap", None)
-    except Exception:  # a colour is no reason to refuse what `open_labels` could read
-        return None
+        if start[:2] not in (b"II", b"MM"):
+            return None
+        file.seek(0)
+        try:
+            with tifffile.TiffFile(file) as tif:
+                table = getattr(tif.pages.first, "colormap", None)
+        except Exception:  # a colour is no reason to refuse what `open_labels` could read
+            return None
     if table is None:
         return None
     scale = 257 if table.max() > 255 else 1  # some writers store 8-bit colours in the 16-bit table

@@ -7,20 +7,21 @@ plate.zarr/          plate: the wells, by path
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from unettile.errors import InputError
-from unettile.regular import read_regular
-
-_MOST_BYTES = 2**26
+from unettile.images.attributes import ome_attributes
+from unettile.images.omezarr import is_group
 
 
 def is_plate(path: Path) -> bool:
-    """Whether a directory is an OME-Zarr plate."""
-    return path.is_dir() and isinstance(_attributes(path).get("plate"), Mapping)
+    """Whether a directory, or what is at a URL, is an OME-Zarr plate.
+
+    Raises:
+        InputError, Incomplete: a server refuses, or the connection is lost.
+    """
+    return is_group(path) and isinstance(ome_attributes(path).get("plate"), Mapping)
 
 
 def list_fields(plate: Path) -> list[tuple[str, Path]]:
@@ -40,7 +41,7 @@ def list_fields(plate: Path) -> list[tuple[str, Path]]:
 
 def _paths(group: Path, what: str, members: str) -> list[PurePosixPath]:
     """Return the paths that the metadata of a plate or a well list, each that of a directory in it."""
-    described = _attributes(group).get(what)
+    described = ome_attributes(group).get(what)
     listed = described.get(members) if isinstance(described, Mapping) else None
     if not isinstance(listed, list):
         raise InputError(f"{group} cannot be read: its metadata list no {members} of a {what}; take a fresh copy")
@@ -50,21 +51,7 @@ def _paths(group: Path, what: str, members: str) -> list[PurePosixPath]:
         path = PurePosixPath(str(text))
         if not isinstance(text, str) or not path.parts or path.is_absolute() or ".." in path.parts:
             raise InputError(f"{group} cannot be read: its metadata list {text!r} among the {members}")
-        if not (group / path).is_dir():
+        if not is_group(group / path):
             raise InputError(f"{group} lists {text} among its {members}, which is not there: take a fresh copy")
         paths.append(path)
     return paths
-
-
-def _attributes(group: Path) -> Mapping[str, Any]:
-    """Return the OME attributes of a Zarr group of either version; empty where there are none that can be read."""
-    for name in ("zarr.json", ".zattrs"):
-        try:
-            values = json.loads(read_regular(group / name, _MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
-            continue
-        attributes = values.get("attributes") if name == "zarr.json" and isinstance(values, dict) else values
-        if isinstance(attributes, dict):
-            ome = attributes.get("ome", attributes)
-            return ome if isinstance(ome, dict) else {}
-    return {}

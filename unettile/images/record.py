@@ -8,6 +8,7 @@ OME-Zarr    the attribute `unettile` of the root is; a label image below the roo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,27 +18,32 @@ import tifffile
 from msgspec import Meta
 
 from unettile.errors import InputError
+from unettile.images.attributes import ome_attributes, read_attributes
 from unettile.images.byplane import take_plane
 from unettile.images.colours import Colour, distinct_colours
 from unettile.images.georeference import Georeference
-from unettile.images.idclasses import IdClasses
+from unettile.images.idclasses import COUNT_KEY, IdClasses
 from unettile.images.omexml import read_omexml
+from unettile.images.omezarr import is_group
 from unettile.images.palette import read_palette
 from unettile.images.png import PNG_SIGNATURE, read_description
-from unettile.images.slide import ImageSource
+from unettile.images.remote import open_binary
+from unettile.images.slide import ImageSource, open_labels
+from unettile.images.urls import url_of
 from unettile.images.view import FIRST, View
 from unettile.images.write_imagej import DESCRIBED
 from unettile.images.write_omexml import METADATA_NAMESPACE
 from unettile.images.write_omezarr import METADATA_KEY
-from unettile.regular import read_regular
 from unettile.typed import Positive, Unfit, from_plain, said
 
 MOST_NAMES = 2**16
 """Classes that a mask may name."""
 
+UNASKED_IDS = 2**20
+"""So many ids are taken from metadata without a look at how many pixels there are for them."""
+
 LARGEST_DOWNSAMPLE = 2.0**20
 
-_ATTRIBUTE_BYTES = 2**26  # of a Zarr group; images of ids describe each
 _DO = "take a fresh copy of the mask"
 _MARK = "unettile"  # every file of ours states the version under this key
 _TIFF_SIGNATURES = (b"II", b"MM")
@@ -112,8 +118,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
+        InputError, Incomplete: a server refuses, or the connection is lost.
     """
-    values = _of_text(_text(path)) if not path.is_dir() else _of_zarr(path).get(METADATA_KEY)
+    values = read_attributes(path).get(METADATA_KEY) if _is_folder(path) else _of_text(_text(path))
     return values if isinstance(values, dict) and _MARK in values else {}
 
 
@@ -126,7 +133,8 @@ def read_record(path: ImageSource, series: int | None = None, plane: tuple[int, 
         plane: (t, z) in a file that holds a stack, whose ids have classes plane by plane; None for what all have.
 
     Raises:
-        InputError: metadata of ours with a value that cannot be meant.
+        InputError: metadata of ours with a value that cannot be meant, or a server refuses.
+        Incomplete: the connection is lost.
         OSError: the file cannot be read.
     """
     if not isinstance(path, Path):
@@ -139,6 +147,8 @@ def read_record(path: ImageSource, series: int | None = None, plane: tuple[int, 
     kinds = stated.write or (str(described.get("content", "")),)
     number = kinds.index(place) if place in kinds else series or 0
     kind = kinds[number] if number < len(kinds) else ""
+    if kind == "instances":
+        _check_ids(path, View(series=series, z=plane and plane[1], t=plane and plane[0]), described)
     try:
         ids = IdClasses.from_metadata(described) if kind == "instances" else None
     except ValueError as error:
@@ -146,35 +156,55 @@ def read_record(path: ImageSource, series: int | None = None, plane: tuple[int, 
     names = dict(enumerate(stated.classes)) if kind != "instances" or ids else {}
     found = _stated_colours(described)
     if not found:
-        found = _zarr_colours(root) if root.is_dir() else _ome_colours(root) or _palette(root)
+        found = _zarr_colours(root) if _is_folder(root) else _ome_colours(root) or _palette(root)
     colours = {k: colour for k, colour in found.items() if 0 < k < len(names)}
     view = View(**vars(stated.view))
     return Record(names, colours, view, stated.downsample, kind, ids, stated.georeference)
 
 
+def _check_ids(path: Path, view: View, described: Mapping[str, Any]) -> None:
+    """Refuse metadata that claim more objects than the image has pixels: lists of them are made.
+
+    Raises:
+        InputError: they do.
+    """
+    count = described.get(COUNT_KEY)
+    if not isinstance(count, int) or count <= UNASKED_IDS:
+        return
+    with open_labels(path, view) as slide:
+        pixels = math.prod(slide.shape)
+    if count > pixels:
+        raise InputError(f"{path}: its metadata say {COUNT_KEY} = {count}, need at most its {pixels} pixels: {_DO}")
+
+
 def _root_of(path: Path) -> tuple[Path, str]:
     """Return the file that holds the metadata, and the kind of the image in it that a path leads to, or ""."""
-    if not path.is_dir() or METADATA_KEY in _of_zarr(path):
+    if not _is_folder(path) or METADATA_KEY in read_attributes(path):
         return path, ""
     for root in (path.parent.parent, path.parent) if path.parent.name == "labels" else (path.parent,):
-        if METADATA_KEY in _of_zarr(root):
+        if METADATA_KEY in read_attributes(root):
             return root, path.name
     return path, ""
 
 
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() if url_of(path) is None else is_group(path)
+
+
 def _text(path: Path) -> str:
     """Return the description of a PNG or TIFF file; empty if it has none, or none that can be read."""
-    with path.open("rb") as file:
+    with open_binary(path) as file:
         start = file.read(8)
-    if start.startswith(PNG_SIGNATURE):
-        return read_description(path)
-    if not start.startswith(_TIFF_SIGNATURES):
-        return ""
-    try:
-        with tifffile.TiffFile(path) as tif:
-            return str(getattr(tif.pages.first, "description", ""))
-    except Exception:  # a damaged header makes the parser raise whatever it likes; who reads the pixels says so
-        return ""
+        if start.startswith(PNG_SIGNATURE):
+            return read_description(path)
+        if not start.startswith(_TIFF_SIGNATURES):
+            return ""
+        file.seek(0)
+        try:
+            with tifffile.TiffFile(file) as tif:
+                return str(getattr(tif.pages.first, "description", ""))
+        except Exception:  # a damaged header makes the parser raise whatever it likes; who reads the pixels says so
+            return ""
 
 
 def _of_text(text: str) -> Any:
@@ -185,19 +215,6 @@ def _of_text(text: str) -> Any:
     elif text.startswith("ImageJ="):
         text = next((line[len(DESCRIBED) :] for line in text.splitlines() if line.startswith(DESCRIBED)), "")
     return _json(text)
-
-
-def _of_zarr(path: Path) -> dict[str, Any]:
-    """Return the attributes of a Zarr group; empty if it has none."""
-    for name in ("zarr.json", ".zattrs"):
-        try:
-            values = _json(read_regular(path / name, _ATTRIBUTE_BYTES).decode("utf-8", "replace"))
-        except OSError:
-            continue
-        attributes = values.get("attributes") if name == "zarr.json" and isinstance(values, dict) else values
-        if isinstance(attributes, dict):
-            return attributes
-    return {}
 
 
 def _json(text: str) -> Any:
@@ -223,9 +240,7 @@ def _stated_colours(described: Mapping[str, Any]) -> dict[int, Colour]:
 def _zarr_colours(path: Path) -> dict[int, Colour]:
     """Return the colours of the numbers of an OME-Zarr label image; of an image, of its label image of classes."""
     for place in (path, path / "labels" / "classes"):
-        attributes = _of_zarr(place)
-        ome = attributes.get("ome", attributes)  # 0.4 has no key for all of it
-        label = ome.get("image-label") if isinstance(ome, Mapping) else None
+        label = ome_attributes(place).get("image-label")
         listed = label.get("colors") if isinstance(label, Mapping) else None
         if not isinstance(listed, list):
             continue

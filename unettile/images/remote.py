@@ -6,16 +6,16 @@ A request that fails is made again, after a pause; where the connection stays lo
 from __future__ import annotations
 
 import io
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path, PosixPath
+from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from unettile.errors import Incomplete, InputError
+from unettile.images.urls import url_of
 
 T = TypeVar("T")
 
@@ -28,31 +28,7 @@ BLOCK_BYTES = 2**18
 BLOCKS = 64
 """Blocks of a file that are kept: those of its header are asked for again and again."""
 
-_URL = re.compile(r"(https?|s3):/+(.+)", re.DOTALL)
 _LASTING = (400, 401, 403, 405, 501)  # what a server says that will not change
-
-
-class UrlPath(PosixPath):
-    """A path that is a URL, and is shown as one."""
-
-    def __str__(self) -> str:
-        return url_of(super().__str__()) or super().__str__()
-
-
-def named(path: Path) -> Path:
-    """Return a path that is shown as the URL that it is; any other as it is."""
-    return UrlPath(str(path)) if url_of(path) is not None else path
-
-
-def url_of(path: Path | str) -> str | None:
-    """Return the URL that a path is; None if it is none. A path has a single slash where a URL has two.
-
-    >>> url_of(Path("https://example.org/a.tif")), url_of(Path("a.tif"))
-    ('https://example.org/a.tif', None)
-    """
-    text = path if isinstance(path, str) else PosixPath.__str__(path)
-    found = _URL.fullmatch(text)
-    return None if found is None else f"{found[1]}://{found[2]}"
 
 
 class RemoteFile(io.RawIOBase):
@@ -117,6 +93,17 @@ class RemoteFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Open a file, here or on a server, for reading without a buffer.
+
+    Raises:
+        OSError: it cannot be read.
+        InputError, Incomplete: as `RemoteFile`.
+    """
+    url = url_of(path)
+    return path.open("rb", buffering=0) if url is None else cast("IO[bytes]", RemoteFile(url))
 
 
 def file_system(url: str) -> Any:
@@ -238,6 +225,26 @@ def refuse_lasting(url: str, error: Exception) -> None:
         raise InputError(f"cannot read {url}: the server refuses it ({said(error)})") from error
     if isinstance(error, ValueError) and "range requests" in str(error):
         raise InputError(f"cannot read {url}: its server gives no parts of files; download it") from error
+
+
+def size_if_any(url: str) -> int:
+    """Return how many bytes one of several files has; -1 if there is none, or if the server forbids it.
+
+    Raises:
+        InputError, Incomplete: as `size_of`.
+    """
+    try:
+        return size_of(url)
+    except InputError as error:
+        if is_forbidden(error):
+            return -1
+        raise
+
+
+def is_forbidden(error: InputError) -> bool:
+    """Whether a server refused to give something, as some do where nothing is."""
+    cause = error.__cause__
+    return isinstance(cause, PermissionError) or getattr(cause, "status", None) == 403
 
 
 def lost(url: str, error: Exception) -> Incomplete:

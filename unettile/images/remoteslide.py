@@ -12,7 +12,6 @@ from unettile.images.tiffimages import Unstitched
 from unettile.images.view import View
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_ENDINGS = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8")
 
 
 def open_remote(path: Path, url: str, view: View, as_stored: bool) -> TiffSlide | ZarrSlide:
@@ -22,7 +21,7 @@ def open_remote(path: Path, url: str, view: View, as_stored: bool) -> TiffSlide 
         InputError: it is neither, or cannot be read.
         Incomplete: the connection is lost.
     """
-    if not url.lower().endswith(_TIFF_ENDINGS) and is_remote_zarr(url):
+    if is_remote_zarr(url):
         return ZarrSlide(path, view, as_stored)
     with RemoteFile(url) as file:
         start = file.pread(8, 0)

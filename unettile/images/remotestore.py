@@ -10,7 +10,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from unettile.errors import InputError
-from unettile.images.remote import read_part
+from unettile.images.remote import is_forbidden, read_part
 from unettile.images.zarrstore import METADATA, Bounds
 
 
@@ -59,7 +59,7 @@ class RemoteStore(Store):
         except FileNotFoundError:
             return None
         except InputError as error:
-            if is_metadata and isinstance(error.__cause__, PermissionError):  # how s3 says that nothing is there
+            if is_metadata and is_forbidden(error):
                 return None
             raise
         if not is_metadata:

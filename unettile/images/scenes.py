@@ -50,12 +50,12 @@ class Scene(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the channels, as they are stored; "" where there is none."""
+        """Of every sample of every stored channel; "" where there is none."""
         ...
 
     @property
     def samples(self) -> int:
-        """Numbers that a pixel of a stored channel has: 1, or 3 for colours."""
+        """Numbers that a pixel of a stored channel has: 1, or 3 for colours, or all channels of a file of one."""
         ...
 
     @property
@@ -69,8 +69,16 @@ class Scene(Protocol):
         """Whether a part of a plane can be read without the rest."""
         ...
 
-    def read(self, t: int, z: int, c: int, box: Box) -> NDArray[Any]:
-        """Return a box of a stored channel, (h, w, samples); raises whatever the library does for damage."""
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """How many px of the image a px of each of its resolutions is, 1 the first."""
+        ...
+
+    def read(self, t: int, z: int, c: int, box: Box, factor: int = 1) -> NDArray[Any]:
+        """Return a box of a stored channel, (h, w, samples), in px of the resolution that is `factor` times smaller.
+
+        Raises whatever the library does for damage.
+        """
         ...
 
 
@@ -90,21 +98,20 @@ class SceneSlide:
         path: the file.
         opened: it, open; closed with this.
         reader: what reads it, for the record.
-        view: which scene, plane and channels; there is one level.
+        view: which scene, resolution, plane and channels.
 
     Raises:
         InputError: it holds no image, or one whose planes cannot be held.
         NoSuchImage: the view chooses what is not there.
     """
 
-    downsample = (1.0, 1.0)
     origin_um = None
     georeference = None
     orientation = UPRIGHT
     lossy = False
 
     def __init__(self, path: Path, opened: SceneFile, reader: str, view: View = FIRST) -> None:
-        self.path, self.reader, self._opened, self._lock = path, reader, opened, Lock()
+        self.path, self.reader, self._opened, self._lock, self._closed = path, reader, opened, Lock(), False
         try:
             self._choose(view)
         except BaseException:
@@ -118,17 +125,24 @@ class SceneSlide:
         names = [size_text(one.shape) + (f" {one.name[:40]!r}" if one.name else "") for one in scenes]
         series = view.pick_series(names, range(len(scenes)))
         self._scene = scene = scenes[series]
-        self.shape, self.dtype, self.pixel_size_um = scene.shape, scene.dtype.newbyteorder("="), scene.pixel_size_um
+        self.dtype = scene.dtype.newbyteorder("=")
         if self.dtype.kind not in "uif":
             raise InputError(f"cannot read {self.path}: its pixels are {self.dtype}; need integers or real numbers")
-        if min(self.shape) < 1:
+        if min(scene.shape) < 1:
             raise InputError(f"cannot read {self.path}: it has no pixels")
-        whole = scene.samples * self.dtype.itemsize * self.shape[0] * self.shape[1]
+        whole = scene.samples * self.dtype.itemsize * scene.shape[0] * scene.shape[1]
         if not scene.by_region and whole > SEGMENT_LIMIT:
             raise InputError(f"cannot read {self.path}: its planes have more than {SEGMENT_LIMIT >> 30} GiB")
-        level, mpp = view.pick_level([Level(self.shape, pixel_size_um=self.pixel_size_um)])
+        try:
+            factors = scene.factors
+        except Exception as error:  # what a library makes of damaged bytes
+            raise InputError(f"cannot read {self.path}: {_said(error)}") from error
+        levels = [_level(scene, factor) for factor in factors]
+        level, mpp = view.pick_level(levels)
+        self._factor, chosen = factors[level], levels[level]
+        self.shape, self.downsample, self.pixel_size_um = chosen.shape, chosen.downsample, chosen.pixel_size_um
         self._t, self._z = view.pick_plane("t", scene.times), view.pick_plane("z", scene.depths)
-        every = scene.names if scene.samples == 1 else ("",) * (len(scene.names) * scene.samples)
+        every = scene.names
         self._selected = view.pick_channels(len(every), every)
         self.channels = len(self._selected)
         self.channel_names = tuple(every[number] for number in self._selected)
@@ -164,7 +178,10 @@ class SceneSlide:
         """Return None: of what the file declares, a FilledSlide knows."""
 
     def close(self) -> None:
-        self._opened.close()
+        """Close the file; once more does no harm, as some libraries would have it."""
+        if not self._closed:
+            self._closed = True
+            self._opened.close()
 
     def __enter__(self) -> SceneSlide:
         return self
@@ -182,10 +199,20 @@ class SceneSlide:
     def _load(self, box: Box, channel: int) -> NDArray[Any]:
         try:
             with self._lock:  # the libraries seek in one file
-                pixels = self._scene.read(self._t, self._z, channel, box)
+                pixels = self._scene.read(self._t, self._z, channel, box, self._factor)
         except Exception as error:  # what a library makes of damaged bytes
-            text = " ".join(str(error).split())[:160] or type(error).__name__
             place = f"channel {channel}, y {box.y0}, x {box.x0}"
-            raise InputError(f"cannot read {self.path} at {place}: {text}") from error
+            raise InputError(f"cannot read {self.path} at {place}: {_said(error)}") from error
         assert pixels.shape == (*box.shape, self._scene.samples), f"{pixels.shape} for {box}"
         return pixels.astype(self.dtype, copy=False)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _level(scene: Scene, factor: int) -> Level:
+    """Return a resolution of a scene; the last row and column of px that are not whole are left out."""
+    size = scene.pixel_size_um
+    shape = scene.shape[0] // factor, scene.shape[1] // factor
+    return Level(shape, (float(factor), float(factor)), None if size is None else (size[0] * factor, size[1] * factor))

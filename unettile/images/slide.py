@@ -17,16 +17,17 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage, ArraySlide
 from unettile.images.georeference import Georeference
-from unettile.images.microscopes import form_of, open_scenes
+from unettile.images.listing import IMAGE_ENDINGS
+from unettile.images.microscopes import OTHERS, form_of, open_other, open_scenes
 from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.omezarr import ZarrSlide, is_zarr
 from unettile.images.plain import JPEG_SIGNATURE, open_jpeg
 from unettile.images.png import PNG_SIGNATURE, open_png
-from unettile.images.remote import named, url_of
 from unettile.images.remoteslide import TIFF_SIGNATURES, open_remote
 from unettile.images.resample import ResampledSlide
 from unettile.images.tiff import TiffSlide
 from unettile.images.tiffimages import Unstitched
+from unettile.images.urls import named, url_of
 from unettile.images.viaopenslide import INSTALL, OpenSlideSlide, knows, load_openslide
 from unettile.images.view import FIRST, NoSuchImage, View
 from unettile.tiling import MOST_PIXELS
@@ -48,7 +49,7 @@ class Slide(Protocol):
 
     @property
     def reader(self) -> str:
-        """What reads it, for the record: tiff, whole (PNG and JPEG), zarr, openslide, czi, lif, array or drawn."""
+        """What reads it: tiff, whole (PNG, JPEG), zarr, openslide, czi, lif, nd2, bioio, array, drawn."""
         ...
 
     @property
@@ -290,6 +291,8 @@ def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
             return open_scenes(path, form, view)
         if start and knows(path):
             return OpenSlideSlide(path, view)
+        if start and path.suffix.lower() not in IMAGE_ENDINGS and (other := open_other(path, view)) is not None:
+            return other
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file") from error
     except OSError as error:
@@ -297,6 +300,7 @@ def _open_any(path: ImageSource, view: View, as_stored: bool) -> Slide:
     if not start:
         raise InputError(f"cannot read {path}: it is empty; need an image file")
     others = "OpenSlide does not know it either" if load_openslide() else f"for other slides, {INSTALL}"
+    others += f"; for files of other microscopes, {OTHERS}"
     raise InputError(
         f"cannot read {path}: need a TIFF, OME-Zarr, PNG or JPEG image; its content is none of these (it begins with"
         f" {start[:4]!r}); {others}"

@@ -22,10 +22,11 @@ from unettile.images.georeference import Georeference
 from unettile.images.nodata import NoData, stored_number
 from unettile.images.orientation import UPRIGHT, known_orientation, shown_pair, stored_box, turn
 from unettile.images.pixelsize import PixelSize
-from unettile.images.remote import RemoteFile, url_of
+from unettile.images.remote import RemoteFile
 from unettile.images.segments import Damaged, SegmentReader
 from unettile.images.tifffacts import page_names, tiff_facts
 from unettile.images.tiffimages import TiffImage, Unstitched, find_images, find_plane
+from unettile.images.urls import url_of
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 
 _MIN_IS_WHITE, _PALETTE, _YCBCR = 0, 3, 6

@@ -35,6 +35,18 @@ def confidence_values(confidence: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.concatenate([[0.0], np.rint(255 * confidence)]).astype(np.uint8)
 
 
+def check_canvases(base: Canvas, labels: Path | None, confidence: Path | None) -> None:
+    """Refuse formats that cannot hold the images, before any work; `base` as in `ids_canvas`.
+
+    Raises:
+        UsageError, InputError: one cannot.
+    """
+    if labels is not None:
+        format_of(labels).check(ids_canvas(base, 0))
+    if confidence is not None:
+        format_of(confidence).check(confidence_canvas(base))
+
+
 def write_canvas(path: Path, temporary: Path, canvas: Canvas, read: Readers) -> None:
     """Write a canvas in the format of `path` to a temporary name.
 

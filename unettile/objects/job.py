@@ -8,9 +8,11 @@ from pathlib import Path
 
 from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.errors import UsageError
+from unettile.images.formats import label_images
 from unettile.objects.files import About, Files
 from unettile.objects.finding import describe, find_in_plane
 from unettile.objects.found import Found
+from unettile.objects.idimage import check_canvases
 from unettile.objects.labelling import BLOCK_EDGE
 from unettile.objects.measures import BASIC, Measures
 from unettile.objects.opened import Method, open_mask
@@ -59,7 +61,9 @@ def find_objects(
         return find_in_stack(planes, method, products, overwrite=overwrite, stage=stage, scratch=scratch)
     with ExitStack() as stack:
         opened = open_mask(sources, method, products, stack)
+        check_canvases(opened.canvas({}, products.zarr), products.labels, products.confidence)
         there = check_outputs(products, sources, opened.identity, overwrite)
+        stack.enter_context(label_images(products.paths))
         for path in products.paths:
             remove_leftovers(path)
         directory = scratch or products.paths[0].parent

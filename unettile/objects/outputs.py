@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unettile.errors import InputError
+from unettile.images.labelplace import is_label_of, is_label_place
 from unettile.images.omezarr import is_zarr
 from unettile.images.provenance import check_version
 from unettile.images.record import read_metadata
@@ -48,7 +49,8 @@ def check_outputs(
         UsageError: an output that is an input.
         InputError: another file is there, or an OME-Zarr of another version, or the directory cannot be written to.
     """
-    protect(sources.paths, products.paths)
+    for path in products.paths:  # a label image of what is read goes into it
+        protect([one for one in sources.paths if not is_label_of(path, one)], [path])
     beginnings = _BEGINNINGS | {".csv": f"{next(iter(plane.numbers), 'id')},".encode()}
     for path in products.paths:
         _check_place(path)
@@ -58,7 +60,7 @@ def check_outputs(
                 content = "instances" if path == products.labels else "confidence"
                 wanted = {**identity, "content": content}
                 likely = all(found.get(key) == value for key, value in wanted.items())
-                if likely:
+                if likely and not is_label_place(path):  # which has the version of its image
                     check_version(path, products.zarr)
             else:
                 beginning = beginnings.get(path.suffix.lower(), (COCO if path == products.coco else HEAD).encode())
@@ -70,9 +72,12 @@ def check_outputs(
 
 
 def _check_place(output: Path) -> None:
-    if output.is_dir() and not (output.suffix.lower() == ".zarr" and is_zarr(output)):
+    label, folder = is_label_place(output), output.parent
+    if output.is_dir() and not ((label or output.suffix.lower() == ".zarr") and is_zarr(output)):
         raise InputError(f"{output} is a directory: need a file name; give another")
-    if not output.parent.is_dir():
-        raise InputError(f"cannot write {output}: there is no directory {output.parent}; create it first")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write {output}: no permission to write in {output.parent}; choose another directory")
+    if label and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise InputError(f"cannot write {output}: there is no directory {folder}; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {output}: no permission to write in {folder}; choose another directory")

@@ -20,11 +20,11 @@ from unettile.atomic import atomic_group, naming, remove_leftovers
 from unettile.box import Box
 from unettile.images.byplane import merge_planes
 from unettile.images.canvas import Canvas, Reader
-from unettile.images.formats import format_of
+from unettile.images.formats import label_images
 from unettile.objects.files import About, Files
 from unettile.objects.finding import describe, find_in_plane
 from unettile.objects.found import Found, FoundInPlanes
-from unettile.objects.idimage import confidence_canvas, confidence_values, ids_canvas, write_canvas
+from unettile.objects.idimage import check_canvases, confidence_canvas, confidence_values, ids_canvas, write_canvas
 from unettile.objects.kept import Kept
 from unettile.objects.opened import Method, open_mask
 from unettile.objects.outputs import check_outputs
@@ -51,10 +51,11 @@ def find_in_stack(
     members = list(planes)
     canvas, about = _look(planes, members, method, products)
     there = check_outputs(products, planes.sources, canvas.metadata, overwrite, members[0][1])
-    for path in products.paths:
-        remove_leftovers(path)
-    directory = scratch or products.paths[0].parent
     with ExitStack() as stack:
+        stack.enter_context(label_images(products.paths))
+        for path in products.paths:
+            remove_leftovers(path)
+        directory = scratch or products.paths[0].parent
         stack.enter_context(naming(directory))  # of what fails below, files without a name are all that is not named
         temporaries = stack.enter_context(atomic_group(products.paths, overwrite=overwrite))
         files = stack.enter_context(Files(products, temporaries, about))
@@ -156,10 +157,7 @@ def _look(
             opened = open_mask(sources, method, products, stack)
             identities.append(opened.identity)
     canvas = opened.canvas(merge_planes(planes.of_image, identities), products.zarr, planes.planes.shape)
-    if products.labels is not None:
-        format_of(products.labels).check(ids_canvas(canvas, 0))
-    if products.confidence is not None:
-        format_of(products.confidence).check(confidence_canvas(canvas))
+    check_canvases(canvas, products.labels, products.confidence)
     shown = tuple(plane for _, plane in members)
     return canvas, About(shown, canvas.shape, opened.image_name, opened.given, opened.georeference)
 

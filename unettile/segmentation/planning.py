@@ -13,6 +13,7 @@ from unettile.images.fingerprint import Fingerprint
 from unettile.images.orientation import describe_turn
 from unettile.images.provenance import check_is_image
 from unettile.images.slide import ImageSource, Slide, open_slide
+from unettile.images.view import OPTIONS, ManyPlanes
 from unettile.images.zoomed import ZoomedSlide, zoomed_image
 from unettile.inference.engine import Advise
 from unettile.inference.kinds import count_planes, in_order, kind_of
@@ -149,8 +150,18 @@ def _with_edge(plan: Plan, output_edge: int) -> Plan:
 
 
 def open_image(image: ImageSource, options: SegmentOptions) -> Slide:
-    """Open the image that the options' view chooses."""
-    return open_slide(image, options.view, filled=options.fills)
+    """Open the image that the options' view chooses.
+
+    Raises:
+        InputError: as `open_slide`; of a stack it names the option that takes all planes, too.
+    """
+    try:
+        return open_slide(image, options.view, filled=options.fills)
+    except InputError as error:
+        stack = error.__cause__
+        if isinstance(stack, ManyPlanes):
+            raise InputError(f"{error}; or all of them with {OPTIONS[stack.axis]} all") from stack
+        raise
 
 
 def open_seen(slide: Slide, plan: Plan, image: ImageSource, options: SegmentOptions) -> Slide:

@@ -3,8 +3,9 @@
 The estimate looks at a bounded sample of the image, whose places depend on its height and width alone:
 
 1. The sample is segmented at scales a factor of two apart, from 1 down to where the image has hardly any pixels left,
-   and at 2 where what is found at 1 is smaller than the model's median. At each one the model finds objects of some
-   median diameter, in network px, and is more or less certain of them.
+   and at 2 where what is found at 1 is clearly smaller than the model's median. At each one the model finds objects of
+   some median diameter, in network px, and is more or less certain of them. Where it is certain at 1 already, of
+   objects that are near its median, no other scale is looked at.
 2. A scale is believed as far as the model is certain of what it finds there, the objects have the model's own median
    size, and they are many: a model that sees what it knows is sure of it, and finds it at the size that it knows.
 3. The believed diameters, in px of the image, are averaged by their logarithms; at the scale that follows the sample is
@@ -42,6 +43,9 @@ LEAST_EDGE = 48  # network px of the image's shorter edge, below which a scale s
 _SPREAD = math.log(1.6)  # by which a diameter may differ from the model's and still be half believed, about
 _CERTAINTY = 12  # to this power it counts: chosen on real images, and much the same from 8 to 16
 _NEAR = math.log(1.15)  # scales nearer than this show the same
+_SMALLER = 0.8  # times the model's median, below which the sample is enlarged
+_SURE = 0.65  # certainty from which the first scale alone is believed; real images: the scales chosen stay the same
+_ENOUGH = 8  # objects for that
 LEAST_ALIKE = 0.5  # of what is found: less is told
 _LEAST_SHARE = 0.001  # of the sample that is foreground, below which there is nothing to be sized
 
@@ -175,8 +179,11 @@ def estimate_diameter(
     Raises:
         InputError: the image cannot be read.
     """
-    seen = [look(slide, predictor, scaling, scale) for scale in SCALES if _shows(slide, scale)]
-    if seen[0].diameter < size.median:
+    seen = [look(slide, predictor, scaling, SCALES[0])]
+    if _is_sure(seen[0], size):
+        return seen[0].diameter, seen
+    seen += [look(slide, predictor, scaling, scale) for scale in SCALES[1:] if _shows(slide, scale)]
+    if seen[0].diameter < _SMALLER * size.median:
         seen.append(look(slide, predictor, scaling, ENLARGED))
     first = _believed(seen, size)
     if first is None:
@@ -239,7 +246,14 @@ def sample_boxes(shape: tuple[int, int]) -> list[Box]:
 
 
 def _shows(slide: Slide, scale: float) -> bool:
-    return scale == 1 or min(slide.shape) * scale >= LEAST_EDGE
+    return min(slide.shape) * scale >= LEAST_EDGE
+
+
+def _is_sure(one: Sighting, size: ObjectSize) -> bool:
+    """Whether what is found at a scale is so much what the model knows that no other can be better."""
+    if one.count < _ENOUGH or one.certainty < _SURE:
+        return False
+    return size.fits(one.diameter) and abs(math.log(one.diameter / size.median)) < _SPREAD
 
 
 def _alike(seen: list[Sighting], scale: float) -> float | None:

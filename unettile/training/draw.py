@@ -52,13 +52,20 @@ class Draw:
         """Return an image and the centre (y, x) of a sample."""
         if not self._by_class:
             source = self._sources[_pick(rng, self._all)]
+            if source.places and any(source.counts):  # only a part of it is labelled
+                chosen = _pick(rng, np.cumsum(source.counts))
+                return source, self._near(source, chosen, rng)
             y, x = rng.uniform((0, 0), (source.shape[0] - 1, source.shape[1] - 1))
             return source, (float(y), float(x))
         chosen = int(rng.integers(len(self._by_class)))
         source = self._sources[_pick(rng, self._by_class[chosen])]
-        places = source.places[self._classes[chosen]]
+        return source, self._near(source, self._classes[chosen], rng)
+
+    def _near(self, source: Source, number: int, rng: np.random.Generator) -> tuple[float, float]:
+        """Return a place near a pixel of a class."""
+        places = source.places[number]
         y, x = places[rng.integers(len(places))] + rng.uniform(-self._spread, self._spread, 2)
-        return source, (float(y), float(x))
+        return float(y), float(x)
 
 
 def image_odds(

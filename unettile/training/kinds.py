@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from unettile.drawn.labels import Drawn
 from unettile.errors import InputError
 from unettile.images.record import Record, read_record
-from unettile.images.remote import url_of
 from unettile.images.slide import ImageSource
+from unettile.images.urls import url_of
 from unettile.images.view import View
 from unettile.metrics.aggregate import UNSAID
 from unettile.training.kindtable import NamedIds, is_kind_table, read_kind_table, table_beside

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from unettile.drawn.figures import IGNORED
+from unettile.drawn.files import is_drawing
 from unettile.drawn.pairing import drawn_on, labels_by_name, list_drawings
 from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
+from unettile.images.classmasks import ClassMasks
 from unettile.images.idparts import count_parts_of
+from unettile.images.listing import is_folder
 from unettile.images.pairing import by_name, describe_alike, match_names, name_of, nearest
 from unettile.images.slide import ImageSource
 from unettile.images.view import FIRST, View
@@ -57,13 +60,15 @@ class Pair:
 
 
 def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple[Pair, ...]:
-    """Pair the files of two or three directories by name, sorted by the images' names.
+    """Pair the files of two or three directories by name, sorted by the images' names; or one image and its labels.
+
+    One image, such as a stack, and a label image may have any names.
 
     Labels may be drawn: files of polygons in the place of label images, in the images' own folder, too, or one file
     that names all the images.
 
     Raises:
-        UsageError: one directory is given twice.
+        UsageError: one directory is given twice, or a directory and an image.
         InputError: a directory without images, two files of one name, or files without a partner (the first are named).
     """
     given = [folder for folder in (images, labels, weights) if folder is not None]
@@ -76,7 +81,15 @@ def find_pairs(images: Path, labels: Path, weights: Path | None = None) -> tuple
                 f"{folder} is given twice: images would be their own labels; need a folder for each, so move the"
                 " labels to another"
             )
-    found = by_name(images)
+    alone = [folder for folder in given if folder.exists() and not is_folder(folder) and not is_drawing(folder)]
+    if alone and not any(is_folder(folder) for folder in given):
+        found = {name_of(images): images}
+    elif alone:
+        raise UsageError(f"{alone[0]} is one image: give a file for images and labels each, or a folder for each")
+    else:
+        found = by_name(images)
+    if alone and labels in alone:
+        return (Pair(images, labels, weights),)
     labelled = _partners(found, labels_by_name(labels, drawn=beside), "label image")
     made = {} if weights is None else _partners(found, by_name(weights), "weight map")
     return tuple(
@@ -103,8 +116,19 @@ def _partners(images: dict[str, Path], others: Mapping[str, File], kind: str) ->
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             near = nearest(names[0], choice)
             hint = "" if near is None else f" ({near} is the most like {names[0]})"
-            raise InputError(f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name")
+            raise InputError(
+                f"{len(names)} files {text} of the same name: {shown}{hint}; images pair by name{_classes_hint(others)}"
+            )
     return {name: others[other] for name, other in matched.items()}
+
+
+def _classes_hint(others: Mapping[str, File]) -> str:
+    """Return what to add where folders were taken for classes, which may have been meant otherwise."""
+    masks = next((other for other in others.values() if isinstance(other, ClassMasks)), None)
+    if masks is None:
+        return ""
+    shown = ", ".join(masks.class_names[:3]) + (", …" if len(masks.class_names) > 3 else "")
+    return f"; {masks.folder} holds folders, which are taken for classes ({shown}): need a mask of each image in each"
 
 
 def pair_up(images: Images, labels: Images, weights: Images | None = None, kind: str = "") -> tuple[Pair, ...]:

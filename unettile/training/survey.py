@@ -36,7 +36,8 @@ class Source:
         channels: of the image.
         scaling: how its values are scaled.
         counts: pixels of each class among those looked at; of objects of unknown kind none.
-        places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced.
+        places: for each class, (n, 2) int32: up to 512 of its pixels, (y, x); only where samples are balanced, or some
+            pixels are to be ignored.
         areas: px of each object, if labels are instances; at the size at which the pair is read.
         objects: how many there are; None of labels that are classes, or too large to be looked at whole.
         pixel_size_um: mean edge of a pixel at that size; None if the image does not say.
@@ -167,7 +168,8 @@ def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], 
     rng = np.random.default_rng(seed)
     whole, margin = Box.of_shape(opened.shape), target_margin(recipe.labels)
     counts = np.zeros(recipe.classes, np.int64)
-    balance = recipe.samples.balance == "classes"
+    balance, partial = recipe.samples.balance == "classes", False
+    noted = range(recipe.classes) if balance or recipe.labels.ignore >= 0 else ()
     found: list[list[tuple[NDArray[np.float64], NDArray[np.int32]]]] = [[] for _ in range(recipe.classes)]
     for box in Box.of_shape(opened.shape).pieces(PIECE, PIECES):
         near = box.expand(margin).intersect(whole)
@@ -175,14 +177,15 @@ def _look_at_labels(opened: OpenPair, recipe: Recipe) -> tuple[tuple[int, ...], 
         counted = target.classes if target.counted is None else np.where(target.counted, target.classes, -1)
         classes = counted[box.relative_to(near).slices]
         counts += np.bincount(classes[classes >= 0].ravel(), minlength=recipe.classes)
-        for index in range(recipe.classes) if balance else ():
+        partial |= target.counted is not None and not target.counted[box.relative_to(near).slices].all()
+        for index in noted:
             flat = np.flatnonzero(classes == index)
             keys = rng.random(len(flat))  # the pixels of the smallest keys are a fair choice over all pieces
             chosen = np.argsort(keys)[:PLACES]
             y, x = np.unravel_index(flat[chosen], classes.shape)
             found[index].append((keys[chosen], np.stack([y + box.y0, x + box.x0], axis=1).astype(np.int32)))
     places = []
-    for parts in found if balance else ():
+    for parts in found if balance or partial else ():
         keys = np.concatenate([part[0] for part in parts])
         places.append(np.concatenate([part[1] for part in parts])[np.argsort(keys)[:PLACES]])
     return tuple(int(count) for count in counts), tuple(places)

@@ -17,7 +17,8 @@ from unettile.box import Box
 from unettile.errors import UsageError
 from unettile.labels import renumber
 from unettile.weightmap.border import Border
-from unettile.weightmap.kernel import CALM, Limits, Place, Scratch, Term, fill_block, new_scratch, rebase
+from unettile.weightmap.kernel import CALM, fill_block, rebase
+from unettile.weightmap.scratch import Limits, Place, Scratch, Term, new_scratch
 
 ROWS, COLUMNS = 256, 1024  # of a block, at least: its ids and what is remembered stay in a processor's own cache
 STRIP = 64  # rows of a block whose downward pass is remembered

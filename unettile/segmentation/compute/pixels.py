@@ -13,8 +13,9 @@ from unettile.errors import InputError
 from unettile.images.fingerprint import Fingerprint
 from unettile.images.mirror import read_mirrored, reflect_indices, shown_box
 from unettile.images.normalize import check_finite
-from unettile.images.remote import url_of, version_of
+from unettile.images.remote import version_of
 from unettile.images.slide import Slide
+from unettile.images.urls import url_of
 from unettile.images.zoomed import base_of
 from unettile.segmentation.plan import Plan
 
