@@ -38,5 +38,6 @@ def test_any_number(value: float) -> None:
 
 
 def test_whole_numbers() -> None:
-    values = np.array([0, 1, 9, 10, 99, 123456789, -7, 2**62])
+    powers = [10**n + less for n in range(19) for less in (-1, 0, 1)]
+    values = np.array([0, 1, 9, 10, 99, 123456789, -7, 2**62, -12345, 100040007, *powers])
     assert texts(values, 4, True) == [str(value) for value in values]

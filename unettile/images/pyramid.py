@@ -112,9 +112,13 @@ def majority(pixels: NDArray[Any]) -> NDArray[Any]:
     >>> majority(np.array([[1, 0, 3, 3, 5], [0, 0, 4, 4, 5]]))
     array([[0, 3, 5]])
     """
-    a, b, c, d = _quarters(pixels)
-    others = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
-    return np.where((a == b) | (a == c) | (a == d), a, others)
+    from unettile.images.halving import put_majority  # numba takes its time to be imported
+
+    height, width = pixels.shape[-2:]
+    out = np.empty((*pixels.shape[:-2], -(-height // 2), -(-width // 2)), pixels.dtype)
+    planes, bits = np.ascontiguousarray(pixels).reshape(-1, height, width), f"u{pixels.itemsize}"
+    put_majority(planes.view(bits), out.reshape(-1, *out.shape[-2:]).view(bits))
+    return out
 
 
 def mean(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -131,16 +131,19 @@ def _tiles(pyramid: Pyramid, read: Reader, slots: Sequence[Sequence[Slot]]) -> I
 
 def _compressed(tile: tuple[Page, int, NDArray[Any]]) -> tuple[Page, int, bytes]:
     page, index, part = tile
-    whole = np.zeros((TILE_EDGE, TILE_EDGE), part.dtype.newbyteorder("<"))
-    whole[: part.shape[0], : part.shape[1]] = part
-    data = whole.tobytes()
-    return page, index, _deflated_again(data[: whole.itemsize]) if _is_even(whole) else _deflated(data)
+    dtype = part.dtype.newbyteorder("<")
+    if part.shape == (TILE_EDGE, TILE_EDGE):
+        whole = np.ascontiguousarray(part, dtype)
+    else:
+        whole = np.zeros((TILE_EDGE, TILE_EDGE), dtype)
+        whole[: part.shape[0], : part.shape[1]] = part
+    return page, index, _deflated_again(whole[0, 0].tobytes()) if _is_even(whole) else _deflated(whole.tobytes())
 
 
 def _is_even(tile: NDArray[Any]) -> bool:
     """Whether every pixel is the same, bit by bit."""
     numbers = tile.view(f"u{tile.itemsize}")
-    return bool((numbers == numbers[0, 0]).all())
+    return bool((numbers[0] == numbers[0, 0]).all() and (numbers == numbers[0, 0]).all())
 
 
 @lru_cache(maxsize=64)

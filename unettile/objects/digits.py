@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from unettile.compiled import compiled
 
+FOUR = np.array([[48 + number // 10**place % 10 for place in (3, 2, 1, 0)] for number in range(10**4)], np.uint8)
+"""The digits of the numbers below 10,000, with zeros before them."""
+
 
 @compiled
 def put_integer(out, at, number):  # type: ignore[no-untyped-def]
@@ -18,14 +21,25 @@ def put_integer(out, at, number):  # type: ignore[no-untyped-def]
         at += 1
         number = -number
     rest = np.uint64(number)  # division by a constant is quicker without a sign
-    length, bound = 1, np.uint64(10)
+    if rest < 10000:
+        skipped = 0 if rest >= 1000 else 1 if rest >= 100 else 2 if rest >= 10 else 3
+        for i in range(skipped, 4):
+            out[at + i - skipped] = FOUR[rest, i]
+        return at + 4 - skipped
+    length, bound = 5, np.uint64(100000)
     while rest >= bound and length < 19:
         length += 1
         bound *= np.uint64(10)
-    for i in range(length):
+    end = at + length
+    while end - 4 >= at:
+        left = rest // np.uint64(10000)
+        for i in range(4):
+            out[end - 4 + i] = FOUR[rest - left * np.uint64(10000), i]
+        end, rest = end - 4, left
+    while end > at:
         left = rest // np.uint64(10)
-        out[at + length - 1 - i] = np.uint8(np.uint64(48) + rest - left * np.uint64(10))
-        rest = left
+        out[end - 1] = np.uint8(np.uint64(48) + rest - left * np.uint64(10))
+        end, rest = end - 1, left
     return at + length
 
 

@@ -141,20 +141,21 @@ class Cutter:
         if splitting is None:
             return connected_pieces(classes, box, self._image.width)
         if self._depth is None:
-            depth = distance_depth(classes, splitting.reach)
+            wide = box.expand(1 + splitting.passes).intersect(self._image)
+            depth = distance_depth(classes, splitting.reach, wide.relative_to(near))
             cap = splitting.reach * STEPS * GAIN**splitting.passes
         else:
             with self._reading:
                 values = self._depth.read(near)[:, :, 0]
-            depth = map_depth(values)
+            wide, depth = near, map_depth(values)
             depth[classes == 0] = 0
             cap = np.iinfo(np.int64).max
         depth = smooth(depth, splitting.passes)
         ring = box.expand(1)
         seen = ring.intersect(self._image)
         pads = ((seen.y0 - ring.y0, ring.y1 - seen.y1), (seen.x0 - ring.x0, ring.x1 - seen.x1))
-        inside = seen.relative_to(near).slices
-        classes, depth = _padded(classes[inside], pads), _padded(depth[inside], pads)  # lets go of what lay around
+        classes = _padded(classes[seen.relative_to(near).slices], pads)  # lets go of what lay around
+        depth = _padded(depth[seen.relative_to(wide).slices], pads)
         return split_pieces(classes, depth, cap, splitting, box, self._image)
 
 

@@ -130,7 +130,10 @@ class Summing:
     def see(self, part: Part) -> None:
         """Add the pixels of a part."""
         last = (part.box.y1 == self._height, part.box.x1 == self._width)
-        _add(part.ids, part.box.y0, part.box.x0, last, self._width, self._origin, self._columns)
+        runs = part.runs.starts, part.runs.ends, part.runs.values
+        corner = part.box.y0, part.box.x0
+        _add(*runs, corner, part.box.width, self._width, self._origin, self._columns)
+        _add_neighbours(*runs, part.box.width, last, self._columns)
         self._table.forget()
 
     def finish(self) -> Sums:
@@ -156,28 +159,24 @@ def _ellipse(
 
 
 @compiled
-def _add(labels, top, left, last, width, origin, columns):  # type: ignore[no-untyped-def]
-    """Add one part, read with 1 px more on every side, to the columns of the table.
+def _add(starts, ends, values, corner, across, width, origin, columns):  # type: ignore[no-untyped-def]
+    """Add the pixels of one part, `across` px wide, to the columns of the table, run by run.
 
-    Pixels are added run by run along rows. Neighbours are counted where four pixels meet that are not all alike: of two
-    over a side both ends see it, of two over a corner one point does. Points belong to parts as in `outline`.
+    starts, ends, values: runs of the part read with 1 px more on every side; see `Runs`.
     """
-    area, sy, sx, syy, syx, sxx, sides, corners, y0, x0, y1, x1 = columns
-    rows, across = labels.shape[0] - 2, labels.shape[1] - 2
-    for i in range(rows):
-        j = 0
-        while j < across:
-            own = labels[i + 1, j + 1]
-            begin = j
-            j += 1
-            while j < across and labels[i + 1, j + 1] == own:
-                j += 1
-            if own == 0:
+    area, sy, sx, syy, syx, sxx, _, _, y0, x0, y1, x1 = columns
+    top, left = corner
+    for i in range(1, starts.size - 2):
+        y, end = top + i - 1, 1
+        for run in range(starts[i], starts[i + 1]):
+            begin, end = end, min(np.int64(ends[run]), across + 1)
+            if values[run] == 0 or begin >= end:
                 continue
-            k = np.int64(own) - 1
+            k = np.int64(values[run]) - 1
+            first, n = left + begin - 1, end - begin
             fy = origin[k] // width
-            dy, n = top + i - fy, j - begin
-            low = left + begin - (origin[k] - fy * width)
+            dy = y - fy
+            low = first - (origin[k] - fy * width)
             high = low + n - 1
             total = n * (low + high) // 2
             squares = (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) // 6
@@ -187,13 +186,36 @@ def _add(labels, top, left, last, width, origin, columns):  # type: ignore[no-un
             syy[k] += n * dy * dy
             syx[k] += dy * total
             sxx[k] += squares
-            y0[k], x0[k] = min(y0[k], top + i), min(x0[k], left + begin)
-            y1[k], x1[k] = max(y1[k], top + i + 1), max(x1[k], left + j)
+            y0[k], x0[k] = min(y0[k], y), min(x0[k], first)
+            y1[k], x1[k] = max(y1[k], y + 1), max(x1[k], first + n)
+
+
+@compiled
+def _add_neighbours(starts, ends, values, across, last, columns):  # type: ignore[no-untyped-def]
+    """Count neighbours where four pixels meet that are not all alike, from runs as `_add` takes them.
+
+    Of two over a side both ends see it, of two over a corner one point does. Points belong to parts as in `outline`.
+    Where no run ends, above and below the line between two rows, all points see the same.
+    """
+    sides, corners = columns[6], columns[7]
+    points = across + (1 if last[1] else 0)
+    rows = starts.size - 3
     for i in range(rows + (1 if last[0] else 0)):
-        for j in range(across + (1 if last[1] else 0)):
-            a, b, c, d = labels[i, j], labels[i, j + 1], labels[i + 1, j], labels[i + 1, j + 1]
-            if a == b and a == c and a == d:
-                continue
+        above, below, begin = starts[i], starts[i + 1], 0
+        while True:
+            end = min(ends[above], ends[below])
+            a, c = values[above], values[below]
+            alike = min(np.int64(end) - 1, points) - begin
+            if a != c and alike > 0:
+                for one in (a, c):
+                    if one != 0:
+                        sides[np.int64(one) - 1] += 2 * alike
+                        corners[np.int64(one) - 1] += 2 * alike
+            if end > points:
+                break
+            above += ends[above] == end
+            below += ends[below] == end
+            b, d = values[above], values[below]
             for one, other in ((a, b), (a, c), (b, d), (c, d)):
                 if one != other:
                     if one != 0:
@@ -206,3 +228,4 @@ def _add(labels, top, left, last, width, origin, columns):  # type: ignore[no-un
                         corners[np.int64(one) - 1] += 1
                     if other != 0:
                         corners[np.int64(other) - 1] += 1
+            begin = end

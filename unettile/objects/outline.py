@@ -43,13 +43,10 @@ class CornerFinder:
         """
         box = part.box
         last = (box.y1 == self._shape[0], box.x1 == self._shape[1])
-        room = box.area // 16 + 4096
-        while True:
-            owners, places = np.empty(room, np.uint32), np.empty((room, 2), np.int32)
-            count = _scan(part.ids, box.y0, box.x0, last, owners, places)
-            if count <= room:
-                break
-            room = count
+        runs = part.runs
+        room = 4 * runs.ends.size  # two for each of two objects that meet where a run ends; twice, from two rows
+        owners, places = np.empty(room, np.uint32), np.empty((room, 2), np.int32)
+        count = _scan(runs.starts, runs.ends, runs.values, (box.y0, box.x0), box.width, last, owners, places)
         self._gathering.add(owners[:count], places[:count])
 
     def close(self) -> None:
@@ -100,28 +97,37 @@ def link(starts, places, joined):  # type: ignore[no-untyped-def]
     """
     total = places.shape[0]
     y, x4, partner = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64)
+    waiting = np.empty(64, np.int64)  # of each column of an object, the corner above whose partner is yet to come
     for k in range(starts.size - 1):
-        begin, count = starts[k], starts[k + 1] - starts[k]
-        keys = np.empty(count, np.int64)
+        begin, end = starts[k], starts[k + 1]
+        keys = np.empty(end - begin, np.int64)
         in_order = True
-        for i in range(count):
+        for i in range(end - begin):
             keys[i] = np.int64(places[begin + i, 0]) << 32 | np.int64(places[begin + i, 1])
             if i > 0 and keys[i] < keys[i - 1]:
                 in_order = False
         if not in_order:
             keys.sort()
-        down = np.empty(count, np.int64)
-        for i in range(count):
+        low, high = np.int64(2**62), np.int64(0)
+        for i in range(end - begin):
             y[begin + i], x4[begin + i] = keys[i] >> 32, keys[i] & 0xFFFFFFFF
-            point = keys[i] >> 2
-            twice = (i > 0 and keys[i - 1] >> 2 == point) or (i + 1 < count and keys[i + 1] >> 2 == point)
-            bit = keys[i] & 1
-            if twice and not joined:
-                bit = 1 - bit
-            down[i] = (x4[begin + i] >> 2) << 33 | y[begin + i] << 1 | bit
-        order = np.argsort(down)
-        for i in range(0, count, 2):
-            partner[begin + order[i]], partner[begin + order[i + 1]] = begin + order[i + 1], begin + order[i]
+            low, high = min(low, x4[begin + i] >> 2), max(high, x4[begin + i] >> 2)
+        if high - low >= waiting.size:
+            waiting = np.empty(2 * (high - low), np.int64)
+        waiting[: max(0, high - low + 1)] = -1
+        i = begin
+        while i < end:
+            column = (x4[i] >> 2) - low
+            upper = lower = i
+            if i + 1 < end and y[i + 1] == y[i] and x4[i + 1] >> 2 == x4[i] >> 2:
+                # Two at one point: bit 0 tells which of them ends the edge from above.
+                upper, lower = (i, i + 1) if (x4[i] & 1 == 0) == joined else (i + 1, i)
+            if waiting[column] < 0:
+                waiting[column] = lower
+            else:
+                partner[upper], partner[waiting[column]] = waiting[column], upper
+                waiting[column] = lower if lower != upper else -1
+            i = max(upper, lower) + 1
     return y, x4, partner
 
 
@@ -152,19 +158,30 @@ def walk_rings(partner):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scan(labels, top, left, last, owners, places):  # type: ignore[no-untyped-def]
-    """Return how many corners there are, and put as many as there is room for into `owners` and `places`.
+def _scan(starts, ends, values, corner, across, last, owners, places):  # type: ignore[no-untyped-def]
+    """Put the corners into `owners` and `places`, and return how many there are.
 
-    labels: a part with 1 px more on every side. Its lattice points are the first corners of its own pixels; a part that
-        is the last of the image downwards or to the right has the points past its pixels, too.
+    starts, ends, values: runs of a part with 1 px more on every side, `across` px wide without. Its lattice points are
+        the first corners of its own pixels; a part that is the last of the image downwards or to the right has the
+        points past its pixels, too. Corners lie where a run ends, above or below.
     """
-    rows, columns = labels.shape[0] - 2, labels.shape[1] - 2
+    top, left = corner
+    points = across + (1 if last[1] else 0)
     count = 0
+    rows = starts.size - 3
     for i in range(rows + (1 if last[0] else 0)):
-        for j in range(columns + (1 if last[1] else 0)):
-            a, b, c, d = labels[i, j], labels[i, j + 1], labels[i + 1, j], labels[i + 1, j + 1]
+        above, below = starts[i], starts[i + 1]
+        while True:
+            end = min(ends[above], ends[below])
+            if end > points:
+                break
+            a, c = values[above], values[below]
+            above += ends[above] == end
+            below += ends[below] == end
+            b, d = values[above], values[below]
             if (a == b and c == d) or (a == c and b == d):
                 continue
+            x4 = 4 * (left + end - 1)
             for k in range(4):
                 own = a if k == 0 else b if k == 1 else c if k == 2 else d
                 if own == 0 or (k > 0 and own == a) or (k > 1 and own == b) or (k > 2 and own == c):
@@ -174,16 +191,13 @@ def _scan(labels, top, left, last, owners, places):  # type: ignore[no-untyped-d
                     # Two corners, the left and the right one; bit 1 orders them along the row, bit 0 along the column.
                     falling = a == own
                     for right in range(2):
-                        lower = right if not falling else 1 - right
-                        if count < owners.size:
-                            owners[count] = own
-                            places[count, 0] = top + i
-                            places[count, 1] = 4 * (left + j) + 2 * right + lower
-                        count += 1
-                elif members == 1 or members == 3:
-                    if count < owners.size:
                         owners[count] = own
                         places[count, 0] = top + i
-                        places[count, 1] = 4 * (left + j)
+                        places[count, 1] = x4 + 2 * right + (right if not falling else 1 - right)
+                        count += 1
+                elif members == 1 or members == 3:
+                    owners[count] = own
+                    places[count, 0] = top + i
+                    places[count, 1] = x4
                     count += 1
     return count

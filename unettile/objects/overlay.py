@@ -56,23 +56,24 @@ def draw_overlay(seen: Thumbnail, image: Slide | None, on_progress: OnProgress) 
     (height, width), factor = seen.shape, seen.factor
     rows = max(1, READ_PIXELS // (width * factor))
     scaling = None if image is None else Normalization().measure(image)
-    table = np.array(distinct_colours(256)[1:], np.float32)
+    table = np.array([(0, 0, 0), *distinct_colours(256)[1:]], np.uint8)
     drawn = np.zeros((*seen.ids.shape, 3), np.uint8)
-    rims = rims_of(seen.ids) if factor == 1 else None
+    rims = rims_of(seen.ids) if factor == 1 and image is not None else None
     for top in range(0, drawn.shape[0], rows):
         box = Box(top * factor, 0, min((top + rows) * factor, height), width)
         ids = seen.ids[top : top + rows]
-        colours = table[(ids.astype(np.int64) - 1) % len(table)]
+        kinds = (ids - np.uint32(1)) % np.uint32(len(table) - 1) + np.uint32(1)
+        colours = np.take(table, np.where(ids > 0, kinds, np.uint32(0)), axis=0)
         if image is None or scaling is None:
-            below, share = np.zeros(colours.shape, np.float32), np.ones(ids.shape, np.float32)
+            drawn[top : top + ids.shape[0]] = colours
         else:
             below = 255 * np.clip(three_channels(reduced(scaling.apply(image.read(box)), factor)), 0.0, 1.0)
             share = np.full(ids.shape, TINT, np.float32)
             if rims is not None:
                 share[rims[top : top + rows]] = 1.0
-        share[ids == 0] = 0.0
-        mixed = below + (colours - below) * share[:, :, None]
-        drawn[top : top + ids.shape[0]] = np.rint(mixed).astype(np.uint8)
+            share[ids == 0] = 0.0
+            mixed = below + (colours - below) * share[:, :, None]
+            drawn[top : top + ids.shape[0]] = np.rint(mixed).astype(np.uint8)
         on_progress(box.y1 * width, height * width)
     return drawn
 

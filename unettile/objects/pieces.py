@@ -22,19 +22,8 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.compiled import compiled
 from unettile.metrics.overlaps import count_overlaps
-from unettile.objects.basins import (
-    DOWN,
-    HERE,
-    LEFT,
-    RIGHT,
-    UP,
-    Basins,
-    Passes,
-    climb,
-    meetings,
-    merge_basins,
-    unite,
-)
+from unettile.objects.basins import DOWN, HERE, LEFT, RIGHT, UP, Basins, Passes, merge_basins, unite
+from unettile.objects.climbing import Climb, climb, meetings
 from unettile.objects.rules import Splitting
 
 NO_PEAK = -1
@@ -132,12 +121,12 @@ def connected_pieces(classes: NDArray[np.uint32], block: Box, width: int) -> Pie
         block: where it is.
         width: of the image, px.
     """
-    numbered, count = _connected(classes)
+    labels, count = _connected(classes)
+    first, areas = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    _add_up(labels.reshape(-1), first, areas)
     none = np.empty(0, np.int64)
-    depth = np.zeros(classes.shape, np.int32)
-    numbers = np.arange(count + 1, dtype=np.uint32)
-    labels, first, areas, capped = _numbered(numbered, numbers, count, depth, np.iinfo(np.int64).max)
     known = Basins(np.zeros(count, np.int64), np.arange(count), areas)
+    depth, capped = np.zeros(classes.shape, np.int32), np.zeros(count, np.bool_)
     return _described(labels, first, capped, known, classes, depth, None, Passes(none, none, none), block, width)
 
 
@@ -157,16 +146,17 @@ def split_pieces(
         block: where it is.
         image: the whole image; where a side of the block is the image's, nothing reaches a face.
     """
-    points, basin, ends, areas = climb(classes, depth)
+    climbed = climb(classes, depth)
+    basin, ends = climbed.basin, climbed.ends
     inner, deep = classes[1:-1, 1:-1], depth[1:-1, 1:-1]
-    met = meetings(inner, deep, basin, ends.size - 1)
+    met = meetings(classes, depth, climbed)
     passes = Passes(met.one - 1, met.other - 1, met.depth)
-    width = inner.shape[1]
-    y, x = np.divmod(ends[1:], width)
-    is_peak = points[y, x] == HERE
-    peak = np.where(is_peak, deep[y, x], NO_PEAK).astype(np.int64)
+    y, x = np.divmod(ends[1:], inner.shape[1])
+    is_peak = climbed.points[y, x] == HERE
+    deepest = deep[y, x]  # of their basins: no way leads down
+    peak = np.where(is_peak, deepest, NO_PEAK).astype(np.int64)
     place = (y + block.y0) * image.width + x + block.x0
-    area = areas[1:]
+    area = climbed.area[1:]
 
     at_face = np.zeros(ends.size, np.bool_)  # of basins, and then of all that are connected with them
     for touches, side in (
@@ -195,9 +185,9 @@ def split_pieces(
         numbers[1:][passes.other[~inside]].astype(np.int64),
         passes.depth[~inside],
     )
-    labels, first, joined, capped = _numbered(basin, numbers, int(stands.sum()), deep, cap)
+    labels, first, joined, capped = _joined(climbed, numbers, int(stands.sum()), deepest >= cap)
     known = Basins(peak[stands], place[stands], joined)
-    return _described(labels, first, capped, known, inner, deep, points, open_passes, block, image.width)
+    return _described(labels, first, capped, known, inner, deep, climbed.points, open_passes, block, image.width)
 
 
 def _connected(classes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], int]:
@@ -226,23 +216,36 @@ def _described(
     return Pieces(labels, (y + block.y0) * width + x + block.x0, classes[y, x], capped, basins, passes, faces)
 
 
+def _joined(
+    climbed: Climb, numbers: NDArray[np.uint32], count: int, capped: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the labels numbers[basin], and of each the first pixel, the area, and whether any of its basins is capped.
+
+    Args:
+        numbers: (N + 1,) of the basins, 1 … count; place 0 is background.
+        capped: (N,) of the basins.
+    """
+    labels = climbed.basin  # which is of no more use
+    _renumber(climbed.pixels, numbers, labels.reshape(-1))
+    owners = numbers[1:].astype(np.int64) - 1
+    first, area = np.full(count, labels.size, np.int64), np.zeros(count, np.int64)
+    np.minimum.at(first, owners, climbed.first[1:])
+    np.add.at(area, owners, climbed.area[1:])
+    found = np.zeros(count, np.bool_)
+    found[owners[capped]] = True
+    return labels, first, area, found
+
+
 @compiled
-def _numbered(basin, numbers, count, depth, cap):  # type: ignore[no-untyped-def]
-    """Return the labels numbers[basin], and of each the first pixel, the area, and whether any pixel is so deep."""
-    first = np.full(count, -1, np.int64)
-    area = np.zeros(count, np.int64)
-    capped = np.zeros(count, np.bool_)
-    height, width = basin.shape
-    labels = np.empty((height, width), np.uint32)
-    for y in range(height):
-        for x in range(width):
-            label = numbers[basin[y, x]]
-            labels[y, x] = label
-            if label != 0:
-                k = np.int64(label) - 1
-                if first[k] < 0:
-                    first[k] = y * width + x
-                area[k] += 1
-                if depth[y, x] >= cap:
-                    capped[k] = True
-    return labels, first, area, capped
+def _renumber(pixels, numbers, labels):  # type: ignore[no-untyped-def]
+    for k in range(pixels.size):
+        labels[pixels[k]] = numbers[labels[pixels[k]]]
+
+
+@compiled
+def _add_up(labels, first, area):  # type: ignore[no-untyped-def]
+    """Fill in the first pixel and the area of the labels 1 … N."""
+    for i in range(labels.size - 1, -1, -1):
+        if labels[i] != 0:
+            first[labels[i] - 1] = i
+            area[labels[i] - 1] += 1

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.objects.runs import Runs
 from unettile.tiling import BlockGrid
 
 PART_PIXELS = 2**21
@@ -82,6 +83,11 @@ class Part:
         more = self.margin - 1
         around = self.around
         return np.ascontiguousarray(around[more : around.shape[0] - more, more : around.shape[1] - more])
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Those of `ids`."""
+        return Runs.of(self.ids)
 
     @property
     def inside(self) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""Spill: labels of blocks that are kept in a temporary file, compressed, until they can be numbered.
+"""Spill: labels of blocks that are kept in a temporary file, as compressed runs, until they can be numbered.
 
 A block is cut into strips of rows, because writers of images ask for rows. The file has no name: however the process
 ends, nothing stays behind.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import OrderedDict
-from dataclasses import astuple
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -18,11 +18,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
-from unettile.compiled import compiled
+from unettile.objects.runs import Runs
 from unettile.tiling import BlockGrid
 
 STRIP_ROWS = 512
-KEPT_BYTES = 2**25  # decoded strips kept for the next read
+KEPT_BYTES = 2**25  # runs of strips kept for the next read
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the runs of a strip are in the file.
+
+    Args:
+        start, length: in bytes.
+        rows: of the strip, of each of which the number of runs comes first.
+        ends, values: how the runs are stored.
+        offset: is added to all labels but 0.
+    """
+
+    start: int
+    length: int
+    rows: int
+    ends: np.dtype[Any]
+    values: np.dtype[Any]
+    offset: int
 
 
 class Spill:
@@ -38,8 +57,8 @@ class Spill:
         self.grid = grid
         self._shared = shared is not None
         self._file = shared or tempfile.TemporaryFile(dir=directory)  # noqa: SIM115, it lives as long as this object
-        self._places: dict[tuple[int, int], tuple[int, int, np.dtype[Any], int]] = {}
-        self._kept: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
+        self._places: dict[tuple[int, int], _Place] = {}
+        self._kept: OrderedDict[tuple[int, int], Runs] = OrderedDict()
         self._kept_bytes = 0
 
     def write(self, index: int, labels: NDArray[np.uint32], offset: int) -> None:
@@ -48,12 +67,14 @@ class Spill:
         Raises:
             OSError: the disk is full.
         """
-        small = labels.astype(np.uint16) if labels.size == 0 or labels.max() < 2**16 else labels
         for strip, y in enumerate(range(0, labels.shape[0], STRIP_ROWS)):
-            data = imagecodecs.zstd_encode(np.ascontiguousarray(small[y : y + STRIP_ROWS]).tobytes(), level=1)
-            place = self._file.seek(0, 2)
+            runs = Runs.of(labels[y : y + STRIP_ROWS])
+            ends, values = _narrow(runs.ends), _narrow(runs.values)
+            counts = np.diff(runs.starts).astype(np.int32)
+            data = imagecodecs.zstd_encode(counts.tobytes() + ends.tobytes() + values.tobytes(), level=1)
+            start = self._file.seek(0, 2)
             self._file.write(data)
-            self._places[index, strip] = (place, len(data), small.dtype, offset)
+            self._places[index, strip] = _Place(start, len(data), counts.size, ends.dtype, values.dtype, offset)
 
     def read(self, box: Box, renumbered: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """Return the labels of a part of the image (h, w), each replaced by what `renumbered` has in its place."""
@@ -67,25 +88,29 @@ class Spill:
                     top = strip * STRIP_ROWS
                     part = wanted.intersect(Box(top, wanted.x0, top + STRIP_ROWS, wanted.x1))
                     there = part.shift(block.box.y0, block.box.x0).relative_to(box)
-                    labels, offset = self._strip(block.index, strip)
-                    _renumber(labels, (part.y0 - top, part.x0), offset, renumbered, out, astuple(there))
+                    offset = self._places[block.index, strip].offset
+                    self._strip(block.index, strip).put((part.y0 - top, part.x0), renumbered, offset, out, there)
         return out
 
-    def _strip(self, index: int, strip: int) -> tuple[NDArray[Any], int]:
-        """Return the labels of a strip as they were written, and what is to be added to them."""
+    def _strip(self, index: int, strip: int) -> Runs:
+        """Return the labels of a strip as they were written."""
         key = (index, strip)
-        place, length, dtype, offset = self._places[key]
         if key in self._kept:
             self._kept.move_to_end(key)
-            return self._kept[key], offset
-        self._file.seek(place)
-        flat = np.frombuffer(imagecodecs.zstd_decode(self._file.read(length)), dtype)
-        labels = flat.reshape(-1, self.grid[index].box.width)
-        self._kept[key] = labels
-        self._kept_bytes += labels.nbytes
+            return self._kept[key]
+        place = self._places[key]
+        self._file.seek(place.start)
+        data = imagecodecs.zstd_decode(self._file.read(place.length))
+        counts = np.frombuffer(data, np.int32, place.rows)
+        starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        ends = np.frombuffer(data, place.ends, starts[-1], counts.nbytes)
+        values = np.frombuffer(data, place.values, starts[-1], counts.nbytes + ends.nbytes)
+        runs = Runs(starts, ends.astype(np.int32), values.astype(np.uint32))
+        self._kept[key] = runs
+        self._kept_bytes += runs.nbytes
         while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return labels, offset
+        return runs
 
     def forget(self) -> None:
         """Let go of what is decoded; it can be read again."""
@@ -106,11 +131,6 @@ class Spill:
         self.close()
 
 
-@compiled
-def _renumber(labels, origin, offset, renumbered, out, there):  # type: ignore[no-untyped-def]
-    """Fill the box `there` of `out` from the labels that begin at `origin`."""
-    y0, x0, y1, x1 = there
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            label = labels[origin[0] + y - y0, origin[1] + x - x0]
-            out[y, x] = renumbered[np.int64(label) + offset] if label != 0 else 0
+def _narrow(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers that are not negative in 16 bits if they fit."""
+    return numbers.astype(np.uint16) if numbers.size == 0 or numbers.max() < 2**16 else numbers
