@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # machines are busy, and first calls compile
+settings.load_profile("untimed")
 
 if os.environ.get("PYTEST_XDIST_WORKER"):  # one of several processes: threads of each would wait for those of others
     os.environ.setdefault("OMP_NUM_THREADS", "1")

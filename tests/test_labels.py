@@ -53,7 +53,7 @@ def test_whole_floats_booleans_and_a_channel_axis_are_label_maps() -> None:
 
 
 @given(arrays(np.int64, SHAPES, elements=IDS), st.integers(0, 7))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_carving_removes_exactly_the_pixels_near_another_cell(labels: NDArray[np.int64], gap: int) -> None:
     expected = labels.copy()
     half = math.ceil(gap / 2)
@@ -65,7 +65,7 @@ def test_carving_removes_exactly_the_pixels_near_another_cell(labels: NDArray[np
 
 
 @given(arrays(np.int64, SHAPES, elements=IDS), st.integers(1, 6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_two_cells_touch_after_carving(labels: NDArray[np.int64], gap: int) -> None:
     carved = carve_gaps(labels, gap)
     joined, _ = ndimage.label(carved > 0, structure=np.ones((3, 3)))

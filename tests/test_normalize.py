@@ -51,7 +51,7 @@ def test_percentiles_become_zero_and_one(dtype: str, per_channel: bool) -> None:
     assert np.allclose(scaled, np.clip(expected, -1, 4), atol=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     width=st.integers(1, 40),
@@ -143,7 +143,7 @@ def test_both_survive_a_round_trip_through_json() -> None:
     assert Scaling.from_dict(scaling.to_dict()) == scaling
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     count=st.integers(1, 300),

@@ -110,13 +110,13 @@ def test_equals_the_definition_on_difficult_maps(name: str, sigma: float) -> Non
 
 
 @given(arrays(np.int64, SHAPES, elements=ANY_IDS), st.floats(0, 100), SIGMAS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_equals_the_definition_on_any_labels(labels: NDArray[np.int64], w0: float, sigma: float) -> None:
     assert_exact(labels, w0, sigma, class_weights=(0.7, 1.9))
 
 
 @given(arrays(np.int64, SHAPES, elements=ANY_IDS), SIGMAS, st.tuples(SIZES, SIZES))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_equals_the_definition_where_pixels_are_not_square(
     labels: NDArray[np.int64], sigma: float, pixel_size: tuple[float, float]
 ) -> None:
@@ -182,7 +182,7 @@ def test_more_ids_than_16_bits_tell_apart() -> None:
 
 
 @given(arrays(np.int32, st.tuples(st.integers(20, 40), st.integers(20, 40)), elements=SMALL_IDS), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_part_read_with_its_margin_is_identical_to_the_whole(labels: NDArray[np.int32], data: st.DataObject) -> None:
     sigma = data.draw(st.floats(0.5, 2))
     y0, x0 = data.draw(st.integers(0, 19)), data.draw(st.integers(0, 19))
@@ -193,7 +193,7 @@ def test_a_part_read_with_its_margin_is_identical_to_the_whole(labels: NDArray[n
 
 
 @given(arrays(np.int64, SHAPES, elements=SMALL_IDS), st.permutations([1, 2, 3, 7]), st.sampled_from([0, 2**32, 2**62]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ids_are_names_and_not_numbers(labels: NDArray[np.int64], names: list[int], offset: int) -> None:
     renamed = labels.copy()
     for old, new in zip([1, 2, 3, 7], names, strict=True):
@@ -202,7 +202,7 @@ def test_ids_are_names_and_not_numbers(labels: NDArray[np.int64], names: list[in
 
 
 @given(arrays(np.int64, SHAPES, elements=SMALL_IDS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_turning_the_labels_turns_the_map(labels: NDArray[np.int64]) -> None:
     np.testing.assert_array_equal(weight_map(labels.T), weight_map(labels).T)
     np.testing.assert_array_equal(weight_map(labels[::-1, ::-1]), weight_map(labels)[::-1, ::-1])

@@ -106,7 +106,7 @@ def test_every_level_is_found_by_tifffile(shape: tuple[int, int], tmp_path: Path
                 expected = majority(expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 1600), st.integers(1, 1600))
 def test_any_shape_has_its_levels(height: int, width: int) -> None:
     pyramid = Pyramid(Canvas((height, width), (CLASSES,)))
@@ -119,6 +119,7 @@ def test_any_shape_has_its_levels(height: int, width: int) -> None:
 
 def test_memory_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unettile.images.pyramid.PIECE_BYTES", 4 * TILE_EDGE**2)
+    majority(np.zeros((2, 2), np.uint8))  # what is loaded or compiled for it is not counted
     peaks = []
     for edge in (4_000, 16_000):
         tracemalloc.start()
@@ -126,4 +127,4 @@ def test_memory_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) ->
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]  # a tile for each of two more levels
+    assert peaks[1] < peaks[0] + 3 * TILE_EDGE**2  # a tile and what its half takes for each of two more levels

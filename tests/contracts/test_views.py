@@ -259,7 +259,7 @@ class Memory(PlainSlide):
         super().__init__(Path("memory"), pixels, size)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     height=st.integers(1, 60),

@@ -23,7 +23,7 @@ def test_indices_are_those_of_numpy(length: int, margin: int) -> None:
     assert np.array_equal(reflect_indices(-margin, length + margin, length), expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     length=st.integers(1, 60),
     start=st.integers(-500, 500),

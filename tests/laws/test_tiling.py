@@ -58,7 +58,6 @@ def assert_partition(shape: tuple[int, int], written: list[Box]) -> None:
 
 class TestBox:
     @given(boxes, boxes)
-    @settings(deadline=None)
     def test_an_intersection_holds_the_common_pixels(self, a: Box, b: Box) -> None:
         common = a.intersect(b)
         pixels = {(y, x) for y in range(a.y0, a.y1) for x in range(a.x0, a.x1)} & {
@@ -72,7 +71,6 @@ class TestBox:
             assert a.contains(common) and b.contains(common)
 
     @given(boxes, st.integers(0, 30))
-    @settings(deadline=None)
     def test_expanding_adds_the_margin_on_every_side(self, box: Box, margin: int) -> None:
         grown = box.expand(margin)
         assert grown.contains(box)
@@ -80,14 +78,12 @@ class TestBox:
         assert grown.expand(-margin) == box
 
     @given(boxes, boxes)
-    @settings(deadline=None)
     def test_shifting_back_restores(self, box: Box, origin: Box) -> None:
         local = box.relative_to(origin)
         assert local.shape == box.shape
         assert local.shift(origin.y0, origin.x0) == box
 
     @given(shapes)
-    @settings(deadline=None)
     def test_the_box_of_an_image_selects_all_of_it(self, shape: tuple[int, int]) -> None:
         assert Box.of_shape(shape).shape == shape
         assert Box.of_shape(shape).slices == (slice(0, shape[0]), slice(0, shape[1]))
@@ -111,7 +107,6 @@ class TestGeometry:
                 geometry.check_output_edge(edge)
 
     @given(st.sampled_from(GEOMETRIES), st.integers(1, 5000))
-    @settings(deadline=None)
     def test_the_smallest_edge_suffices_and_the_next_smaller_does_not(self, geometry: Geometry, length: int) -> None:
         edge = geometry.smallest_output_edge(length)
         assert geometry.is_legal(edge)
@@ -120,7 +115,6 @@ class TestGeometry:
         assert not geometry.is_legal(smaller) or geometry.write_edge(smaller) < length
 
     @given(st.sampled_from(GEOMETRIES), st.integers(-10, 2000))
-    @settings(deadline=None)
     def test_an_illegal_edge_is_refused_with_the_nearest_legal_ones(self, geometry: Geometry, edge: int) -> None:
         if geometry.is_legal(edge):
             geometry.check_output_edge(edge)
@@ -172,12 +166,11 @@ class TestTiles:
         assert_tiling(TileGrid(shape, VALID_UNET, edge))
 
     @given(tile_grids())
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def test_every_pixel_is_written_once_by_windows_on_the_stride(self, grid: TileGrid) -> None:
         assert_tiling(grid)
 
     @given(shapes, st.sampled_from((VALID_UNET, SAME_PADDING)), st.integers(1, 60), st.integers(1, 60))
-    @settings(deadline=None)
     def test_two_tile_sizes_see_every_pixel_in_the_same_phase(
         self, shape: tuple[int, int], geometry: Geometry, first: int, second: int
     ) -> None:
@@ -220,7 +213,7 @@ class TestBlocks:
         assert BlockGrid.for_tiles(TileGrid((9, 9), VALID_UNET, 388)).edge == 3072
 
     @given(tile_grids(), st.integers(1, 5))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def test_blocks_partition_the_image_and_its_tiles(self, tiles: TileGrid, tiles_per_block: int) -> None:
         check_blocks(tiles, BlockGrid(tiles.shape, tiles.write_edge * tiles_per_block))
 
@@ -230,7 +223,6 @@ class TestBlocks:
             BlockGrid((300, 200), 100)[index]
 
     @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=30, unique=True))
-    @settings(deadline=None)
     def test_names_are_distinct_and_sort_like_the_blocks(self, indices: list[int]) -> None:
         names = [Block(index, Box(0, 0, 1, 1)).name for index in sorted(indices) if index < 10**6]
         assert names == sorted(set(names))
@@ -238,7 +230,6 @@ class TestBlocks:
 
 class TestShards:
     @given(st.tuples(st.integers(1, 900), st.integers(1, 900)), st.integers(20, 400), st.integers(1, 40))
-    @settings(deadline=None)
     def test_shards_partition_the_blocks(self, shape: tuple[int, int], edge: int, count: int) -> None:
         grid = BlockGrid(shape, edge)
         runs = [Shard(index, count).blocks(grid) for index in range(count)]
@@ -246,7 +237,6 @@ class TestShards:
         assert max(map(len, runs)) - min(map(len, runs)) <= 1
 
     @given(st.integers(1, 10**6), st.data())
-    @settings(deadline=None)
     def test_a_shard_is_read_as_it_is_written(self, count: int, data: st.DataObject) -> None:
         index = data.draw(st.integers(0, count - 1))
         assert Shard.parse(f"{index}/{count}") == Shard(index, count)

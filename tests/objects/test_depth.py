@@ -27,7 +27,7 @@ def expected(classes: NDArray[np.uint32], reach: int) -> NDArray[np.int32]:
     return depth
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     classes=st.one_of(masks, blobs, blobs.map(lambda one: np.ascontiguousarray(one + (one[:, ::-1] > 0)))),
     reach=st.integers(1, 90),

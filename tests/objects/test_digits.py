@@ -30,7 +30,7 @@ def test_hard_numbers(decimals: int, fixed: bool) -> None:
     assert texts(np.array(HARD), decimals, fixed) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value=st.one_of(st.floats(-1e6, 1e9), st.floats(0, 1), st.fractions(0, 5000, max_denominator=4096).map(float)))
 def test_any_number(value: float) -> None:
     assert texts(np.array([value]), 4, True) == [f"{value:.4f}"]

@@ -24,7 +24,7 @@ def in_gaps(labels: NDArray[np.integer], width: int) -> NDArray[np.bool_]:
     return between
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mask=blobs, width=st.integers(1, 6))
 def test_gaps_are_those_of_the_distances(mask: NDArray[np.uint32], width: int) -> None:
     labels = reference(mask).astype(np.uint32)
@@ -36,7 +36,7 @@ def test_gaps_are_those_of_the_distances(mask: NDArray[np.uint32], width: int) -
     assert (closed[beside] > 0).all(), "what lies in a gap beside an object is somebody's"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(mask=blobs, width=st.integers(1, 6), edge=st.integers(3, 40))
 def test_gaps_know_no_blocks(mask: NDArray[np.uint32], width: int, edge: int) -> None:
     labelling = Labelling(gaps=width)

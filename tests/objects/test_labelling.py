@@ -48,13 +48,13 @@ def test_blocks_of_one_pixel_give_what_the_whole_gives() -> None:
     np.testing.assert_array_equal(label(mask, 1, Labelling(Splitting())), label(mask, 11, Labelling(Splitting())))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mask=masks, edge=st.integers(2, 30))
 def test_random_masks_are_labelled_as_by_scipy(mask: NDArray[np.uint32], edge: int) -> None:
     np.testing.assert_array_equal(label(mask, edge, Labelling()), reference(mask))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     mask=blobs,
     edge=st.integers(4, 40),
@@ -72,7 +72,7 @@ def test_splitting_knows_no_blocks(
     np.testing.assert_array_equal(label(mask, edge, labelling), label(mask, 70, labelling))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(mask=blobs, edge=st.integers(4, 40), levels=st.integers(1, 255), seed=st.integers(0, 9))
 def test_splitting_by_a_map_knows_no_blocks(mask: NDArray[np.uint32], edge: int, levels: int, seed: int) -> None:
     depth = np.random.default_rng(seed).integers(0, levels + 1, mask.shape).astype(np.uint8)
@@ -89,7 +89,7 @@ def test_a_large_mask_is_labelled_as_by_scipy() -> None:
     np.testing.assert_array_equal(label(mask, 1000, Labelling(Splitting())), label(mask, 3001, Labelling(Splitting())))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), edge=st.integers(3, 12), growth=st.integers(2, 8))
 def test_growth_knows_no_blocks(seed: int, edge: int, growth: int) -> None:
     dots = (np.random.default_rng(seed).random((30, 33)) < 0.03).astype(np.uint32)

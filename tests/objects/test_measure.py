@@ -125,13 +125,13 @@ def smallest_width(pixels: NDArray[np.bool_]) -> float:
     return float((sides[:, :2] @ points.T + sides[:, 2:]).min(axis=1).max() * -1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(mask=st.one_of(masks, blobs), edge=st.integers(3, 40))
 def test_figures_are_those_of_scikit_image(mask: NDArray[np.uint32], edge: int) -> None:
     check(reference(mask), edge)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(mask=st.one_of(masks, blobs), edge=st.integers(3, 40))
 def test_figures_of_objects_in_several_parts_are_those_of_scikit_image(mask: NDArray[np.uint32], edge: int) -> None:
     ids = np.unique(mask)
@@ -150,7 +150,7 @@ def test_figures_of_hard_shapes_are_those_of_scikit_image() -> None:
     check(reference(ring), 4)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(mask=blobs, edge=st.integers(3, 40))
 def test_blocks_change_no_bit(mask: NDArray[np.uint32], edge: int) -> None:
     labels = reference(mask)

@@ -46,7 +46,7 @@ def check(labels: NDArray[np.integer], edge: int, directory: Path) -> None:
         np.testing.assert_array_equal(inside, labels == outline.number)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mask=st.one_of(masks, blobs), edge=st.integers(3, 40))
 def test_polygons_cover_their_pixels(mask: NDArray[np.uint32], edge: int) -> None:
     check(reference(mask), edge, SCRATCH)
@@ -58,7 +58,7 @@ def test_polygons_of_hard_shapes_cover_their_pixels(tmp_path: Path) -> None:
         check(reference(mask == 0), 5, tmp_path)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(mask=masks, edge=st.integers(2, 20))
 def test_blocks_change_no_outline(mask: NDArray[np.uint32], edge: int) -> None:
     labels = reference(mask)

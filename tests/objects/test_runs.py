@@ -19,7 +19,7 @@ def test_runs_end_where_labels_change() -> None:
     assert runs.values.tolist() == [7, 0, 0, 1, 2, 1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labels=masks, data=st.data())
 def test_a_part_is_put_where_it_belongs(labels: NDArray[np.uint32], data: st.DataObject) -> None:
     height, width = labels.shape

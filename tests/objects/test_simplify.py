@@ -62,7 +62,7 @@ def check(labels: NDArray[np.integer], tolerance: float) -> int:
     return sum(len(ring) for outline in found for ring in outline.rings)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(mask=st.one_of(masks, blobs), tolerance=st.sampled_from((0.6, 1.0, 1.5, 3.0)))
 def test_simplified_objects_are_valid_near_and_fit_together(mask: NDArray[np.uint32], tolerance: float) -> None:
     check(reference(mask), tolerance)
