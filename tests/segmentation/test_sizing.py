@@ -146,6 +146,19 @@ def test_no_more_scales_are_looked_at_than_are_needed(
     assert looked[: len(scales)] == scales and len(looked) <= len(scales) + 1
 
 
+@pytest.mark.parametrize(("certainty", "scale"), [(0.7, 0.125), (0.5, 1.0)])
+def test_very_large_objects_are_believed_where_the_model_is_certain(
+    image: Path, sized: Predictor, monkeypatch: pytest.MonkeyPatch, certainty: float, scale: float
+) -> None:
+    def fake(slide: object, predictor: object, scaling: object, scale: float) -> Sighting:
+        return Sighting(scale, 200 * scale, 9, 0.2, certainty, 1.0)
+
+    monkeypatch.setattr("unettile.segmentation.sizing.look", fake)
+    sizing = plan_image(image, sized, SegmentOptions()).sizing
+    assert sizing is not None and sizing.scale == pytest.approx(scale)
+    assert (sizing.diameter is None) == bool(sizing_advice(sizing, SIZE)[0].startswith("100%"))
+
+
 def test_the_user_is_told_what_was_found_and_done() -> None:
     (line,) = sizing_advice(Sizing("auto", 0.29, 104.2, alike=0.5), SIZE)
     assert line == (

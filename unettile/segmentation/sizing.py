@@ -10,7 +10,8 @@ The estimate looks at a bounded sample of the image, whose places depend on its 
    size, and they are many: a model that sees what it knows is sure of it, and finds it at the size that it knows.
 3. The believed diameters, in px of the image, are averaged by their logarithms; at the scale that follows the sample is
    segmented once more, and what is found there is averaged in.
-4. Where the model sees objects of that diameter well, the image stays as it is.
+4. Where the model sees objects of that diameter well, the image stays as it is. So it does where objects would be
+   several times larger than the model's, and it is not certain of them: glands pass for large nuclei.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _SPREAD = math.log(1.6)  # by which a diameter may differ from the model's and s
 _CERTAINTY = 12  # to this power it counts: chosen on real images, and much the same from 8 to 16
 _NEAR = math.log(1.15)  # scales nearer than this show the same
 _SMALLER = 0.8  # times the model's median, below which the sample is enlarged
-_SURE = 0.65  # certainty from which the first scale alone is believed; real images: the scales chosen stay the same
+_SURE = 0.65  # certainty from which the first scale alone is believed, and far ones are; chosen on real images
+_FAR = 1 / 3  # scale below which that is asked for
 _ENOUGH = 8  # objects for that
 LEAST_ALIKE = 0.5  # of what is found: less is told
 _LEAST_SHARE = 0.001  # of the sample that is foreground, below which there is nothing to be sized
@@ -131,6 +133,8 @@ def size_up(slide: Slide, predictor: Predictor, scaling: Scaling, options: Segme
         return None
     found, seen = estimate_diameter(slide, predictor, scaling, size)
     scale = 1.0 if found is None or size.fits(found) else _rounded(size.best / found)
+    if scale < _FAR and _nearest(seen, scale).certainty < _SURE:
+        return Sizing(asked, 1.0, None, options.frame, alike=0.0)
     return Sizing(asked, scale, found, options.frame, _alike(seen, scale))
 
 
@@ -258,10 +262,14 @@ def _is_sure(one: Sighting, size: ObjectSize) -> bool:
 
 def _alike(seen: list[Sighting], scale: float) -> float | None:
     """Return the share of what was found that looks like the model's objects, where it was looked for at that scale."""
-    near = min(seen, key=lambda one: abs(math.log(scale / one.scale)))
+    near = _nearest(seen, scale)
     if near.share < _LEAST_SHARE or abs(math.log(scale / near.scale)) > _SPREAD:
         return None
     return near.alike
+
+
+def _nearest(seen: list[Sighting], scale: float) -> Sighting:
+    return min(seen, key=lambda one: abs(math.log(scale / one.scale)))
 
 
 def _believed(seen: list[Sighting], size: ObjectSize) -> float | None:
