@@ -12,45 +12,27 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.pixelsize import PixelSize
-from unettile.images.scenes import Scene
+from unettile.images.scenes import Scene, SizedScene
 
 _AXES = "TCZYXS"
 
 
 @dataclass(frozen=True)
-class _BioScene:
+class _BioScene(SizedScene):
     """A scene; what the plugin reads at once is its own choice, a plane or a part of one.
 
     Args:
         label: by which the library knows it.
-        sizes: of the axes T, C, Z, Y, X and S, where colours lie.
     """
 
     image: Any
     label: str
-    sizes: dict[str, int]
     name: str
     names: tuple[str, ...]
     dtype: np.dtype[Any]
     pixel_size_um: PixelSize | None
     by_region: bool
     factors: tuple[int, ...] = (1,)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.sizes["Y"], self.sizes["X"]
-
-    @property
-    def times(self) -> int:
-        return self.sizes["T"]
-
-    @property
-    def depths(self) -> int:
-        return self.sizes["Z"]
-
-    @property
-    def samples(self) -> int:
-        return self.sizes.get("S", 1)
 
     def read(self, t: int, z: int, c: int, box: Box, factor: int = 1) -> NDArray[Any]:
         pixels = _plane(self.image, self.label, self.sizes, t, z, c)[box.slices]
@@ -87,9 +69,9 @@ def _scene(image: Any, label: str) -> _BioScene:
     size = (float(edges[0]), float(edges[1])) if all(edge is not None and 0 < edge < 1e6 for edge in edges) else None
     whole = _plane(image, label, sizes, 0, 0, 0)
     return _BioScene(
+        sizes,
         image,
         label,
-        sizes,
         str(label) if len(image.scenes) > 1 else "",
         names if len(names) == count else ("",) * count,
         np.dtype(image.dtype),

@@ -12,39 +12,22 @@ from numpy.typing import NDArray
 
 from unettile.box import Box
 from unettile.images.pixelsize import PixelSize
-from unettile.images.scenes import Scene
+from unettile.images.scenes import Scene, SizedScene
 
 _AXES = "TZCYXS"
 
 
 @dataclass(frozen=True)
-class _LifScene:
+class _LifScene(SizedScene):
     """An image of the file."""
 
     image: Any
     name: str
-    sizes: dict[str, int]
     names: tuple[str, ...]
     dtype: np.dtype[Any]
     pixel_size_um: PixelSize | None
     by_region: bool = False
     factors: tuple[int, ...] = (1,)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.sizes["Y"], self.sizes["X"]
-
-    @property
-    def times(self) -> int:
-        return self.sizes.get("T", 1)
-
-    @property
-    def depths(self) -> int:
-        return self.sizes.get("Z", 1)
-
-    @property
-    def samples(self) -> int:
-        return self.sizes.get("S", 1)
 
     def read(self, t: int, z: int, c: int, box: Box, factor: int = 1) -> NDArray[Any]:
         wanted = {axis: place for axis, place in (("T", t), ("Z", z), ("C", c)) if axis in self.sizes}
@@ -84,7 +67,7 @@ def _scene(image: Any) -> _LifScene | None:
     steps = [_step(image, axis) for axis in "YX"]
     size = (steps[0], steps[1]) if all(0 < step < 1e6 for step in steps) else None
     names = ("",) * (sizes.get("C", 1) * sizes.get("S", 1))
-    return _LifScene(image, str(image.name), sizes, names, np.dtype(image.dtype), size)
+    return _LifScene(sizes, image, str(image.name), names, np.dtype(image.dtype), size)
 
 
 def _step(image: Any, axis: str) -> float:

@@ -81,13 +81,14 @@ def open_other(path: Path, view: View = FIRST) -> SceneSlide | None:
     """
     try:
         library = importlib.import_module("bioio")
+        unknown = importlib.import_module("bioio_base.exceptions").UnsupportedFileFormatError
     except (ImportError, OSError):
         return None
     try:
         opened = BioFile(path, library)
+    except unknown:
+        return None
     except Exception as error:  # what a plugin makes of damaged bytes
-        if type(error).__name__ == "UnsupportedFileFormatError":
-            return None
         text = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(f"cannot read {path}: bioio finds nothing that can be read ({text})") from error
     return SceneSlide(path, opened, "bioio", view)

@@ -6,6 +6,7 @@ file ── scene (--series) ── t, z, c ── piece ── pixels (h, w, sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -80,6 +81,33 @@ class Scene(Protocol):
         Raises whatever the library does for damage.
         """
         ...
+
+
+@dataclass(frozen=True)
+class SizedScene:
+    """What of a scene follows from the lengths of its axes.
+
+    Args:
+        sizes: of Y, X, and as far as there are such, T, Z, C and S, where colours lie.
+    """
+
+    sizes: dict[str, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.sizes["Y"], self.sizes["X"]
+
+    @property
+    def times(self) -> int:
+        return self.sizes.get("T", 1)
+
+    @property
+    def depths(self) -> int:
+        return self.sizes.get("Z", 1)
+
+    @property
+    def samples(self) -> int:
+        return self.sizes.get("S", 1)
 
 
 class SceneFile(Protocol):
