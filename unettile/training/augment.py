@@ -6,21 +6,20 @@ What touches every pixel is compiled: a loader that makes samples on the cores t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import imagecodecs
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from unettile.images.normalize import HIGHEST, LOWEST, Scaling
 from unettile.training import kernels
 from unettile.training.parts import AugmentPart
-from unettile.training.stains import as_brown, vary_stains
+from unettile.training.smooth import draw_field
+from unettile.training.stains import as_brown, as_tissue, vary_stains
 
 COLOURED = 0.02  # channels that differ by less are grey, stored as a picture
+FLUORESCENT = 0.4  # a grey image with a lower mean is nuclei that shine on a dark ground
 COMPILED = (np.uint8, np.uint16, np.float32)  # types of images that are resampled without a conversion
 
 
@@ -53,9 +52,9 @@ def draw_warp(rng: np.random.Generator, part: AugmentPart, edge: int, centre: tu
     offset = np.arange(edge, dtype=np.float32) - np.float32((edge - 1) / 2)
     dy, dx = offset[:, None], offset[None, :] * np.float32(mirror)
     if part.elastic_std > 0:
-        coarse = rng.normal(0, part.elastic_std, (2, part.elastic_grid, part.elastic_grid)).astype(np.float32)
-        between = _bicubic(edge, part.elastic_grid)
-        dy, dx = dy + between @ coarse[0] @ between.T, dx + between @ coarse[1] @ between.T
+        field = (edge, edge), part.elastic_grid, part.elastic_std
+        dy = dy + draw_field(rng, *field)
+        dx = dx + draw_field(rng, *field)
     cosine, sine = np.float32(np.cos(angle) / zoom), np.float32(np.sin(angle) / zoom)
     return Warp(
         cosine * dy - sine * dx + np.float32(centre[0]),
@@ -75,15 +74,6 @@ def draw_plain_warp(rng: np.random.Generator, part: AugmentPart, edge: int, cent
     )
     y, x = (np.rot90(coordinates[:, ::-1] if mirror else coordinates, turns) for coordinates in (y, x))
     return Warp(np.ascontiguousarray(y), np.ascontiguousarray(x))
-
-
-@lru_cache(maxsize=8)
-def _bicubic(edge: int, points: int) -> NDArray[np.float32]:
-    """Return the weights (edge, points) by which bicubic interpolation mixes values on a line of points."""
-    lines = torch.eye(points)[None, None]
-    mixed = F.interpolate(lines, (edge, points), mode="bicubic", align_corners=True)
-    weights: NDArray[np.float32] = mixed[0, 0].numpy()
-    return weights
 
 
 def reflect(coordinates: NDArray[np.float32], length: int) -> NDArray[np.float32]:
@@ -132,6 +122,8 @@ def vary_values(rng: np.random.Generator, part: AugmentPart, image: NDArray[np.f
     if len(image) == 3 and rng.random() < part.grey:
         image = np.repeat(image.mean(axis=0, keepdims=True), 3, axis=0)
     coloured = len(image) == 3 and kernels.is_coloured(image, COLOURED)
+    if part.dye > 0 and len(image) == 3 and not coloured and image.mean() < FLUORESCENT and rng.random() < part.dye:
+        image, coloured = as_tissue(rng, image), True
     if coloured and image.mean() > 0.3:  # bright field, not fluorescence
         if rng.random() < part.brown:
             image = as_brown(rng, part.stain, image)

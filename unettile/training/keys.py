@@ -160,6 +160,7 @@ KEYS = (
     _share("augment.dim", "probability that up to 80 % of the range is taken away"),
     _share("augment.stain", "by how much the stains of histology change"),
     _share("augment.brown", "probability that a stain becomes brown, as in immunohistochemistry"),
+    _share("augment.dye", "probability that fluorescence becomes a picture of stained tissue"),
     _share("augment.jpeg", "probability of a lossy compression"),
     _share("augment.plain", "of the samples; these are only mirrored and turned by right angles"),
     Key("loss.cross_entropy", "how much the term counts", "", 0, _TERM),

@@ -127,9 +127,10 @@ class AugmentPart:
     `color`, `noise` (of the range) and `blur` (σ, px) are strengths; `invert`, `grey` and `dim` are probabilities:
     `dim` takes up to 80 % of the range away, as where debris is brighter than every cell. `stain` is how much the
     stains of histology, into which coloured images are unmixed, change in amount and hue; `brown` is the probability
-    that such an image becomes one of immunohistochemistry, its blue brown; `jpeg` that of a lossy compression. `plain`
-    is the share of the samples whose pixels stay what they are in the file: these are mirrored and turned by right
-    angles alone.
+    that such an image becomes one of immunohistochemistry, its nuclei or what lies about them brown; `dye` the
+    probability that nuclei which shine on a dark ground become a picture of stained tissue, before its stains change;
+    `jpeg` that of a lossy compression. `plain` is the share of the samples whose pixels stay what they are in the file:
+    these are mirrored and turned by right angles alone.
     """
 
     flip: bool = True
@@ -148,6 +149,7 @@ class AugmentPart:
     dim: float = 0.0
     stain: float = 0.0
     brown: float = 0.0
+    dye: float = 0.0
     jpeg: float = 0.0
     plain: float = 0.0
 
