@@ -21,9 +21,10 @@ from unettile.errors import InputError, Interrupted
 from unettile.images.mirror import read_mirrored
 from unettile.images.slide import open_slide
 from unettile.inference.cpu import CpuEngine
-from unettile.inference.cuda.engine import CudaEngine
+from unettile.inference.cuda.engine import GRAPH_FROM, CudaEngine
 from unettile.inference.cuda.flow import Flow
 from unettile.inference.cuda.lane import Lane, Ticket, WindowKind
+from unettile.inference.cuda.lanes import Lanes
 from unettile.inference.cuda.staging import Mark, Staged, Stager
 from unettile.inference.engine import Strip
 from unettile.inference.predict import Predictor
@@ -272,6 +273,41 @@ def test_fewer_lanes_than_wanted_are_told(
         image, tmp_path / "a.tif", fresh, SegmentOptions(output_edge=34, batch=5), Watch(on_advice=lines.append)
     )
     assert lines == ["the GPU's memory is full: 2 windows at once; the mask stays the same"]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_graph_is_captured_where_windows_are_many(
+    image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A capture lets the GPU stand still: it is not worth it for an image of validation, or a sample of sizes."""
+    made: list[bool] = []
+    init = Lane.__init__
+
+    def note(self: Lane, *arguments: Any, graphs: bool) -> None:
+        made.append(graphs)
+        init(self, *arguments, graphs=graphs)
+
+    monkeypatch.setattr(Lane, "__init__", note)
+    fresh = Predictor(predictor.checkpoint, "cpu", "fp32")
+    with open_slide(image) as slide:
+        many, few = (make_plan(slide, fresh, SegmentOptions(output_edge=edge)).task for edge in (34, 100))
+    assert len(many.tiles) >= GRAPH_FROM > len(few.tiles)
+    for task, batch in ((few, 1), (few, 2), (few, 1), (many, 1)):
+        fresh.engine.prepare(task, batch, lambda line: None)
+    # two at once are kept by their graphs, which hold their memory; who has graphs needs no lane without
+    assert made == [False, True, True, True]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_kernels_taken_for_want_of_memory_are_told(
+    image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Lanes, "is_short", True)
+    with open_slide(image) as slide:
+        task = make_plan(slide, predictor, OPTIONS).task
+    Predictor(predictor.checkpoint, "cpu", "fp32").engine.prepare(task, 1, lines.append)
+    assert lines == ["the GPU's memory is short: kernels were taken that need less, and may round in another way"]
 
 
 @pytest.mark.usefixtures("gpu")

@@ -34,6 +34,17 @@ def result(data: Path) -> TrainResult:
     return found
 
 
+def test_a_validation_gives_its_memory_back(result: TrainResult) -> None:
+    """A GPU's graphs and feature maps would else be kept beside the next steps."""
+    judge = result.judge
+    assert "engine" not in vars(judge._predictor)
+    judge.predict(result.sources[0])
+    assert "engine" in vars(judge._predictor)
+    unused = Judge(result.checkpoint, RECIPE)
+    unused.rest()
+    assert "_predictor" not in vars(unused)
+
+
 def test_what_is_scored_is_what_segment_writes(tmp_path: Path, result: TrainResult) -> None:
     """The same classes and the same objects of the same image, to the pixel."""
     rules = ObjectRules(min_size=2)

@@ -17,6 +17,8 @@ from unettile.devices import choose_device, choose_precision
 from unettile.errors import InputError, UsageError
 from unettile.exchange.foreign import ForeignNetwork
 from unettile.images.normalize import Scaling
+from unettile.inference.cuda.kernels import steady_kernels
+from unettile.inference.cuda.memory import memory_errors
 from unettile.inference.engine import Engine
 from unettile.inference.kinds import Outputs, make_planes
 from unettile.inference.rows import ByRows
@@ -85,6 +87,10 @@ class Predictor:
 
         return make_engine(self)
 
+    def rest(self) -> None:
+        """Let go of the engine, and of the memory and graphs that it keeps; the next image has a new one made."""
+        self.__dict__.pop("engine", None)
+
     def see(self, pixels: NDArray[np.generic], scaling: Scaling) -> NDArray[np.float32]:
         """Return pixels (…, C) of an image as the network sees them: scaled, grey repeated for a network of colours."""
         scaled = scaling.apply(pixels)
@@ -128,9 +134,7 @@ class Predictor:
         any order, nor rounds float32 to 10 bits but for tf32."""
         if self.device.type != "cuda":
             return nullcontext()
-        return torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=self.precision == "tf32"
-        )
+        return steady_kernels(tf32=self.precision == "tf32")
 
     def by_rows(self, kinds: tuple[str, ...], width: int) -> ByRows | None:
         """Return what computes windows of a legal width, px, from top to bottom, to the same bits as `planes`.
@@ -214,12 +218,14 @@ class Predictor:
         x = torch.from_numpy(windows).permute(0, 3, 1, 2).to(self.device, self._dtype)
         with self.arithmetic():
             try:
-                return self._finite(self._on_device(x))
+                with memory_errors():
+                    return self._finite(self._on_device(x))
             except torch.OutOfMemoryError:
-                self.__dict__.pop("engine", None)  # its memory is of more use here
+                self.rest()  # the memory is of more use here
             torch.cuda.empty_cache()
             try:
-                return self._finite(self._on_device(x))
+                with memory_errors():
+                    return self._finite(self._on_device(x))
             except torch.OutOfMemoryError as error:
                 raise InputError(
                     f"the GPU's memory does not hold {len(x)} windows of {max(x.shape[2:])} px: give a smaller --tile"

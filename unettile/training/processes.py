@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
+from unettile.errors import UsageError
 from unettile.training.survey import Source
 from unettile.training.validate import ImageScore, Judge, Scores
 
@@ -23,12 +24,21 @@ PATIENCE = timedelta(hours=12)  # the first process may survey or write for long
 
 
 def make_fabric(device: torch.device, precision: str) -> Fabric:
-    """Return Fabric for this process; several are started by `torchrun`, whose variables alone say how many."""
+    """Return Fabric for this process; several are started by `torchrun`, whose variables alone say how many.
+
+    Raises:
+        UsageError: more processes than GPUs, of which each takes one.
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it has advice for users of Fabric
-    if device.type == "cuda":
-        _choose_kernels(precision)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if device.type == "cuda":
+        if world > 1 and local > torch.cuda.device_count():
+            raise UsageError(
+                f"{local} processes on this machine need a GPU each, and {torch.cuda.device_count()} are here: give"
+                " torchrun a smaller --nproc-per-node, or --device cpu"
+            )
+        _choose_kernels(precision)
     devices: int | list[int] = local
     if device.type == "cuda" and world == 1:
         devices = [device.index or 0]
@@ -58,7 +68,9 @@ def _part() -> None:
 
 def _choose_kernels(precision: str) -> None:
     """Let float32 be float32 unless it is to be tf32, and take kernels that add up in one order, the same each time."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # not by the flag of matmul, after which torch from 2.9 on refuses to tell Fabric a precision set before in this way
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
@@ -101,6 +113,7 @@ def score_together(
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
     own = [judge.score(source, shifts) for source in sources[rank::world]]
+    judge.rest()  # training wants the memory
     shares: list[list[list[ImageScore]]] = [own] * world
     if world > 1:
         torch.distributed.all_gather_object(shares, own)

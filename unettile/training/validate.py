@@ -185,6 +185,11 @@ class Judge:
         mask = self._planes("probabilities", outputs)
         return foreground_of(mask, replace(rules, fill_holes=0), self._recipe.labels.class_names)
 
+    def rest(self) -> None:
+        """Let go of the memory that is kept for the next image."""
+        if "_predictor" in self.__dict__:  # there may have been no image
+            self._predictor.rest()
+
     def predict(self, source: Source) -> Predicted:
         """Return the probabilities of one image."""
         with OpenPair(source.pair, self._recipe.labels) as opened:

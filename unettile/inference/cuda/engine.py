@@ -30,6 +30,9 @@ TILE_EDGES = (3072, 1536, 768, 384)
 INEXACT_EDGE = 1536  # px, of networks whose answer depends on it
 SHARE = 0.7  # of the memory that lanes may take
 MOST_NUMBERS = 2**32  # in all feature maps that live at once: cuDNN counts up to 2**31 in the largest of them
+GRAPH_FROM = 32
+"""Windows of an image from which on a graph is worth its capture, for which the GPU stands still."""
+
 MOST_READERS = 16  # each has the file open, and a block in memory
 MOST_WRITERS = 4
 
@@ -48,7 +51,7 @@ class CudaEngine:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._stager = Stager(predictor.device)
-        self._kept: tuple[WindowKind, DeviceScale, Lanes] | None = None  # of the last task
+        self._kept: tuple[WindowKind, bool, DeviceScale, Lanes] | None = None  # of the last task
         self.readers = min(MOST_READERS, count_threads())
         self.writers = min(MOST_WRITERS, count_threads())
 
@@ -87,6 +90,8 @@ class CudaEngine:
             raise InputError(out_of_memory(task)) from error
         if len(lanes) < batch:
             advise(fewer_lanes(len(lanes)))
+        if lanes.is_short:
+            advise("the GPU's memory is short: kernels were taken that need less, and may round in another way")
         if lanes.error is not None:
             reason = str(lanes.error).strip().splitlines()[0]
             advise(f"no CUDA graph could be made of this network ({reason}): its kernels are launched one by one")
@@ -117,22 +122,23 @@ class CudaEngine:
         Raises:
             torch.OutOfMemoryError: there is no room for one.
         """
-        kind = window_kind(task)
-        if self._kept is not None and self._kept[0] == kind:
-            _, scale, lanes = self._kept
+        kind, predictor = window_kind(task), self._predictor
+        # a network from elsewhere may wait for the GPU, which no graph can hold
+        graphs = all(member.module is None for member in (predictor.checkpoint, *predictor.checkpoint.members))
+        graphs &= wanted > 1 or len(task.tiles) >= GRAPH_FROM
+        if self._kept is not None and self._kept[0] == kind and self._kept[1] >= graphs:
+            _, _, scale, lanes = self._kept
             scale.load(task.scaling)
             lanes.grow(wanted)
             return lanes
         self._kept = None  # the memory of the old ones comes before the new ones
-        predictor, scale = self._predictor, DeviceScale(task.scaling, kind.dtype, self._predictor.device)
+        scale = DeviceScale(task.scaling, kind.dtype, predictor.device)
 
         def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:
             return predictor.window_planes(scale(pixels), kind.write, kind.write_edge)
 
-        # a network from elsewhere may wait for the GPU, which no graph can hold
-        graphs = all(member.module is None for member in (predictor.checkpoint, *predictor.checkpoint.members))
         lanes = Lanes(lambda: Lane(compute, kind, predictor.device, predictor.arithmetic, graphs=graphs), wanted)
-        self._kept = kind, scale, lanes
+        self._kept = kind, graphs, scale, lanes
         return lanes
 
     def _lane_bytes(self, window_edge: int) -> int:

@@ -9,7 +9,7 @@ shape: how many are computed at once (in as many lanes) changes no bit. The grap
 
 from __future__ import annotations
 
-import warnings
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,11 +22,10 @@ from torch import Tensor
 
 from unettile.box import Box
 from unettile.images.mirror import reflect_indices
+from unettile.inference.cuda.kernels import no_waiting
+from unettile.inference.cuda.memory import is_out_of_memory, memory_errors, times_ended
 from unettile.inference.cuda.scale import carrier_of
 from unettile.inference.cuda.staging import Mark, Staged, Stream, bring_back, send
-
-_MEMORY_WORDS = ("out of memory", "ALLOC_FAILED", "unable to find an engine", "find a valid cuDNN algorithm")
-"""cuDNN tries one kernel after the other, and says that there is none if none got the memory that it works in."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +97,16 @@ class Lane:
         self._compute, self._arithmetic = compute, arithmetic
         self._stream = Stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream.wait_for_caller()
+        ended = times_ended(device)
         with self._stream.current(), memory_errors():
             shape = (kind.edge, kind.edge, kind.channels)
             self._window = torch.zeros(shape, dtype=carrier_of(kind.dtype), device=device)
             self._warm_up()
             if graphs and device.type == "cuda" and self._never_waits():
                 self._capture()
+        self.is_short = times_ended(device) > ended
+        """Whether a kernel was passed over for want of memory; the one in its place may round in another way."""
 
     @property
     def is_graph(self) -> bool:
@@ -141,7 +144,8 @@ class Lane:
 
     def _run(self) -> tuple[Tensor, Tensor]:
         if self._graph is not None:
-            self._graph.replay()
+            with torch.inference_mode():  # a replay sets torch's seed, a tensor that may have been made in this mode
+                self._graph.replay()
             return self._outputs
         with torch.inference_mode(), self._arithmetic():
             return self._compute(self._window)
@@ -158,12 +162,12 @@ class Lane:
         Found out before a capture: of one that fails, torch before 2.12 keeps memory, and then refuses to free any.
         """
         try:
-            with torch.inference_mode(), self._arithmetic(), _no_waiting():
+            with torch.inference_mode(), self._arithmetic(), no_waiting():
                 self._compute(self._window)
         except RuntimeError as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
-            self.error = error
+            self.error = _bare(error)
         self._stream.mark().wait()
         return self.error is None
 
@@ -174,53 +178,31 @@ class Lane:
         # other threads may pin and allocate memory meanwhile
         capture = torch.cuda.graph(graph, stream=self._stream.stream, capture_error_mode="thread_local")
         try:
-            with torch.inference_mode(), self._arithmetic(), capture:
+            # begun outside of inference mode: torch before 2.12 makes the seed of all graphs of a process there, and
+            # could replay none outside of the mode any more
+            with _no_collection(), capture, torch.inference_mode(), self._arithmetic():
                 self._outputs = self._compute(self._window)
         except RuntimeError as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
-            self.error = error
+            self.error = _bare(error)
             torch.cuda.synchronize(self._stream.device)
             return
         self._graph = graph
 
 
 @contextmanager
-def _no_waiting() -> Iterator[None]:
-    """Let torch refuse whatever waits for the device.
-
-    Raises:
-        RuntimeError: something does.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns that it may miss some
-        before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode(before)
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Let every want of a device's memory be one error, under whatever name a library reports it.
-
-    Raises:
-        torch.OutOfMemoryError: for any of them.
-    """
+def _no_collection() -> Iterator[None]:
+    """Let Python not collect what is in circles: a graph among it cannot be given back during a capture."""
+    was = gc.isenabled()
+    gc.disable()
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or not _is_out_of_memory(error):
-            raise
-        raise torch.OutOfMemoryError(str(error)) from error
+    finally:
+        if was:
+            gc.enable()
 
 
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is a want of memory; a broken capture hides it."""
-    while error is not None:
-        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY_WORDS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _bare(error: RuntimeError) -> RuntimeError:
+    """Return what an error says without where it came from: the frames there hold the network's feature maps."""
+    return RuntimeError(str(error))

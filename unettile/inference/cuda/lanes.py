@@ -30,6 +30,7 @@ class Lanes:
 
     def __init__(self, make: Callable[[], Lane], wanted: int) -> None:
         self._make = make
+        self._most: int | None = None  # once the memory has ended
         self._lanes = [_or_free(make)]
         self._numbers = count()
         self.grow(wanted)
@@ -43,18 +44,28 @@ class Lanes:
         return DEPTH * len(self._lanes)
 
     @property
+    def is_short(self) -> bool:
+        """Whether kernels were chosen for want of memory."""
+        return self._lanes[0].is_short
+
+    @property
     def error(self) -> Exception | None:
         """Why there is no graph, where one was wanted and could not be captured."""
         return self._lanes[0].error
 
     def grow(self, wanted: int) -> None:
-        """Make more lanes, or let go of some, until there are so many, or the memory ends."""
+        """Make more lanes, or let go of some, until there are so many, or the memory ends.
+
+        Where it has ended once, it is not tried again: torch may have taken other kernels then, and stays with them.
+        All lanes have those of the first.
+        """
+        wanted = wanted if self._most is None else min(wanted, self._most)
         del self._lanes[wanted:]
         try:
             while len(self._lanes) < wanted:
-                self._lanes.append(_or_free(self._make))
+                self._lanes.append(_like_the_first(_or_free(self._make)))
         except torch.OutOfMemoryError:
-            return
+            self._most = len(self._lanes)
 
     def shrink(self) -> bool:
         """Let go of a lane, which must be idle, and of all memory that is kept for later; return whether there was one.
@@ -71,6 +82,17 @@ class Lanes:
         """Queue a window; see `Lane.submit`."""
         lane = self._lanes[next(self._numbers) % len(self._lanes)]
         return lane.submit(staged, region, window, shape)
+
+
+def _like_the_first(lane: Lane) -> Lane:
+    """Return a lane that was made beside others.
+
+    Raises:
+        torch.OutOfMemoryError: there was too little for the kernels that the others have.
+    """
+    if lane.is_short:
+        raise torch.OutOfMemoryError("a kernel found no memory to work in")
+    return lane
 
 
 def _or_free(make: Callable[[], Lane]) -> Lane:

@@ -8,7 +8,8 @@ out again before the copy from it is done. On a CPU all happens in order, and no
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,15 @@ class Stream:
         if device.type == "cuda":
             self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def current(self) -> AbstractContextManager[Any]:
-        """Return a context in which work is queued here."""
-        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Queue work here."""
+        if self.stream is None:
+            yield
+            return
+        # the device too: where a stream alone is left, torch turns back to the first GPU, and takes memory on it
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            yield
 
     def mark(self) -> Mark:
         """Return a mark after all that is queued so far."""
@@ -44,6 +51,11 @@ class Stream:
         """Let what is queued from now on wait for a mark on another queue."""
         if self.stream is not None and mark.event is not None:
             self.stream.wait_event(mark.event)
+
+    def wait_for_caller(self) -> None:
+        """Let what is queued from now on wait for what this thread has queued elsewhere, such as parameters."""
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
 
 @dataclass(frozen=True)
