@@ -21,7 +21,11 @@ from unettile.training.job import TrainJob
 from unettile.training.parts import LossPart, RunPart
 from unettile.training.recipe import NetworkPart, Recipe
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # CUDA has threads of its own; processes that prepare samples do not use it
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 CUDA = torch.device("cuda", 0)
 LEARNS = replace(RECIPE, run=replace(RECIPE.run, epochs=6, steps_per_epoch=8))
