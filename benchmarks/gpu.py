@@ -3,7 +3,11 @@
 The ceiling is the rate of a large matrix product in the same precision, measured in the same round, over the operations
 that a pixel of the mask needs where no margin is computed at all. Beside the whole run the network alone is measured,
 window after window: launched kernel by kernel, as one CUDA graph (which is what `segment` does), and compiled by
-torch.compile. Busy is the part of the time between the first and the last kernel of a run in which any of them ran.
+torch.compile. Busy is the part of the time between the first and the last kernel of a run in which any of them ran;
+copies do not count. Where the rest of a round went is told by the parts of the work that its threads were in.
+
+What is measured is written at once, a first round of each network before anything is repeated, and what is compiled
+last: where the time for it ends, that much is left.
 
     python -m benchmarks.gpu -o benchmarks/results/gpu.json
 """
@@ -13,7 +17,8 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cases import mosaic, random_unet, write_mosaic
-from benchmarks.ceiling import best, flops_per_pixel, product_rate
+from benchmarks.ceiling import Rate, best, flops_per_pixel, product_rate
 from benchmarks.measure import finish, machine, make_parser, rounded, spread, synchronise, timed
 from unettile.box import Box
 from unettile.devices import keep_freed_memory, set_threads
@@ -36,10 +41,13 @@ from unettile.inference.cuda.staging import Stager
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan
+from unettile.segmentation.run.watch import Watch
 from unettile.segmentation.segment import segment_image
 
 WAYS = ("kernels", "graph", "compiled")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+COPIES = ("Memcpy", "Memset")  # what the names of what is no kernel begin with
+OPTIONS = SegmentOptions(diameter="off")
 WINDOWS = 4  # in a row, of the network alone
 
 Interval = tuple[float, float]
@@ -89,71 +97,143 @@ def run_profiled(image: Path, mask: Path, predictor: Predictor) -> float | None:
     with profile(
         activities=[ProfilerActivity.CUDA if predictor.device.type == "cuda" else ProfilerActivity.CPU]
     ) as watched:
-        segment_image(image, mask, predictor, SegmentOptions(diameter="off"), overwrite=True)
+        segment_image(image, mask, predictor, OPTIONS, overwrite=True)
         synchronise(str(predictor.device))
     events = [event for event in watched.events() if event.device_type == DeviceType.CUDA]
-    return busy_share((event.time_range.start, event.time_range.end) for event in events)
+    kernels = [event for event in events if not event.name.startswith(COPIES)]
+    return busy_share((event.time_range.start, event.time_range.end) for event in kernels)
 
 
-def measure_one(predictor: Predictor, folder: Path, edge: int, rounds: int, ways: Sequence[str]) -> dict[str, Any]:
-    """Return one row of the result: one network in one precision."""
-    device, options = str(predictor.device), SegmentOptions(diameter="off")
-    image, mask = folder / f"{edge}.tif", folder / "mask.tif"
-    if not image.exists():
-        write_mosaic(image, edge)
-    with open_slide(image) as slide:
-        plan = make_plan(slide, predictor, options)
-        kind = window_kind(plan.task)
-    needed, product = flops_per_pixel(predictor.checkpoint), product_rate(predictor.device, DTYPES[predictor.precision])
-    alone: dict[str, float | None] = {}
-    for way in ways:
+def ceiling_of(predictor: Predictor) -> Rate:
+    """Return what measures the rate of a large matrix product in a network's precision."""
+    product = product_rate(predictor.device, DTYPES[predictor.precision])
+
+    def rounded_product() -> float:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
         try:
-            alone[way] = kind.write_edge**2 / window_seconds(make_lane(predictor, kind, way), device)
-        except RuntimeError:  # torch.compile needs a compiler, which not every machine has
-            alone[way] = None
-    segment_image(image, mask, predictor, options, overwrite=True)
-    ceilings, rates = [], []
-    for _ in range(rounds):
-        before = best(product)
-        seconds = timed(lambda: segment_image(image, mask, predictor, options, overwrite=True), device)
-        ceilings.append(max(before, best(product)) / needed)
-        rates.append(edge**2 / seconds)
-    busy = run_profiled(image, mask, predictor)
-    return {
-        "width": predictor.checkpoint.config["widths"][0],
-        "precision": predictor.precision,
-        "edge": edge,
-        "tile": plan.output_edge,
-        "mflop_per_pixel": rounded(needed / 1e6),
-        "matrix_tflop_per_s": spread([ceiling * needed / 1e12 for ceiling in ceilings]),
-        "mpx_per_s": spread([rate / 1e6 for rate in rates]),
-        "of_ceiling": spread([rate / ceiling for rate, ceiling in zip(rates, ceilings, strict=True)]),
-        "network_alone_of_ceiling": {
-            way: rate and rounded(rate / statistics.median(ceilings)) for way, rate in alone.items()
-        },
-        "gpu_busy": None if busy is None else rounded(busy),
-    }
+            return product()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return rounded_product if predictor.precision == "tf32" else product
+
+
+class Measured:
+    """One network in one precision, as far as it is measured.
+
+    Args:
+        folder: for the image and the mask.
+        edge: of the image, px.
+    """
+
+    def __init__(self, predictor: Predictor, folder: Path, edge: int) -> None:
+        self._predictor, self._device, self._edge = predictor, str(predictor.device), edge
+        self._image, self._mask = folder / f"{edge}.tif", folder / "mask.tif"
+        if not self._image.exists():
+            write_mosaic(self._image, edge)
+        with open_slide(self._image) as slide:
+            self._plan = make_plan(slide, predictor, OPTIONS)
+        self._needed, self._product = flops_per_pixel(predictor.checkpoint), ceiling_of(predictor)
+        self._ceilings: list[float] = []
+        self._rates: list[float] = []
+        self._alone: dict[str, float | None] = {}
+        self._parts: dict[str, float] = {}
+        self._busy: float | None = None
+
+    def take_a_round(self) -> None:
+        """Segment the image, between two looks at the ceiling; the first time once more before, to warm up."""
+        if not self._rates:
+            segment_image(self._image, self._mask, self._predictor, OPTIONS, overwrite=True)
+        before, watch = best(self._product), Watch()
+        seconds = timed(
+            lambda: segment_image(self._image, self._mask, self._predictor, OPTIONS, watch=watch, overwrite=True),
+            self._device,
+        )
+        spent = [one for one in watch.profile.to_dict()["parts"] if one["part"] != "start-up"]
+        self._ceilings.append(max(before, best(self._product)) / self._needed)
+        self._rates.append(self._edge**2 / seconds)
+        self._parts = {f"{one['thread']}, {one['part']}": rounded(one["seconds"] / seconds) for one in spent}
+
+    def take_the_network(self, way: str) -> None:
+        """Measure the network alone in one of the `WAYS`; None where it does not work here."""
+        self._predictor.rest()  # the memory of its lanes
+        self._alone[way] = None
+        try:
+            lane = make_lane(self._predictor, window_kind(self._plan.task), way)
+            if way == "kernels" or lane.is_graph or self._predictor.device.type == "cpu":
+                self._alone[way] = lane.kind.write_edge**2 / window_seconds(lane, self._device)
+            else:
+                sys.stderr.write(f"no graph: {lane.error}\n")
+        except Exception as error:  # torch.compile needs a compiler, which may be lacking, or fail in ways of its own
+            if way != "compiled":
+                raise
+            sys.stderr.write(f"not compiled: {error}\n")
+
+    def take_a_look(self) -> None:
+        """Measure how much of the time the GPU is busy."""
+        self._busy = run_profiled(self._image, self._mask, self._predictor)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return a row of the result, after a round at least."""
+        ceiling = statistics.median(self._ceilings)
+        return {
+            "width": self._predictor.checkpoint.config["widths"][0],
+            "precision": self._predictor.precision,
+            "edge": self._edge,
+            "tile": self._plan.output_edge,
+            "rounds": len(self._rates),
+            "mflop_per_pixel": rounded(self._needed / 1e6),
+            "matrix_tflop_per_s": spread([one * self._needed / 1e12 for one in self._ceilings]),
+            "mpx_per_s": spread([rate / 1e6 for rate in self._rates]),
+            "of_ceiling": spread([rate / one for rate, one in zip(self._rates, self._ceilings, strict=True)]),
+            "network_alone_of_ceiling": {way: rate and rounded(rate / ceiling) for way, rate in self._alone.items()},
+            "gpu_busy": None if self._busy is None else rounded(self._busy),
+            "parts_of_a_round": self._parts,
+        }
+
+
+def results(
+    widths: Sequence[int], precisions: Sequence[str], edge: int, rounds: int, device: str, ways: Sequence[str] = WAYS
+) -> Iterator[dict[str, Any]]:
+    """Measure each network in each precision; yield the figures so far as JSON values, the last of them all."""
+    set_threads()
+    keep_freed_memory()
+    every: list[Measured] = []
+
+    def so_far() -> dict[str, Any]:
+        return {
+            "bench": "gpu",
+            "machine": machine("torch", device=device),
+            "case": {"device": device, "rounds": rounds},
+            "rows": [one.to_row() for one in every],
+        }
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for width in widths:
+            checkpoint = random_unet(width, folder / f"{width}.safetensors")
+            for precision in precisions:
+                one = Measured(Predictor(checkpoint, device, precision), folder, edge)
+                one.take_a_round()
+                every.append(one)
+                yield so_far()
+        at_once = [way for way in ways if way != "compiled"]
+        passes: list[Callable[[Measured], None]] = [Measured.take_a_round] * (rounds - 1)
+        passes += [partial(Measured.take_the_network, way=way) for way in at_once]
+        passes += [Measured.take_a_look]
+        passes += [partial(Measured.take_the_network, way=way) for way in ways if way not in at_once]
+        for take in passes:
+            for one in every:
+                take(one)
+                yield so_far()
 
 
 def measure(
     widths: Sequence[int], precisions: Sequence[str], edge: int, rounds: int, device: str, ways: Sequence[str] = WAYS
 ) -> dict[str, Any]:
     """Measure each network in each precision and return the figures as JSON values."""
-    set_threads()
-    keep_freed_memory()
-    rows = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        for width in widths:
-            checkpoint = random_unet(width, folder / f"{width}.safetensors")
-            for precision in precisions:
-                rows.append(measure_one(Predictor(checkpoint, device, precision), folder, edge, rounds, ways))
-    return {
-        "bench": "gpu",
-        "machine": machine("torch", device=device),
-        "case": {"device": device, "rounds": rounds},
-        "rows": rows,
-    }
+    return list(results(widths, precisions, edge, rounds, device, ways))[-1]
 
 
 if __name__ == "__main__":
@@ -167,4 +247,10 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.device.startswith("cuda") and not torch.cuda.is_available():
         sys.exit("no CUDA device here, and this bench measures one: run it on a machine with a GPU")
-    finish(measure(given.widths, given.precisions, given.edge, given.rounds, given.device, given.ways), given.output)
+    for result in results(given.widths, given.precisions, given.edge, given.rounds, given.device, given.ways):
+        if given.output is not None:
+            finish(result, given.output)
+        shown = [f"{row['width']} channels: {row['mpx_per_s']['median']} Mpx/s" for row in result["rows"]]
+        sys.stderr.write(f"{', '.join(shown)}\n")
+    if given.output is None:
+        finish(result, None)

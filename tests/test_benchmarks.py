@@ -120,7 +120,28 @@ def test_a_tiny_case_of_the_gpu_reports_parts_of_its_ceiling(shown: Callable[[An
     """On the CPU, which is not to be called busy."""
     (row,) = shown(load("gpu").measure([2], ["fp32"], 200, 1, "cpu", ("kernels",)))["rows"]
     assert 0 < row["of_ceiling"]["lowest"] < 1 and 0 < row["network_alone_of_ceiling"]["kernels"] < 1
-    assert row["gpu_busy"] is None
+    assert row["gpu_busy"] is None and row["parts_of_a_round"]["main, compute"] > 0
+
+
+def test_the_gpu_s_figures_are_there_as_soon_as_they_are_measured(
+    shown: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first round of each network, before anything is repeated; what fails to compile costs nothing else."""
+    bench, alone = load("gpu"), list[str]()
+
+    def make_lane(predictor: Any, kind: Any, way: str) -> Any:
+        alone.append(way)
+        raise OSError("no compiler")
+
+    monkeypatch.setattr(bench, "make_lane", make_lane)
+    monkeypatch.setattr(bench, "run_profiled", lambda image, mask, predictor: 0.5)
+    monkeypatch.setattr("benchmarks.ceiling.MATRIX", {"cpu": 64})  # quick, and no ceiling
+    found = list(bench.results([2, 3], ["fp32"], 200, 2, "cpu", ("compiled",)))
+    assert [[row["rounds"] for row in result["rows"]] for result in map(shown, found)] == [
+        [1], [1, 1], [2, 1], [2, 2], *[[2, 2]] * 4
+    ]  # fmt: skip
+    assert [row["gpu_busy"] for row in found[-3]["rows"]] == [0.5, 0.5]
+    assert found[-1]["rows"][0]["network_alone_of_ceiling"] == {"compiled": None} and alone == ["compiled"] * 2
 
 
 def test_busy_is_what_any_kernel_covers() -> None:
