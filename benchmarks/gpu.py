@@ -220,8 +220,8 @@ def results(
                 yield so_far()
         at_once = [way for way in ways if way != "compiled"]
         passes: list[Callable[[Measured], None]] = [Measured.take_a_round] * (rounds - 1)
+        passes += [Measured.take_a_look]  # while its lanes are there
         passes += [partial(Measured.take_the_network, way=way) for way in at_once]
-        passes += [Measured.take_a_look]
         passes += [partial(Measured.take_the_network, way=way) for way in ways if way not in at_once]
         for take in passes:
             for one in every:

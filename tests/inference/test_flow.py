@@ -5,6 +5,7 @@ What needs a GPU itself, graphs and streams, is in tests/gpu.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,25 @@ def test_a_graph_is_captured_where_windows_are_many(
         fresh.engine.prepare(task, batch, lambda line: None)
     # two at once are kept by their graphs, which hold their memory; who has graphs needs no lane without
     assert made == [False, True, True, True]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_model_that_is_gone_makes_room(image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before memory ends, or tiles would get smaller for its sake."""
+    with open_slide(image) as slide:
+        tasks = [make_plan(slide, predictor, SegmentOptions(output_edge=edge)).task for edge in (34, 100)]
+    gone = Predictor(predictor.checkpoint, "cpu", "fp32")
+    engine = CudaEngine(gone)
+    vars(gone)["engine"] = engine  # as a predictor keeps it
+    engine.prepare(tasks[0], 1, lambda line: None)
+    lane = weakref.ref(engine._kept[3]) if engine._kept else None
+    assert lane is not None and lane() is not None
+    del gone, engine
+    other = Predictor(predictor.checkpoint, "cpu", "fp32").engine
+    other.prepare(tasks[0], 1, lambda line: None)
+    monkeypatch.setattr(unettile.inference.cuda.engine, "free_device_memory", lambda device: 0)
+    other.prepare(tasks[1], 1, lambda line: None)
+    assert lane() is None
 
 
 @pytest.mark.usefixtures("gpu")

@@ -12,7 +12,7 @@ from torch import Tensor
 from unettile.errors import InputError
 from unettile.inference.cuda.flow import Flow, fewer_lanes, out_of_memory
 from unettile.inference.cuda.lane import Lane, WindowKind
-from unettile.inference.cuda.lanes import Lanes
+from unettile.inference.cuda.lanes import Lanes, free_memory
 from unettile.inference.cuda.scale import DeviceScale
 from unettile.inference.cuda.staging import Stager
 from unettile.inference.engine import Advise, Cut, Listener, Memory, Patch, Strip, Supply, Task
@@ -132,6 +132,9 @@ class CudaEngine:
             lanes.grow(wanted)
             return lanes
         self._kept = None  # the memory of the old ones comes before the new ones
+        taken = torch.cuda.memory_allocated(predictor.device)
+        if free_device_memory(predictor.device) - taken < wanted * self._lane_bytes(kind.edge):
+            free_memory()  # a model that is gone is a circle of itself, its engine and its lanes
         scale = DeviceScale(task.scaling, kind.dtype, predictor.device)
 
         def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ class Lanes:
         spare = len(self._lanes) > 1
         if spare:
             self._lanes.pop()
-        _free()
+        free_memory()
         return spare
 
     def submit(self, staged: Staged, region: Box, window: Box, shape: tuple[int, int]) -> Ticket:
@@ -105,11 +105,11 @@ def _or_free(make: Callable[[], Lane]) -> Lane:
         return make()
     except torch.OutOfMemoryError as error:
         message = str(error)
-    _free()  # not while the exception lives, whose frames hold tensors
+    free_memory()  # not while the exception lives, whose frames hold tensors
     raise torch.OutOfMemoryError(message)
 
 
-def _free() -> None:
+def free_memory() -> None:
     """Give back what is kept for later, and what an error that is over still holds in a circle."""
     gc.collect()
     if torch.cuda.is_available():
