@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.narrow import make_checkpoint, make_pixels
 from unettile.checkpoint import save_checkpoint
-from unettile.cli import main
+from unettile.cli import run
 from unettile.errors import InputError, Interrupted
 from unettile.inference.cuda.lane import Lane
 from unettile.inference.predict import Predictor
@@ -53,10 +53,10 @@ def test_batches_shards_and_restarts_change_no_bit(tmp_path: Path, image: Path, 
     for batch in (1, 3, 8):
         options = SegmentOptions(output_edge=100, batch=batch)
         assert segment(image, tmp_path / f"{batch}.tif", predictor, options) == expected
-    run = tmp_path / "shards.run"
+    directory = tmp_path / "shards.run"
     for number in (2, 0, 1):
-        segment_shard(image, run, Shard(number, 3), Predictor(CHECKPOINT, "cuda", precision), OPTIONS)
-    stitch_run(run, tmp_path / "shards.tif")
+        segment_shard(image, directory, Shard(number, 3), Predictor(CHECKPOINT, "cuda", precision), OPTIONS)
+    stitch_run(directory, tmp_path / "shards.tif")
     # all but the number of shards, which is no part of the metadata
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "shards.tif"), tifffile.imread(tmp_path / "whole.tif"))
     asked = iter([None] * 17)
@@ -143,9 +143,9 @@ def test_the_command(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[
     model, out = tmp_path / "model.safetensors", tmp_path / "mask.tif"
     save_checkpoint(CHECKPOINT, model)
     command = ["segment", str(image), "-o", str(out), "-m", str(model), "--device", "cuda:0", "--json"]
-    assert main([*command, "--dry-run"]) == 0
+    assert run([*command, "--dry-run"]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["device_memory_bytes"] > 0 and planned["device"] == "cuda"
-    assert main([*command, "--verify"]) == 0
+    assert run([*command, "--verify"]) == 0
     done = json.loads(capsys.readouterr().out)
     assert done["device"] == "cuda" and done["verify"]["largest_difference"] < 0.2

@@ -14,7 +14,7 @@ import torch
 from tests.networks.cases import CASES
 from tests.training.runs import RECIPE, make_job, run
 from tests.training.test_resume import RICH
-from unettile.cli import main
+from unettile import cli
 from unettile.devices import choose_precision
 from unettile.errors import Interrupted
 from unettile.training.job import TrainJob
@@ -89,8 +89,12 @@ def test_the_commands(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "recipe.toml").write_text(LEARNS.to_toml())
     model = data / "model.safetensors"
     command = ["train", str(data / "images"), str(data / "labels"), "-o", str(model), "--validation", "0.34"]
-    assert main([*command, "--recipe", str(data / "recipe.toml"), "--device", "cuda", "--workers", "2", "--json"]) == 0
+    assert (
+        cli.run([*command, "--recipe", str(data / "recipe.toml"), "--device", "cuda", "--workers", "2", "--json"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)
     assert (data / "model.training" / "report.html").is_file()
-    assert main(["segment", str(data / "images"), "-o", str(data / "masks"), "-m", str(model), "--device", "cuda"]) == 0
+    assert (
+        cli.run(["segment", str(data / "images"), "-o", str(data / "masks"), "-m", str(model), "--device", "cuda"]) == 0
+    )
     assert len(list((data / "masks").glob("*.tif"))) == 6

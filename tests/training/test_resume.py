@@ -71,7 +71,9 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, at: i
     resumed, _ = run(replace(make_job(data, RICH, "stopped"), resume=True))
     assert resumed.checkpoint.sha256 == whole.checkpoint.sha256
     assert same_rows(resumed, whole)
-    assert whole.rows[-1].learning_rate < 1e-2 or whole.rows == sorted(whole.rows, key=lambda r: -r.validation_loss)
+    assert whole.rows[-1].learning_rate < 1e-2 or list(whole.rows) == sorted(
+        whole.rows, key=lambda r: -r.validation_loss
+    )
 
 
 def test_a_run_that_was_killed_again_and_again_equals_an_uninterrupted_one(data: Path) -> None:
