@@ -170,19 +170,29 @@ def test_a_lane_of_other_kernels_is_not_taken(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("mixed", [False, pytest.param(True, marks=pytest.mark.skipif(not NEW, reason="old torch"))])
 def test_kernels_are_steady_and_left_as_they_were(monkeypatch: pytest.MonkeyPatch, tf32: bool, mixed: bool) -> None:
     """Also where a user has set what float32 is in the newer way, after which torch refuses to tell it in the older."""
-    flag = (cudnn.conv, "fp32_precision") if NEW else (cudnn, "allow_tf32")
+    parts: list[Any] = [getattr(cudnn, name) for name in ("conv", "rnn")] if NEW else []
+
+    def said() -> list[Any]:
+        try:
+            older: Any = cudnn.allow_tf32
+        except RuntimeError:
+            older = "mixed"
+        return [older, *(part.fp32_precision for part in parts)]
+
     monkeypatch.setattr(cudnn, "benchmark", True)
-    before = getattr(*flag)
+    before = [part.fp32_precision for part in parts]
     try:
         if mixed:
-            setattr(*flag, "ieee")
-        given = getattr(*flag)
+            parts[0].fp32_precision = "ieee"
+        given = said()
+        assert (given[0] == "mixed") is mixed
         with steady_kernels(tf32=tf32):
             assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic) == (True, False, True)
-            assert getattr(*flag) in (("tf32", True) if tf32 else ("ieee", False))
-        assert cudnn.benchmark and getattr(*flag) == given
+            assert said() == [tf32, *["tf32" if tf32 else "ieee"] * len(parts)]
+        assert cudnn.benchmark and said() == given
     finally:
-        setattr(*flag, before)
+        for part, was in zip(parts, before, strict=True):
+            part.fp32_precision = was
 
 
 def test_a_lane_waits_for_what_its_maker_has_queued(monkeypatch: pytest.MonkeyPatch) -> None:

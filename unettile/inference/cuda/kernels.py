@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,18 +18,34 @@ def steady_kernels(*, tf32: bool) -> Iterator[None]:
     Args:
         tf32: float32 may be rounded to 10 bits before it is multiplied; else it stays what it is.
     """
-    # since torch 2.9 each operation has a flag; the one of all of cuDNN cannot be asked where a user has set the others
-    own: Any = getattr(cudnn, "conv", None)
-    holder, name = (cudnn, "allow_tf32") if own is None else (own, "fp32_precision")
-    said = tf32 if own is None else "tf32" if tf32 else "ieee"
-    flags, before = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic), getattr(holder, name)
+    before = cudnn.enabled, cudnn.benchmark, cudnn.deterministic
     try:
         cudnn.enabled, cudnn.benchmark, cudnn.deterministic = True, False, True
-        setattr(holder, name, said)
+        with _float32(tf32):
+            yield
+    finally:
+        cudnn.enabled, cudnn.benchmark, cudnn.deterministic = before
+
+
+@contextmanager
+def _float32(tf32: bool) -> Iterator[None]:
+    """Say what float32 is, by the older flag of all of cuDNN and, from torch 2.9 on, by those of its parts, which must
+    agree: torch refuses to tell the older one where a user has set the newer ones to differ from it."""
+    found: tuple[Any, ...] = (getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
+    parts = [part for part in found if hasattr(part, "fp32_precision")]
+    before, older = [part.fp32_precision for part in parts], None
+    with suppress(RuntimeError):
+        older = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = tf32
+        for part in parts:
+            part.fp32_precision = "tf32" if tf32 else "ieee"
         yield
     finally:
-        cudnn.enabled, cudnn.benchmark, cudnn.deterministic = flags
-        setattr(holder, name, before)
+        if older is not None:
+            cudnn.allow_tf32 = older
+        for part, was in zip(parts, before, strict=True):
+            part.fp32_precision = was
 
 
 @contextmanager
