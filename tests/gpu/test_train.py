@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 from dataclasses import replace
@@ -46,6 +47,23 @@ def test_every_precision_learns(data: Path, precision: str) -> None:
     probabilities = result.judge.predict(result.sources[0]).probabilities
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-3)
     assert all(tensor.device.type == "cpu" for tensor in result.checkpoint.parameters.values())
+
+
+def test_validations_leave_no_memory_taken(data: Path) -> None:
+    """Each has a model, lanes and feature maps of its own: those of eight would be eight times those of two."""
+    taken: list[int] = []
+    for epochs in (2, 8):
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        recipe = replace(LEARNS, run=replace(LEARNS.run, epochs=epochs, steps_per_epoch=1))
+        gc.disable()
+        try:
+            run(on_gpu(data, recipe, f"{epochs}"))
+        finally:
+            gc.enable()
+        taken.append(torch.cuda.max_memory_allocated())
+    assert taken[1] < 1.1 * taken[0]
 
 
 def test_the_first_loss_is_that_of_a_cpu(data: Path) -> None:

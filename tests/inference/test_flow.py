@@ -51,8 +51,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return engines[id(self)]
 
     monkeypatch.setattr(Predictor, "engine", property(engine))
-    monkeypatch.setattr(unettile.inference.cuda.engine, "free_device_memory", lambda device: PLENTY)
-    monkeypatch.setattr(unettile.inference.cuda.engine, "device_memory", lambda device: PLENTY)
+    for name in ("free_device_memory", "spare_device_memory", "device_memory"):
+        monkeypatch.setattr(unettile.inference.cuda.engine, name, lambda device: PLENTY)
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_a_model_that_is_gone_makes_room(image: Path, predictor: Predictor, monk
     del gone, engine
     other = Predictor(predictor.checkpoint, "cpu", "fp32").engine
     other.prepare(tasks[0], 1, lambda line: None)
-    monkeypatch.setattr(unettile.inference.cuda.engine, "free_device_memory", lambda device: 0)
+    monkeypatch.setattr(unettile.inference.cuda.engine, "spare_device_memory", lambda device: 0)
     other.prepare(tasks[1], 1, lambda line: None)
     assert lane() is None
 

@@ -132,8 +132,7 @@ class CudaEngine:
             lanes.grow(wanted)
             return lanes
         self._kept = None  # the memory of the old ones comes before the new ones
-        taken = torch.cuda.memory_allocated(predictor.device)
-        if free_device_memory(predictor.device) - taken < wanted * self._lane_bytes(kind.edge):
+        if spare_device_memory(predictor.device) < wanted * self._lane_bytes(kind.edge):
             free_memory()  # a model that is gone is a circle of itself, its engine and its lanes
         scale = DeviceScale(task.scaling, kind.dtype, predictor.device)
 
@@ -161,3 +160,8 @@ def device_memory(device: torch.device) -> int:
 def free_device_memory(device: torch.device) -> int:
     """Return the memory of a GPU that is free or in this process's hands already, bytes."""
     return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
+
+
+def spare_device_memory(device: torch.device) -> int:
+    """Return the memory of a GPU that this process could take, beside what it uses, bytes."""
+    return free_device_memory(device) - int(torch.cuda.memory_allocated(device))
