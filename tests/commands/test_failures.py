@@ -120,7 +120,10 @@ def test_out_of_memory_names_the_options() -> None:
     import torch
 
     cpu = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"
-    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(cpu), MemoryError()):
+    full = (
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"  # by others, before we begin
+    )
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(cpu), RuntimeError(full), MemoryError()):
         failure = explain(error, "segment")
         assert failure is not None and failure.exit_code == 3 and "--tile or --batch" in failure.message
         for command in ("train", "objects", "stitch", ""):

@@ -5,6 +5,7 @@ What needs a GPU itself, graphs and streams, is in tests/gpu.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import tifffile
 import torch
 
 import unettile.inference.cuda.engine
+import unettile.inference.engines
 from tests.narrow import make_checkpoint, make_pixels
 from unettile.box import Box
 from unettile.errors import InputError, Interrupted
@@ -29,6 +31,7 @@ from unettile.inference.cuda.lanes import Lanes
 from unettile.inference.cuda.staging import Mark, Staged, Stager
 from unettile.inference.engine import Strip
 from unettile.inference.predict import Predictor
+from unettile.inference.whole import compute_box
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.planning import make_plan
 from unettile.segmentation.run.watch import Watch
@@ -51,6 +54,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return engines[id(self)]
 
     monkeypatch.setattr(Predictor, "engine", property(engine))
+    plenty(monkeypatch)
+
+
+def plenty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("free_device_memory", "spare_device_memory", "device_memory"):
         monkeypatch.setattr(unettile.inference.cuda.engine, name, lambda device: PLENTY)
 
@@ -297,6 +304,26 @@ def test_a_graph_is_captured_where_windows_are_many(
         fresh.engine.prepare(task, batch, lambda line: None)
     # two at once are kept by their graphs, which hold their memory; who has graphs needs no lane without
     assert made == [False, True, True, True]
+
+
+def test_a_model_that_rests_gives_its_memory_back_at_once(
+    image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training goes on with it, and Python may collect nothing for long."""
+    monkeypatch.setattr(unettile.inference.engines, "ENGINES", (("cpu", CudaEngine),))
+    plenty(monkeypatch)
+    fresh = Predictor(predictor.checkpoint, "cpu", "fp32")
+    with open_slide(image) as slide:
+        scaling = make_plan(slide, predictor, OPTIONS).scaling
+        compute_box(slide, Box(0, 0, 60, 60), fresh, scaling, ("logits",))
+    assert isinstance(fresh.engine, CudaEngine) and fresh.engine._kept is not None
+    lanes = weakref.ref(fresh.engine._kept[3])
+    gc.disable()
+    try:
+        fresh.rest()
+        assert lanes() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("gpu")

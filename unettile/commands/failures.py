@@ -135,5 +135,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # an error of torch's cannot come before torch does
     if torch is None or not isinstance(error, RuntimeError):
         return False
-    # On the CPU torch raises a bare RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "alloc_cpu" in text
+    # On the CPU torch raises a bare RuntimeError, and so does CUDA that finds no room for itself on a GPU.
+    words = ("not enough memory", "alloc_cpu", "CUDA error: out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(said in text for said in words)
