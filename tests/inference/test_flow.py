@@ -17,6 +17,7 @@ import tifffile
 import torch
 
 import unettile.inference.cuda.engine
+import unettile.inference.cuda.staging
 import unettile.inference.engines
 from tests.narrow import make_checkpoint, make_pixels
 from unettile.box import Box
@@ -215,6 +216,23 @@ def test_out_of_memory_fewer_windows_at_once_and_the_same_mask(
     monkeypatch.setattr(Lane, "submit", out_of_memory)
     with pytest.raises(InputError, match=r"does not hold a tile of 34 px: .* smaller --tile, such as"):
         segment(image, tmp_path / "none.tif", predictor)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_pinned_memory_may_end_too(
+    tmp_path: Path, image: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA says so in words of its own: while strips are read ahead they are sent later, and there is an end to it."""
+    expected, ended = segment(image, tmp_path / "whole.tif", predictor), [True] * 3
+
+    def sometimes(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        if ended and ended.pop():
+            raise RuntimeError("CUDA error: out of memory")
+        return tensor
+
+    monkeypatch.setattr(unettile.inference.cuda.staging, "send", sometimes)
+    options = SegmentOptions(output_edge=34, batch=6)
+    assert segment(image, tmp_path / "mask.tif", predictor, options) == expected and not ended
 
 
 def lanes_that_fit(monkeypatch: pytest.MonkeyPatch, fits: Callable[[WindowKind, int], bool]) -> None:

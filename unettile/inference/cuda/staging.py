@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unettile.inference.cuda.memory import memory_errors
 from unettile.inference.cuda.scale import carry
 
 
@@ -94,9 +95,9 @@ class Stager:
         """Begin to copy pixels (h, w, C); they may be let go at once.
 
         Raises:
-            torch.OutOfMemoryError: the device has no room for them.
+            torch.OutOfMemoryError: the device has no room for them, or the machine for what is pinned.
         """
-        with self._upload.current():
+        with memory_errors(), self._upload.current():
             there = send(carry(pixels), self._device)
         return Staged(there, self._upload.mark())
 
