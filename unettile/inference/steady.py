@@ -28,23 +28,24 @@ with output edges up to 148 px differed from larger ones in the last bits, those
 
 
 _USUAL_INPUT = 132, 1024  # px; the order of weights suits it best, any other is computed alike
+_ACTIVATIONS = {type(None): ("none", []), nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 _FEWEST = 4  # channels that torch upsamples all together, in channels-last memory
 
 
 class OneDnnConv(nn.Module):
-    """A convolution by oneDNN, with the parameters of another, and with the ReLU that follows it, if any.
+    """A convolution by oneDNN, with the parameters of another, and with the activation that follows it, if any.
 
     The weights are kept in oneDNN's own order alone: in torch's they would be brought into it at every call.
 
     Args:
-        relu: the negative becomes 0 as it is written, not in a second pass over memory.
+        activation: a ReLU or ReLU6, which is applied to what is written, not in a second pass over memory.
     """
 
-    def __init__(self, conv: nn.Conv2d, *, relu: bool = False) -> None:
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
         super().__init__()
         self.padding = _pair(conv.padding)
         self._steps = conv.stride, conv.dilation, conv.groups
-        self._activation = "relu" if relu else "none"
+        self._activation: tuple[str, list[float]] = _ACTIVATIONS[type(activation)]
         self.bias = conv.bias
         usual = [1, conv.in_channels, *_USUAL_INPUT]
         weight = conv.weight.detach()
@@ -60,7 +61,7 @@ class OneDnnConv(nn.Module):
             x = F.pad(x, (columns, columns, rows, rows)).contiguous(memory_format=torch.channels_last)
             padding = (0, 0)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self.bias, padding, *self._steps, self._activation, [], ""
+            x, self._weight, self.bias, padding, *self._steps, *self._activation, ""
         )
         return result
 
@@ -180,26 +181,31 @@ def steady(network: nn.Module, dtype: torch.dtype) -> nn.Module:
             elif not onednn:
                 continue
             elif type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-                setattr(parent, name, OneDnnConv(module, relu=_take_relu(parent, name)))
+                setattr(parent, name, OneDnnConv(module, _take_activation(parent, name)))
             elif type(module) is nn.ConvTranspose2d:
                 apart = all(kernel <= stride for kernel, stride in zip(module.kernel_size, module.stride, strict=True))
                 setattr(parent, name, OneDnnConvTranspose(module) if apart else PhasedConvTranspose(module))
     return network
 
 
-def _take_relu(parent: nn.Module, name: str) -> bool:
-    """Take away the ReLU that follows a convolution in a `Sequential`, if there is one and nothing lies between."""
-    if not isinstance(parent, nn.Sequential):
-        return False
+def _take_activation(parent: nn.Module, name: str) -> nn.Module | None:
+    """Take away the activation that follows a convolution, if there is one that oneDNN knows and nothing lies between.
+
+    In a `Sequential` the order says what follows; other modules say it in `activated`, by the names of both.
+    """
     names = list(parent._modules)
-    for following in names[names.index(name) + 1 :]:
-        module = parent._modules[following]
-        if type(module) is nn.ReLU:
-            setattr(parent, following, nn.Identity())
-            return True
+    following = names[names.index(name) + 1 :]
+    if not isinstance(parent, nn.Sequential):
+        activation = getattr(parent, "activated", {}).get(name)
+        following = following[: following.index(activation) + 1] if activation in following else []
+    for other in following:
+        module = parent._modules[other]
+        if type(module) in _ACTIVATIONS and module is not None:
+            setattr(parent, other, nn.Identity())
+            return module
         if type(module) is not nn.Identity:
-            return False
-    return False
+            return None
+    return None
 
 
 def _halves(pool: nn.MaxPool2d) -> bool:
