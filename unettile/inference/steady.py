@@ -115,38 +115,58 @@ class PhasedConvTranspose(nn.Module):
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
-        self.conv = conv
         s = conv.stride[0]
-        self.weights = nn.ParameterList(
-            conv.weight[:, :, self._first(r) :: s, self._first(c) :: s].flip(2, 3).transpose(0, 1).contiguous()
-            for r in range(s)
-            for c in range(s)
-        )
+        self._stride, self._channels, self._border = s, conv.out_channels, _pair(conv.padding)[0]
+        self._more = conv.kernel_size[0] - 2 * self._border + conv.output_padding[0] - s
+        self.taps = [len(range((r + self._border) % s, conv.kernel_size[0], s)) for r in range(s)]
+        self.phases = nn.ModuleList(OneDnnConv(self._phase(conv, r, c)) for r in range(s) for c in range(s))
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, s = self.conv, self.conv.stride[0]
-        more = conv.kernel_size[0] - 2 * _pair(conv.padding)[0] + conv.output_padding[0] - s
-        height, width = (s * edge + more for edge in x.shape[2:])
-        shape = (len(x), conv.out_channels, height, width)
+        s = self._stride
+        height, width = (s * edge + self._more for edge in x.shape[2:])
+        shape = (len(x), self._channels, height, width)
         result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        rows, columns = (
+            [self._padding(r, *lengths) for r in range(s)] for lengths in zip(x.shape[2:], shape[2:], strict=True)
+        )
+        # framed here, for all phases: oneDNN's sums at the border of an even kernel reach into the blocks beside it
+        top, left = (max(0, *(before for before, _ in axis)) for axis in (rows, columns))
+        framed = _framed(
+            x, (top, max(0, *(after for _, after in rows))), (left, max(0, *(after for _, after in columns)))
+        )
         for r in range(s):
             for c in range(s):
                 place = result[:, :, r::s, c::s]
-                weight = self.weights[r * s + c]
-                rows = self._padding(r, weight.shape[2], x.shape[2], place.shape[2])
-                columns = self._padding(c, weight.shape[3], x.shape[3], place.shape[3])
-                # padded here: oneDNN's sums at the border of an even kernel reach into the blocks beside it
-                padded = F.pad(x, (*columns, *rows)).contiguous(memory_format=torch.channels_last)
-                place.copy_(torch.mkldnn_convolution(padded, weight, conv.bias, [0, 0], [1, 1], [1, 1], 1))
+                y, x0 = top - rows[r][0], left - columns[c][0]
+                phase = self.phases[r * s + c](framed)
+                place.copy_(phase[:, :, y : y + place.shape[2], x0 : x0 + place.shape[3]])
         return result
 
-    def _first(self, phase: int) -> int:
-        return (phase + _pair(self.conv.padding)[0]) % self.conv.stride[0]
+    def _phase(self, conv: nn.ConvTranspose2d, r: int, c: int) -> nn.Conv2d:
+        s, border = self._stride, self._border
+        weight = conv.weight.detach()[:, :, (r + border) % s :: s, (c + border) % s :: s].flip(2, 3).transpose(0, 1)
+        phase = nn.Conv2d(conv.in_channels, conv.out_channels, (self.taps[r], self.taps[c]))
+        phase.weight, phase.bias = nn.Parameter(weight.contiguous()), conv.bias
+        return phase
 
-    def _padding(self, phase: int, taps: int, rows: int, wanted: int) -> tuple[int, int]:
+    def _padding(self, phase: int, length: int, enlarged: int) -> tuple[int, int]:
         """Return how many rows of zeros a phase sees before and after its input; negative: rows that it does not."""
-        ahead = (phase + _pair(self.conv.padding)[0]) // self.conv.stride[0]
-        return taps - 1 - ahead, wanted + ahead - rows
+        ahead = (phase + self._border) // self._stride
+        wanted = len(range(phase, enlarged, self._stride))
+        return self.taps[phase] - 1 - ahead, wanted + ahead - length
+
+
+def _framed(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """Return maps (N, C, H, W) in a frame of zeros, so many before and after."""
+    n, c, height, width = x.shape
+    shape = (n, c, sum(rows) + height, sum(columns) + width)
+    framed = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    framed[:, :, : rows[0]] = 0
+    framed[:, :, rows[0] + height :] = 0
+    framed[..., : columns[0]] = 0
+    framed[..., columns[0] + width :] = 0
+    framed[:, :, rows[0] : rows[0] + height, columns[0] : columns[0] + width] = x
+    return framed
 
 
 class SteadyBilinear(nn.Module):

@@ -18,12 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from unettile.geometry import Geometry
 from unettile.networks.blocks import Registered, check_window, class_logits, he_init
 from unettile.networks.config import Padded, check_channels
+from unettile.networks.lifting import Joined
 from unettile.networks.margin import geometry_of
 
 STEM = 32  # channels
@@ -105,7 +105,7 @@ class LiteUNet(Registered):
         skips = (config.in_channels, *(level[-1].channels for level in LEVELS[: depth - 1]))
         below = (*config.widths[1:], LEVELS[depth - 1][-1].channels)
         shapes = list(zip(skips, below, config.widths, strict=True))[::-1]  # lowest first
-        self.up = nn.Upsample(scale_factor=2)
+        self.join = nn.ModuleList(Joined(i) for _, i, _ in shapes)
         self.merge = nn.ModuleList(_double_conv(skip + i, o) for skip, i, o in shapes)
         self.head = nn.Conv2d(config.widths[0], 1 if config.one_logit else config.classes, 1)
         he_init(self)
@@ -114,8 +114,8 @@ class LiteUNet(Registered):
         check_window(x, self.config)
         skips = [x, *self.encoder(x)]  # (N, C, H, W), (N, 16, H/2, W/2), … (N, 112, H/16, W/16)
         x = skips.pop()
-        for merge in self.merge:
-            x = merge(torch.cat([skips.pop(), self.up(x)], dim=1))  # (N, C, h, w) → (N, width, 2h, 2w)
+        for join, merge in zip(self.join, self.merge, strict=True):
+            x = merge(join(skips.pop(), x))  # (N, C, h, w) → (N, width, 2h, 2w)
         return class_logits(self.head(x))  # (N, K, H, W)
 
 
