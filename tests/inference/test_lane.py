@@ -208,6 +208,12 @@ def test_a_lane_waits_for_what_its_maker_has_queued(monkeypatch: pytest.MonkeyPa
     assert events == ["wait", "compute"]
 
 
+def test_pixels_never_travel_on_the_queue_of_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch gives out the same streams again and again, to each image of another size its own."""
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device, priority: priority)
+    assert Stager(GPU)._upload.stream != Stream(GPU).stream
+
+
 def test_a_thread_stays_on_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's stream alone turns back to the device before, the first one in a new thread, and takes memory there."""
     events: list[str] = []

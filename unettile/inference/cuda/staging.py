@@ -22,13 +22,18 @@ from unettile.inference.cuda.scale import carry
 
 
 class Stream:
-    """A queue of work on a device; on a CPU, where work is done at once, nothing."""
+    """A queue of work on a device; on a CPU, where work is done at once, nothing.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        priority: -1 goes before 0. Each has 32 streams, which torch gives out in turn and then again: queues of two
+            priorities are never one.
+    """
+
+    def __init__(self, device: torch.device, priority: int = 0) -> None:
         self.device = device
         self.stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.stream = torch.cuda.Stream(device, priority)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -89,7 +94,7 @@ class Stager:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._upload = Stream(device)
+        self._upload = Stream(device, priority=-1)  # no lane's, which it would wait for, and which may be captured
 
     def stage(self, pixels: NDArray[Any]) -> Staged:
         """Begin to copy pixels (h, w, C); they may be let go at once.
