@@ -24,6 +24,7 @@ from unettile.objects.measuring import Beneath
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.stains import Unmixed
+from unettile.wording import size_text
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ def _check_shape(picture: Slide, mask: Slide) -> None:
     """
     if picture.shape != mask.shape:
         raise InputError(
-            f"{picture.path} is {picture.shape[1]} × {picture.shape[0]} px, {mask.path} {mask.shape[1]} × "
-            f"{mask.shape[0]}: need the image that the mask is of"
+            f"{picture.path} is {size_text(picture.shape)}, {mask.path} {size_text(mask.shape)}: need the image that the"
+            " mask is of"
         )
 
 
