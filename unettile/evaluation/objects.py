@@ -196,8 +196,8 @@ def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource, vi
     with open_labels(path, view) as classes:
         if classes.shape != slide.shape:
             raise InputError(
-                f"{path} is {size_text(classes.shape)} and {slide.path} is {size_text(slide.shape)}: need the classes of"
-                " the same image"
+                f"{path} is {size_text(classes.shape)} and {slide.path} is {size_text(slide.shape)}: need the classes"
+                " of the same image"
             )
         counter = OverlapCounter()
         for box in blocks(slide.shape):
