@@ -234,6 +234,20 @@ def recipes(result: Result) -> str:
     return said(f"{where(result)}; {told}", table(f"task|images|judged by|measure{heads}", rows))
 
 
+def abroad(result: Result) -> str:
+    rows = [
+        (
+            ", ".join(filter(None, (row["source"], row["kind"]))),
+            str(row["judged"]),
+            *(f"{row[name]:.3f}" for name in ("ap_50", "mean_ap", "dice_1")),
+        )
+        for row in result["groups"]
+    ]
+    begun = "ImageNet's" if result["encoder"] else "random"
+    told = f"{result['minutes']:g} minutes each, from {begun} parameters"
+    return said(f"{where(result)}; {told}", table("source left out|images|AP at 0.5|mean AP|Dice", rows))
+
+
 def objects(result: Result) -> str:
     stages = {name: None for row in result["results"] for name in row["mpx_per_processor_s"]}
     rows = [
@@ -266,6 +280,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
         weights,
         training,
         recipes,
+        abroad,
         writing,
         objects,
         gpu,

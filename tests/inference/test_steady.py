@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unettile.inference.steady import HalvingMax, OneDnnConv, PhasedConvTranspose, SteadyBilinear, steady
+from unettile.networks.folding import fold_batch_norm
+from unettile.networks.lite_unet import Group, LiteBlock
 
 SIZES = (48, 96, 197, 320, 340, 379)
 LAYERS = {
@@ -107,6 +109,26 @@ def test_a_relu_joins_the_convolution_before_it(dtype: torch.dtype) -> None:
     assert torch.equal(run(joined, x), run(apart, x))
     named = steady(nn.ModuleDict({"conv": nn.Conv2d(1, 1, 3), "relu": nn.ReLU()}), torch.float32)
     assert isinstance(named["relu"], nn.ReLU)
+
+
+def test_activations_join_where_a_module_says_what_follows(dtype: torch.dtype) -> None:
+    """The blocks of EfficientNet-Lite: ReLU6 after two of three convolutions, to the same bits."""
+    torch.manual_seed(0)
+    block = LiteBlock(8, Group(3, 8, 6, 1), stride=1).eval()
+    block.bn0.bias.data.fill_(5.0)  # so that some values reach the upper bound
+    x = torch.randn(1, 8, 60, 70)
+    plain = fold_batch_norm(copy.deepcopy(block)).to(dtype)
+    x = x.to(dtype)
+    joined = steady(copy.deepcopy(plain), dtype)
+    assert type(joined.relu0) is nn.Identity and type(joined.relu1) is nn.Identity
+    apart = copy.deepcopy(plain)
+    for name in ("expand_conv", "depthwise_conv", "project_conv"):
+        setattr(apart, name, OneDnnConv(getattr(plain, name)))
+    assert torch.equal(run(joined, x), run(apart, x))
+    assert run(nn.Sequential(joined.bn0, joined.expand_conv), x).max() == 6
+
+    unfolded = steady(copy.deepcopy(block).to(dtype), dtype)
+    assert type(unfolded.relu0) is nn.ReLU6, "batch norm lies between"
 
 
 def test_every_convolution_is_replaced_wherever_it_stands() -> None:

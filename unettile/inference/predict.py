@@ -22,6 +22,7 @@ from unettile.inference.kinds import Outputs, make_planes
 from unettile.inference.rows import ByRows
 from unettile.inference.steady import SMALLEST_OUTPUT_EDGE, steady
 from unettile.networks.cost import measure_cost
+from unettile.networks.lifting import lift_upsampling
 from unettile.networks.record import NotByRows, Recording, record, shapes_of
 
 _WAYS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
@@ -64,7 +65,10 @@ class Predictor:
         self._networks: list[nn.Module] = []
         self._shapes = None
         for member in members:
-            network = member.build().to(device=self.device, dtype=self._dtype)
+            network = member.build()
+            if on_cpu and not modules:
+                network = lift_upsampling(network)
+            network = network.to(device=self.device, dtype=self._dtype)
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if on_cpu and not modules and not self.blends:
                 self._shapes = shapes_of(network)

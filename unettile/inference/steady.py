@@ -28,23 +28,24 @@ with output edges up to 148 px differed from larger ones in the last bits, those
 
 
 _USUAL_INPUT = 132, 1024  # px; the order of weights suits it best, any other is computed alike
+_ACTIVATIONS = {type(None): ("none", []), nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 _FEWEST = 4  # channels that torch upsamples all together, in channels-last memory
 
 
 class OneDnnConv(nn.Module):
-    """A convolution by oneDNN, with the parameters of another, and with the ReLU that follows it, if any.
+    """A convolution by oneDNN, with the parameters of another, and with the activation that follows it, if any.
 
     The weights are kept in oneDNN's own order alone: in torch's they would be brought into it at every call.
 
     Args:
-        relu: the negative becomes 0 as it is written, not in a second pass over memory.
+        activation: a ReLU or ReLU6, which is applied to what is written, not in a second pass over memory.
     """
 
-    def __init__(self, conv: nn.Conv2d, *, relu: bool = False) -> None:
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
         super().__init__()
         self.padding = _pair(conv.padding)
         self._steps = conv.stride, conv.dilation, conv.groups
-        self._activation = "relu" if relu else "none"
+        self._activation: tuple[str, list[float]] = _ACTIVATIONS[type(activation)]
         self.bias = conv.bias
         usual = [1, conv.in_channels, *_USUAL_INPUT]
         weight = conv.weight.detach()
@@ -60,7 +61,7 @@ class OneDnnConv(nn.Module):
             x = F.pad(x, (columns, columns, rows, rows)).contiguous(memory_format=torch.channels_last)
             padding = (0, 0)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self.bias, padding, *self._steps, self._activation, [], ""
+            x, self._weight, self.bias, padding, *self._steps, *self._activation, ""
         )
         return result
 
@@ -114,38 +115,58 @@ class PhasedConvTranspose(nn.Module):
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
-        self.conv = conv
         s = conv.stride[0]
-        self.weights = nn.ParameterList(
-            conv.weight[:, :, self._first(r) :: s, self._first(c) :: s].flip(2, 3).transpose(0, 1).contiguous()
-            for r in range(s)
-            for c in range(s)
-        )
+        self._stride, self._channels, self._border = s, conv.out_channels, _pair(conv.padding)[0]
+        self._more = conv.kernel_size[0] - 2 * self._border + conv.output_padding[0] - s
+        self.taps = [len(range((r + self._border) % s, conv.kernel_size[0], s)) for r in range(s)]
+        self.phases = nn.ModuleList(OneDnnConv(self._phase(conv, r, c)) for r in range(s) for c in range(s))
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, s = self.conv, self.conv.stride[0]
-        more = conv.kernel_size[0] - 2 * _pair(conv.padding)[0] + conv.output_padding[0] - s
-        height, width = (s * edge + more for edge in x.shape[2:])
-        shape = (len(x), conv.out_channels, height, width)
+        s = self._stride
+        height, width = (s * edge + self._more for edge in x.shape[2:])
+        shape = (len(x), self._channels, height, width)
         result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        rows, columns = (
+            [self._padding(r, *lengths) for r in range(s)] for lengths in zip(x.shape[2:], shape[2:], strict=True)
+        )
+        # framed here, for all phases: oneDNN's sums at the border of an even kernel reach into the blocks beside it
+        top, left = (max(0, *(before for before, _ in axis)) for axis in (rows, columns))
+        framed = _framed(
+            x, (top, max(0, *(after for _, after in rows))), (left, max(0, *(after for _, after in columns)))
+        )
         for r in range(s):
             for c in range(s):
                 place = result[:, :, r::s, c::s]
-                weight = self.weights[r * s + c]
-                rows = self._padding(r, weight.shape[2], x.shape[2], place.shape[2])
-                columns = self._padding(c, weight.shape[3], x.shape[3], place.shape[3])
-                # padded here: oneDNN's sums at the border of an even kernel reach into the blocks beside it
-                padded = F.pad(x, (*columns, *rows)).contiguous(memory_format=torch.channels_last)
-                place.copy_(torch.mkldnn_convolution(padded, weight, conv.bias, [0, 0], [1, 1], [1, 1], 1))
+                y, x0 = top - rows[r][0], left - columns[c][0]
+                phase = self.phases[r * s + c](framed)
+                place.copy_(phase[:, :, y : y + place.shape[2], x0 : x0 + place.shape[3]])
         return result
 
-    def _first(self, phase: int) -> int:
-        return (phase + _pair(self.conv.padding)[0]) % self.conv.stride[0]
+    def _phase(self, conv: nn.ConvTranspose2d, r: int, c: int) -> nn.Conv2d:
+        s, border = self._stride, self._border
+        weight = conv.weight.detach()[:, :, (r + border) % s :: s, (c + border) % s :: s].flip(2, 3).transpose(0, 1)
+        phase = nn.Conv2d(conv.in_channels, conv.out_channels, (self.taps[r], self.taps[c]))
+        phase.weight, phase.bias = nn.Parameter(weight.contiguous()), conv.bias
+        return phase
 
-    def _padding(self, phase: int, taps: int, rows: int, wanted: int) -> tuple[int, int]:
+    def _padding(self, phase: int, length: int, enlarged: int) -> tuple[int, int]:
         """Return how many rows of zeros a phase sees before and after its input; negative: rows that it does not."""
-        ahead = (phase + _pair(self.conv.padding)[0]) // self.conv.stride[0]
-        return taps - 1 - ahead, wanted + ahead - rows
+        ahead = (phase + self._border) // self._stride
+        wanted = len(range(phase, enlarged, self._stride))
+        return self.taps[phase] - 1 - ahead, wanted + ahead - length
+
+
+def _framed(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """Return maps (N, C, H, W) in a frame of zeros, so many before and after."""
+    n, c, height, width = x.shape
+    shape = (n, c, sum(rows) + height, sum(columns) + width)
+    framed = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    framed[:, :, : rows[0]] = 0
+    framed[:, :, rows[0] + height :] = 0
+    framed[..., : columns[0]] = 0
+    framed[..., columns[0] + width :] = 0
+    framed[:, :, rows[0] : rows[0] + height, columns[0] : columns[0] + width] = x
+    return framed
 
 
 class SteadyBilinear(nn.Module):
@@ -180,26 +201,31 @@ def steady(network: nn.Module, dtype: torch.dtype) -> nn.Module:
             elif not onednn:
                 continue
             elif type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-                setattr(parent, name, OneDnnConv(module, relu=_take_relu(parent, name)))
+                setattr(parent, name, OneDnnConv(module, _take_activation(parent, name)))
             elif type(module) is nn.ConvTranspose2d:
                 apart = all(kernel <= stride for kernel, stride in zip(module.kernel_size, module.stride, strict=True))
                 setattr(parent, name, OneDnnConvTranspose(module) if apart else PhasedConvTranspose(module))
     return network
 
 
-def _take_relu(parent: nn.Module, name: str) -> bool:
-    """Take away the ReLU that follows a convolution in a `Sequential`, if there is one and nothing lies between."""
-    if not isinstance(parent, nn.Sequential):
-        return False
+def _take_activation(parent: nn.Module, name: str) -> nn.Module | None:
+    """Take away the activation that follows a convolution, if there is one that oneDNN knows and nothing lies between.
+
+    In a `Sequential` the order says what follows; other modules say it in `activated`, by the names of both.
+    """
     names = list(parent._modules)
-    for following in names[names.index(name) + 1 :]:
-        module = parent._modules[following]
-        if type(module) is nn.ReLU:
-            setattr(parent, following, nn.Identity())
-            return True
+    following = names[names.index(name) + 1 :]
+    if not isinstance(parent, nn.Sequential):
+        activation = getattr(parent, "activated", {}).get(name)
+        following = following[: following.index(activation) + 1] if activation in following else []
+    for other in following:
+        module = parent._modules[other]
+        if type(module) in _ACTIVATIONS and module is not None:
+            setattr(parent, other, nn.Identity())
+            return module
         if type(module) is not nn.Identity:
-            return False
-    return False
+            return None
+    return None
 
 
 def _halves(pool: nn.MaxPool2d) -> bool:

@@ -16,15 +16,14 @@ the half pixel by which its features lie aside.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unettile.geometry import Geometry
 from unettile.networks.blocks import Registered, check_window, class_logits, he_init
 from unettile.networks.config import Padded, check_channels
+from unettile.networks.lifting import Joined
 from unettile.networks.margin import geometry_of
 
 STEM = 32  # channels
@@ -106,7 +105,7 @@ class LiteUNet(Registered):
         skips = (config.in_channels, *(level[-1].channels for level in LEVELS[: depth - 1]))
         below = (*config.widths[1:], LEVELS[depth - 1][-1].channels)
         shapes = list(zip(skips, below, config.widths, strict=True))[::-1]  # lowest first
-        self.up = nn.Upsample(scale_factor=2)
+        self.join = nn.ModuleList(Joined(i) for _, i, _ in shapes)
         self.merge = nn.ModuleList(_double_conv(skip + i, o) for skip, i, o in shapes)
         self.head = nn.Conv2d(config.widths[0], 1 if config.one_logit else config.classes, 1)
         he_init(self)
@@ -115,8 +114,8 @@ class LiteUNet(Registered):
         check_window(x, self.config)
         skips = [x, *self.encoder(x)]  # (N, C, H, W), (N, 16, H/2, W/2), … (N, 112, H/16, W/16)
         x = skips.pop()
-        for merge in self.merge:
-            x = merge(torch.cat([skips.pop(), self.up(x)], dim=1))  # (N, C, h, w) → (N, width, 2h, 2w)
+        for join, merge in zip(self.join, self.merge, strict=True):
+            x = merge(join(skips.pop(), x))  # (N, C, h, w) → (N, width, 2h, 2w)
         return class_logits(self.head(x))  # (N, K, H, W)
 
 
@@ -126,10 +125,13 @@ class LiteEncoder(nn.Module):
     Their names are those of files of ImageNet parameters but for an underscore before each (`networks/encoders.py`).
     """
 
+    activated: ClassVar = {"conv_stem": "relu0"}
+
     def __init__(self, in_channels: int, levels: int) -> None:
         super().__init__()
         self.conv_stem = nn.Conv2d(in_channels, STEM, 3, stride=2, padding=1, bias=False)
         self.bn0 = nn.BatchNorm2d(STEM, NORM_EPSILON)
+        self.relu0 = nn.ReLU6(inplace=True)
         blocks: list[LiteBlock] = []
         self.ends: list[int] = []  # the last block of each level
         i = STEM
@@ -143,7 +145,7 @@ class LiteEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the features of each level, (N, 16, H/2, W/2) first."""
-        x = F.relu6(self.bn0(self.conv_stem(x)))  # (N, C, H, W) → (N, 32, H/2, W/2)
+        x = self.relu0(self.bn0(self.conv_stem(x)))  # (N, C, H, W) → (N, 32, H/2, W/2)
         features = []
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -155,6 +157,8 @@ class LiteEncoder(nn.Module):
 class LiteBlock(nn.Module):
     """1×1 to more channels → depthwise → 1×1 without an activation, beside an identity where the shape stays."""
 
+    activated: ClassVar = {"expand_conv": "relu0", "depthwise_conv": "relu1"}
+
     def __init__(self, i: int, group: Group, stride: int) -> None:
         super().__init__()
         inner = i * group.wider
@@ -162,10 +166,12 @@ class LiteBlock(nn.Module):
         if group.wider > 1:
             self.expand_conv = nn.Conv2d(i, inner, 1, bias=False)
             self.bn0 = nn.BatchNorm2d(inner, NORM_EPSILON)
+            self.relu0 = nn.ReLU6(inplace=True)
         self.depthwise_conv = nn.Conv2d(
             inner, inner, group.kernel, stride=stride, padding=group.kernel // 2, groups=inner, bias=False
         )
         self.bn1 = nn.BatchNorm2d(inner, NORM_EPSILON)
+        self.relu1 = nn.ReLU6(inplace=True)
         self.project_conv = nn.Conv2d(inner, group.channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(group.channels, NORM_EPSILON)
         self.stays = stride == 1 and i == group.channels
@@ -173,8 +179,8 @@ class LiteBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         beside = x
         if self.expand_conv is not None:
-            x = F.relu6(self.bn0(self.expand_conv(x)))  # (N, C, H, W) → (N, 6C, H, W)
-        x = F.relu6(self.bn1(self.depthwise_conv(x)))  # (N, 6C, H, W), or halved
+            x = self.relu0(self.bn0(self.expand_conv(x)))  # (N, C, H, W) → (N, 6C, H, W)
+        x = self.relu1(self.bn1(self.depthwise_conv(x)))  # (N, 6C, H, W), or halved
         x = self.bn2(self.project_conv(x))  # (N, C', H, W)
         return x + beside if self.stays else x
 

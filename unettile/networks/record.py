@@ -19,7 +19,7 @@ from unettile.networks.shapes import ShapesAlone
 
 Apply = Callable[[Tensor], Tensor]
 
-_POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Identity, nn.Dropout, nn.BatchNorm2d)
+_POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Sigmoid, nn.Identity, nn.Dropout, nn.BatchNorm2d)
 _POINTWISE_FUNCTIONS = (F.relu, F.relu6, torch.relu, torch.sigmoid, torch.zeros_like, F.leaky_relu)
 _SUMS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__)
 
