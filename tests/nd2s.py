@@ -24,6 +24,9 @@ def write_nd2(
     padding: int = 0,
     positions: tuple[str, ...] = ("", ""),
     kept: int | None = None,
+    z_step: float = 1.0,
+    periods: tuple[float, ...] = (1.0,),
+    mean_period: float = 0.0,
 ) -> Path:
     """Write frames (…, Y, X, components) with pixels of 0.25 µm.
 
@@ -32,6 +35,9 @@ def write_nd2(
         names: of the channels; more components than these are colours.
         padding: bytes at the end of each row.
         positions: names of them.
+        z_step: µm.
+        periods: ms, of the phases of a recording in time; 0 for as fast as may be.
+        mean_period: ms, as it was measured.
         kept: of how many frames the recording came to; None for all.
     """
     height, width, components = frames.shape[-3:]
@@ -63,7 +69,9 @@ def write_nd2(
         b"ImageMetadataSeqLV|0!": variant("SLxPictureMetadata", picture),
     }
     if axes:
-        chunks[b"ImageMetadataLV!"] = variant("SLxExperiment", _loop(axes, frames.shape, positions))
+        chunks[b"ImageMetadataLV!"] = variant(
+            "SLxExperiment", _loop(axes, frames.shape, positions, z_step, periods, mean_period)
+        )
     for number, frame in enumerate(flat[:count]):
         rows = [row.tobytes() + b"\xee" * padding for row in frame]
         data = b"".join(rows)
@@ -98,19 +106,32 @@ def _head(kind: int, name: str) -> bytes:
     return struct.pack("<BB", kind, len(name) + 1) + (name + "\0").encode("utf-16-le")
 
 
-def _loop(axes: str, lengths: tuple[int, ...], positions: tuple[str, ...]) -> dict[str, Any]:
+def _loop(
+    axes: str,
+    lengths: tuple[int, ...],
+    positions: tuple[str, ...],
+    z_step: float,
+    periods: tuple[float, ...],
+    mean_period: float,
+) -> dict[str, Any]:
     """Return the loop of the first axis, which holds that of the next."""
     count = lengths[0]
     parameters: dict[str, Any] = {"uiCount": count}
-    if axes[0] == "T":
-        parameters |= {"dStart": 0.0, "dPeriod": 1.0, "dDuration": float(count)}
+    kind = _LOOPS[axes[0]]
+    mean = {"dAvgPeriodDiff": mean_period}
+    phases = [{"dStart": 0.0, "dPeriod": period, "dDuration": count * period} | mean for period in periods]
+    if axes[0] == "T" and len(phases) > 1:
+        kind, each = 8, [{"uiCount": count // len(phases)} | phase for phase in phases]
+        parameters |= {"pPeriod": {f"i{k}": phase for k, phase in enumerate(each)}, "pPeriodValid": [True] * len(each)}
+    elif axes[0] == "T":
+        parameters |= phases[0]
     elif axes[0] == "Z":
-        parameters |= {"dZLow": 0.0, "dZHigh": count - 1.0, "dZStep": 1.0}
+        parameters |= {"dZLow": 0.0, "dZHigh": (count - 1) * abs(z_step), "dZStep": z_step}
     else:
         parameters["Points"] = [{"dPosX": float(k), "dPosY": 0.0, "dPosName": positions[k]} for k in range(count)]
-    found: dict[str, Any] = {"eType": _LOOPS[axes[0]], "uLoopPars": parameters}
+    found: dict[str, Any] = {"eType": kind, "uLoopPars": parameters}
     if len(axes) > 1:
-        found["ppNextLevelEx"] = [_loop(axes[1:], lengths[1:], positions)]
+        found["ppNextLevelEx"] = [_loop(axes[1:], lengths[1:], positions, z_step, periods, mean_period)]
     return found
 
 

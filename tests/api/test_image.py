@@ -82,6 +82,20 @@ def test_what_is_said_of_an_array_is_kept() -> None:
     assert halved.shape == (25, 30, 3) and halved.pixel_size_um == (0.5, 0.5)
 
 
+def test_steps_of_a_stack_are_told(tmp_path: Path) -> None:
+    planes = make_pixels(50, 60, 3)
+    tifffile.imwrite(tmp_path / "a.tif", planes, imagej=True, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.3})
+    with unettile.open(tmp_path / "a.tif", z=1) as image:
+        assert (image.z_step_um, image.time_step_s) == (0.3, None)
+    said = unettile.open(planes, axes="tyx", time=0, pixel_size=0.5, z_step=2, time_step=1.5)
+    assert (said.z_step_um, said.time_step_s, unettile.open(planes).z_step_um) == (2.0, 1.5, None)
+    for wrong in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(unettile.UsageError, match=r"z_step is .*: need a number above 0"):
+            unettile.open(planes, axes="zyx", z=0, z_step=wrong)
+    with pytest.raises(unettile.UsageError, match="describe an array"):
+        unettile.open(tmp_path / "a.tif", z=0, time_step=1.0)
+
+
 def test_what_a_file_says_itself_is_not_said_again(image_file: Path) -> None:
     with pytest.raises(unettile.UsageError, match="describe an array"):
         unettile.open(image_file, axes="yx")

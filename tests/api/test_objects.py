@@ -149,7 +149,7 @@ def test_a_mask_without_objects_has_no_rows() -> None:
     [
         ({"instances": True, "split": True}, unettile.UsageError, "as they are"),
         ({"depth": np.zeros((200, 300))}, unettile.UsageError, "--split"),
-        ({"image": np.zeros((20, 30))}, unettile.InputError, "need the image that the mask is of"),
+        ({"image": np.zeros((20, 30))}, unettile.InputError, "20 × 30 px, .* 200 × 300 px: need the image that"),
         ({"max_object": 1, "split": True}, unettile.UsageError, "--max-object is 1"),
         ({"pixel_size": -1.0}, unettile.UsageError, "--pixel-size is -1"),
         ({"measure": "volume"}, unettile.UsageError, "basic, shape, intensity, all"),

@@ -28,8 +28,12 @@ def noise(*shape: int, dtype: Any = np.uint16) -> NDArray[Any]:
     return np.random.default_rng(1).integers(0, 250, shape).astype(dtype)
 
 
-def write_czi(path: Path, stack: NDArray[Any]) -> Path:
-    """Write (T, Z, C, Y, X) by Zeiss's library: scene 0 in two tiles, scene 1 its upper half elsewhere."""
+def write_czi(path: Path, stack: NDArray[Any], increment: str = "") -> Path:
+    """Write (T, Z, C, Y, X) by Zeiss's library: scene 0 in two tiles, scene 1 its upper half elsewhere.
+
+    Args:
+        increment: of time, s; its element takes the place of a long title, since the library cannot write it.
+    """
     half = SHAPE[1] // 2
     with czi.create_czi(str(path)) as file:
         for t, z, c in np.ndindex(stack.shape[:3]):
@@ -37,12 +41,21 @@ def write_czi(path: Path, stack: NDArray[Any]) -> Path:
             file.write(pixels[:, :half].copy(), plane=plane, location=(-5, 7), scene=0)
             file.write(pixels[:, half:].copy(), plane=plane, location=(half - 5, 7), scene=0)
             file.write(pixels[:40].copy(), plane=plane, location=(300, 7), scene=1)
-        file.write_metadata("a", {0: "DAPI", 1: "GFP"}, scale_x=0.25e-6, scale_y=0.5e-6)
+        title = "a" * 200 if increment else "a"
+        file.write_metadata(title, {0: "DAPI", 1: "GFP"}, scale_x=0.25e-6, scale_y=0.5e-6, scale_z=2e-6)
+    if increment:
+        time = f"<T><Positions><Interval><Increment>{increment}</Increment></Interval></Positions></T>"
+        element = f"</Title></Document><Image><Dimensions>{time}</Dimensions></Image><Document><Title>"
+        path.write_bytes(path.read_bytes().replace(b"a" * 200, element.encode().ljust(200)))
     return path
 
 
-def write_lif(path: Path, images: dict[str, NDArray[Any]]) -> Path:
-    """Write images (T, Z, C, Y, X) as Leica does: a header of XML in UTF-16, then a block of memory for each."""
+def write_lif(path: Path, images: dict[str, NDArray[Any]], z_step: float = 2e-6, t_step: float = 1.0) -> Path:
+    """Write images (T, Z, C, Y, X) as Leica does: a header of XML in UTF-16, then a block of memory for each.
+
+    Args:
+        z_step, t_step: metres and seconds.
+    """
     elements = []
     for number, (name, stack) in enumerate(images.items()):
         size = stack.dtype.itemsize
@@ -56,7 +69,7 @@ def write_lif(path: Path, images: dict[str, NDArray[Any]]) -> Path:
         dimensions = "".join(
             f'<DimensionDescription DimID="{code}" NumberOfElements="{lengths[axis]}" Origin="0"'
             f' Length="{(lengths[axis] - 1) * step!r}" Unit="m" BitInc="0" BytesInc="{steps[axis]}"/>'
-            for axis, code, step in (("X", 1, 0.25e-6), ("Y", 2, 0.5e-6), ("Z", 3, 2e-6), ("T", 4, 1.0))
+            for axis, code, step in (("X", 1, 0.25e-6), ("Y", 2, 0.5e-6), ("Z", 3, z_step), ("T", 4, t_step))
             if lengths[axis] > 1
         )
         elements.append(

@@ -17,6 +17,7 @@ from unettile.errors import InputError
 from unettile.images import recognition, viaopenslide
 from unettile.images.fingerprint import Fingerprint
 from unettile.images.slide import Slide, open_slide
+from unettile.images.spacing import UNKNOWN
 from unettile.images.tiff import TiffSlide
 from unettile.images.viaopenslide import OpenSlideSlide, load_openslide
 from unettile.images.view import View
@@ -49,7 +50,7 @@ def test_a_slide_that_is_no_tiff(tmp_path: Path) -> None:
     path = hamamatsu(tmp_path / "slide")
     with open_slide(path) as slide:
         assert (slide.reader, slide.shape, slide.channels, slide.dtype) == ("openslide", (512, 768), 3, np.uint8)
-        assert slide.pixel_size_um == (0.25, 0.25)
+        assert slide.pixel_size_um == (0.25, 0.25) and slide.spacing == UNKNOWN
         assert np.array_equal(whole(slide), np.asarray(Image.open(tmp_path / "slide" / "image.jpg")))
         before = Fingerprint.of(slide)
     for view, shape in ((View(level=1), (256, 384)), (View(mpp=1.0), (128, 192)), (View(mpp=0.4), (320, 480))):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from unettile.images import pixelsize
-from unettile.images.pixelsize import in_micrometres, number, unit_um
+from unettile.images import spacing, units
 from unettile.images.slide import open_slide
+from unettile.images.units import in_micrometres, in_seconds, number, unit_s, unit_um
 from unettile.images.view import View
 
 PIXELS = np.zeros((24, 32), np.uint8)
@@ -51,6 +51,29 @@ def test_one_unit_in_many_spellings(units: tuple[str, ...], micrometres: float) 
 @pytest.mark.parametrize("unit", ["pixel", "px", "reference frame", "", "M", "mM", "µ", "seconds", "um/px", "s"])
 def test_what_is_no_length_is_unknown(unit: str) -> None:
     assert math.isnan(unit_um(unit))
+
+
+@pytest.mark.parametrize(
+    ("spellings", "seconds"),
+    [
+        (("s", "sec", "secs", "second", "Seconds", " s. "), 1),
+        (("ms", "msec", "millisecond", "milliseconds"), 1e-3),
+        (("µs", "us", "\\u00B5s", "microseconds", "Âµs"), 1e-6),
+        (("min", "mins", "minute", "Minutes"), 60),
+        (("h", "hr", "hours"), 3600),
+        (("d", "days"), 86400),
+        (("ks", "kilosecond"), 1e3),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
+)
+def test_one_unit_of_time_in_many_spellings(spellings: tuple[str, ...], seconds: float) -> None:
+    assert [unit_s(unit) for unit in spellings] == pytest.approx([seconds] * len(spellings), rel=1e-12)
+    assert in_seconds("0,5", spellings[0]) == pytest.approx(0.5 * seconds)
+
+
+@pytest.mark.parametrize("unit", ["", "m", "M", "µ", "um", "frame", "fps", "S"])
+def test_what_is_no_time_is_unknown(unit: str) -> None:
+    assert math.isnan(unit_s(unit))
 
 
 def test_a_comma_may_stand_before_the_fraction() -> None:
@@ -120,5 +143,6 @@ def test_sizes_that_nobody_can_know(options: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_examples() -> None:
-    done = doctest.testmod(pixelsize)
-    assert done.attempted >= 3 and done.failed == 0
+    for module, examples in ((units, 5), (spacing, 1)):
+        done = doctest.testmod(module)
+        assert done.attempted >= examples and done.failed == 0

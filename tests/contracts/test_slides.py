@@ -19,6 +19,7 @@ from unettile.box import Box
 from unettile.errors import InputError
 from unettile.images.segments import SegmentReader
 from unettile.images.slide import Slide, open_labels, open_slide
+from unettile.images.spacing import UNKNOWN
 
 SHAPE = (83, 59)
 
@@ -146,6 +147,7 @@ def test_every_region_holds_what_was_written(form: Form, tmp_path: Path) -> None
     with open_slide(path) as slide:
         assert (slide.path, slide.shape, slide.channels) == (path, SHAPE, form.channels)
         assert slide.dtype == np.dtype(form.dtype) and slide.dtype.isnative
+        assert slide.spacing == UNKNOWN
         for box in random_boxes(SHAPE, 25):
             region = slide.read(box)
             assert region.dtype == slide.dtype

@@ -25,6 +25,7 @@ from unettile.drawn.pairing import drawing_name, drawn_on, labels_by_name
 from unettile.errors import InputError
 from unettile.images.arrays import ArrayImage
 from unettile.images.slide import open_labels
+from unettile.images.spacing import UNKNOWN
 from unettile.images.view import View
 
 WHOLE = Box.of_shape(SHAPE)
@@ -34,7 +35,7 @@ STARS = [star(seed) for seed in range(12)]
 
 def ids_of(path: Path, image: Any = IMAGE, entry: str = "") -> NDArray[Any]:
     with open_labels(Drawn(path, image, entry=entry)) as slide:
-        assert slide.dtype == np.uint16 and slide.channels == 1
+        assert slide.dtype == np.uint16 and slide.channels == 1 and slide.spacing == UNKNOWN
         found = slide.read(WHOLE)[..., 0]
         part = Box(13, 7, 44, 61)
         assert np.array_equal(slide.read(part)[..., 0], found[part.slices])

@@ -286,7 +286,8 @@ def test_polygons(fuzz: Fuzz, model: Path, run_directory: Path) -> None:
 def test_runs_of_stacks(fuzz: Fuzz, model: Path) -> None:
     def case(rng: random.Random, folder: Path) -> list[object]:
         (folder / "run" / "planes").mkdir(parents=True)
-        text = absurd_json(rng, {"format": 1, "t": [0], "z": [0, 1], "shards": 1})
+        spacing = {"z_um": 0.5, "time_s": None}
+        text = absurd_json(rng, {"format": 1, "t": [0], "z": [0, 1], "shards": 1, "spacing": spacing})
         (folder / "run" / "stack.json").write_text(text, "utf-8", "surrogatepass")
         return ["stitch", folder / "run", "-o", folder / "out.tif"]
 

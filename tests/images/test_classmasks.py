@@ -15,6 +15,7 @@ from unettile.drawn.pairing import labels_by_name
 from unettile.errors import InputError
 from unettile.images.classmasks import ClassMasks
 from unettile.images.slide import open_labels
+from unettile.images.spacing import UNKNOWN
 from unettile.training.meaning import find_meaning
 from unettile.training.pairs import find_pairs
 from unettile.training.parts import LabelPart
@@ -49,7 +50,7 @@ def test_masks_are_one_label_image_read_by_region(tmp_path: Path) -> None:
     with open_labels(labels["i0"]) as slide:
         np.testing.assert_array_equal(slide.read(Box(0, 0, 70, 90))[..., 0], truth)
         np.testing.assert_array_equal(slide.read(Box(8, 3, 33, 77))[..., 0], truth[8:33, 3:77])
-        assert len(slide.files) == 2
+        assert len(slide.files) == 2 and slide.spacing == UNKNOWN
     found = labels["i0"]
     assert isinstance(found, ClassMasks)
     turned = found.in_classes(("background", "GLAND", "vessel"))

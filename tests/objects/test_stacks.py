@@ -27,10 +27,11 @@ from unettile.errors import InputError, UsageError
 from unettile.images.arrays import ArrayImage
 from unettile.images.canvas import Canvas, Layer, Reader
 from unettile.images.formats import write_image
-from unettile.images.planes import PlaneRange, stack_lengths
+from unettile.images.planes import PlaneRange, stack_lengths, stack_spacing
 from unettile.images.record import read_metadata
 from unettile.images.slide import read_labels
-from unettile.images.view import FIRST
+from unettile.images.spacing import Spacing
+from unettile.images.view import FIRST, View
 from unettile.objects.found import Found
 from unettile.objects.job import find_objects
 from unettile.objects.measures import Measures
@@ -51,8 +52,8 @@ def classes() -> NDArray[np.uint8]:
     return found.reshape(TIMES, DEPTHS, *SHAPE)
 
 
-def write(path: Path, planes: NDArray[Any], axes: str = "TZYX") -> Path:
-    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": axes})
+def write(path: Path, planes: NDArray[Any], axes: str = "TZYX", **steps: str | float) -> Path:
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": axes, **steps})
     return path
 
 
@@ -190,6 +191,17 @@ def test_ids_have_the_axes_of_the_mask_and_know_their_classes(ending: str, mask:
     pandas.testing.assert_frame_equal(first, second)
     one = find(replace(Sources(ids), t=1, z=2), out, table="c.csv")
     assert one.by_class and pandas.read_csv(out / "c.csv")["class"].tolist() == first["class"].tolist()[-one.count :]
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".ome.zarr"])
+def test_ids_say_the_steps_of_the_mask_and_what_it_leaves_unsaid_of_the_image(ending: str, tmp_path: Path) -> None:
+    mask = write(tmp_path / "mask.tif", classes(), unit="um", spacing=0.3)
+    image = write(tmp_path / "image.tif", 50 * classes(), unit="um", spacing=9.0, finterval=2.5)
+    names = {"labels": f"ids{ending}", "table": "t.csv"}
+    find(everything(Sources(mask, image=image)), tmp_path / "both", **names)
+    assert stack_spacing(tmp_path / "both" / f"ids{ending}", View(t=0, z=0)) == Spacing(0.3, 2.5)
+    find(everything(Sources(mask)), tmp_path / "alone", **names)
+    assert stack_spacing(tmp_path / "alone" / f"ids{ending}", View(t=0, z=0)) == Spacing(0.3)
 
 
 def test_some_planes_of_a_stack_of_one_axis(tmp_path: Path) -> None:

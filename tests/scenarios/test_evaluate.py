@@ -82,6 +82,9 @@ def test_every_object_is_listed_and_classes_are_scored(cli: Cli, tmp_path: Path)
     done = cli(*command, "--match", table)
     assert done.code == 3 and "--overwrite" in done.err
     assert "aji" in cli(*command, *maps).out
+    tifffile.imwrite(tmp_path / "pc.tif", guessed[:40])
+    done = cli(*command, *maps)
+    assert done.code == 3 and "pc.tif is 40 × 60 px and" in done.err and "is 60 × 60 px: need the classes" in done.err
     for arguments, part in (
         (("--match", tmp_path / "m.txt"), ".csv"),
         (maps[:2], "belong together"),

@@ -12,7 +12,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from tests.scenarios.conftest import Cli, make_pixels
+from unettile.images.planes import stack_spacing
 from unettile.images.slide import read_labels
+from unettile.images.view import View
 from unettile.weightmap import weight_map
 
 SHAPE = (60, 70)
@@ -112,13 +114,15 @@ def test_stacks_are_compared_plane_by_plane(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".tif", ".ome.tif"])
 def test_a_stack_of_labels_has_a_stack_of_weight_maps(ending: str, cli: Cli, tmp_path: Path) -> None:
     planes = labels(0, 1, 2)
-    file = write_stack(tmp_path / "labels.tif", planes)
+    file = tmp_path / "labels.tif"
+    tifffile.imwrite(file, planes, imagej=True, metadata={"axes": "ZYX", "unit": "um", "spacing": 0.3})
     out = tmp_path / f"weights{ending}"
     planned = cli("weights", file, "-o", out, "--dry-run")
     assert planned.code == 0 and "would write 1 weight map" in planned.err and "3 planes, 0.01 Mpx" in planned.err
     assert not out.exists()
     done = cli("weights", file, "-o", out, "--class-weights", "none", "--sigma", "3")
     assert done.code == 0, done.err
+    assert stack_spacing(out, View(z=0)).z_um == 0.3
     found = tifffile.imread(out)
     assert found.shape == planes.shape and found.dtype == np.float32
     for plane, weights in zip(planes, found, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from unettile.images.arrays import ArrayImage
 from unettile.images.canvas import Canvas, Reader, Readers
 from unettile.images.formats import write_image
 from unettile.images.normalize import Normalization
-from unettile.images.planes import PlaneRange, Planes, parse_planes, stack_lengths
+from unettile.images.planes import PlaneRange, Planes, parse_planes, stack_lengths, stack_spacing
 from unettile.images.record import read_metadata, read_record
 from unettile.images.slide import open_labels, read_labels
+from unettile.images.spacing import UNKNOWN, Spacing
 from unettile.images.view import FIRST, View
 from unettile.inference.predict import Predictor
 from unettile.objectsize import ObjectSize
@@ -37,7 +39,9 @@ from unettile.segmentation.verify import sample_tiles
 from unettile.tiling import Block, Shard, TileGrid
 
 TIMES, DEPTHS, SHAPE = 2, 3, (70, 90)
+STEPS = Spacing(0.3, 2.5)
 ALL = SegmentOptions(diameter="off", times=PlaneRange(), depths=PlaneRange())
+TWO = SegmentOptions(diameter="off", view=View(t=1), depths=PlaneRange(1, 3))
 
 
 def pixels() -> NDArray[np.uint8]:
@@ -49,7 +53,8 @@ def pixels() -> NDArray[np.uint8]:
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
     path = tmp_path / "stack.tif"
-    tifffile.imwrite(path, pixels(), imagej=True, metadata={"axes": "TZYX"})
+    steps = {"unit": "um", "spacing": STEPS.z_um, "finterval": STEPS.time_s}
+    tifffile.imwrite(path, pixels(), imagej=True, metadata={"axes": "TZYX"} | steps)
     return path
 
 
@@ -79,6 +84,45 @@ def test_a_plane_is_as_it_is_alone(scaling: str, stack: Path, predictor: Predict
         assert metadata["scaling_of"] == "stack" and "by_plane" not in metadata
         whole = Normalization().measure_array(pixels().reshape(TIMES * DEPTHS * SHAPE[0], SHAPE[1], 1))
         assert metadata["scaling"] == whole.to_dict()
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_gets_the_steps(
+    stack: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    """That version's `stack.json` says nothing of them; the plans of planes never did, nor do the metadata."""
+    run, mask = tmp_path / "run", tmp_path / "mask.ome.tif"
+    segment_part(stack, run, Shard(0, 2), predictor, TWO)
+    values = json.loads((run / "stack.json").read_text())
+    assert values.pop("spacing") == {"z_um": 0.3, "time_s": 2.5}
+    assert all("2.5" not in path.read_text() for path in run.glob("planes/*/plan.json"))
+    (run / "stack.json").write_text(json.dumps(values))
+    assert StackDirectory.open(run).spacing == UNKNOWN
+    again = segment_part(stack, run, Shard(0, 2), predictor, TWO)
+    assert (again.tally.computed, again.tally.resumed) == (0, 1) and StackDirectory.open(run).spacing == STEPS
+    segment_part(stack, run, Shard(1, 2), predictor, TWO)
+    stitch(run, mask)
+    assert stack_spacing(mask, View(z=1)) == Spacing(STEPS.z_um)
+    segment(stack, tmp_path / "whole.ome.tif", predictor, TWO)
+    assert mask.read_bytes() == (tmp_path / "whole.ome.tif").read_bytes()
+    (run / "stack.json").write_text(json.dumps(values))
+    stitch(run, mask, overwrite=True)  # by itself it cannot know them
+    assert stack_spacing(mask, View(z=1)) == UNKNOWN
+    assert segment(stack, mask, predictor, TWO).was_finished, "pixels are what decides"
+
+
+def test_another_size_changes_no_step(predictor: Predictor, tmp_path: Path) -> None:
+    sized = Predictor(replace(predictor.checkpoint, objects_px=ObjectSize(16, 8, 32)), "cpu", "fp32")
+    image, mask = ArrayImage(pixels(), "tzyx", (0.5, 0.5), spacing=STEPS), tmp_path / "mask.ome.tif"
+    seen = []
+    for options in (
+        replace(TWO, diameter="32", frame="model", view=View(t=1)),
+        replace(TWO, view=View(t=1, mpp=1.0)),
+    ):
+        segment(image, mask, sized, options, overwrite=True)
+        with open_labels(mask, View(z=1)) as slide:
+            assert slide.spacing == Spacing(STEPS.z_um)
+            seen.append(slide.pixel_size_um)
+    assert seen == [pytest.approx((0.8, 0.8)), (1.0, 1.0)]
 
 
 def test_a_range_changes_no_pixel(stack: Path, predictor: Predictor, tmp_path: Path) -> None:
@@ -118,6 +162,7 @@ def test_every_format_has_the_same_axes(
         assert stack_lengths(tmp_path / f"mask{ending}", FIRST) == (TIMES, DEPTHS)
         with open_labels(tmp_path / f"mask{ending}", View(t=1, z=2)) as slide:
             ours = np.moveaxis(slide.read(Box.of_shape(SHAPE)), 2, 0)
+            assert slide.spacing == STEPS
         assert np.array_equal(ours.squeeze(0) if channels == 1 else ours, imagej[1, 2])
         assert read_record(tmp_path / f"mask{ending}").kind == write[0]
     if write == ("instances",):
@@ -173,6 +218,7 @@ def test_shards_make_the_file_of_one(
         stitch(run, tmp_path / "mask.tif")
     segment_part(stack, run, Shard(count - 1, count), predictor, options)
     stitch(run, tmp_path / "mask.tif")
+    assert stack_spacing(tmp_path / "mask.tif", View(t=0, z=0)) == STEPS
     assert np.array_equal(tifffile.imread(tmp_path / "mask.tif"), tifffile.imread(tmp_path / "whole.tif"))
     assert stitch(run, tmp_path / "mask.tif").was_finished
     segment(stack, tmp_path / "mask.tif", predictor, options)  # the tile edge alone is another: it is finished

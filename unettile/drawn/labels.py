@@ -21,6 +21,7 @@ from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_record
 from unettile.images.slide import ImageSource, LabelSource, open_slide
+from unettile.images.spacing import UNKNOWN
 from unettile.images.view import FIRST, Level, ManyPlanes, View
 from unettile.wording import size_text
 
@@ -155,6 +156,7 @@ class DrawnSlide:
     reader = "drawn"
     downsample = (1.0, 1.0)
     origin_um = None
+    spacing = UNKNOWN
     orientation = UPRIGHT
     no_data = ALL_DATA
     lossy = False

@@ -33,6 +33,7 @@ from unettile.objects.labelling import Classes, Cutter, Objects, label_objects
 from unettile.objects.rules import Labelling
 from unettile.objects.spill import Spill
 from unettile.tiling import BlockGrid
+from unettile.wording import size_text
 
 BLOCK_EDGE = 4096  # px; bounds the memory of what is scored block by block
 MOST_CLASSES = 256
@@ -195,8 +196,8 @@ def _majority(slide: Slide, read: Callable[[Box], Labels], path: ImageSource, vi
     with open_labels(path, view) as classes:
         if classes.shape != slide.shape:
             raise InputError(
-                f"{path} is {classes.shape[1]} × {classes.shape[0]} px and {slide.path} is {slide.shape[1]} ×"
-                f" {slide.shape[0]} px: need the classes of the same image"
+                f"{path} is {size_text(classes.shape)} and {slide.path} is {size_text(slide.shape)}: need the classes"
+                " of the same image"
             )
         counter = OverlapCounter()
         for box in blocks(slide.shape):

@@ -19,6 +19,7 @@ from unettile.images.arrays import ArrayImage
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import read_metadata
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
+from unettile.images.spacing import MOST, UNKNOWN, Spacing
 from unettile.images.urls import named
 from unettile.images.view import FIRST, View
 
@@ -52,6 +53,8 @@ class Image:
         dtype: of the pixels.
         channel_names: one for each channel; "" where the file gives none.
         pixel_size_um: height and width of a pixel, micrometres; None if unknown.
+        z_step_um: from plane to plane of the stack that it is of, micrometres; None if unknown.
+        time_step_s: from one point in time to the next, seconds; None if unknown.
     """
 
     def __init__(self, source: ImageSource, view: View = FIRST, labels: bool = False) -> None:
@@ -62,6 +65,7 @@ class Image:
         self.dtype = self._slide.dtype
         self.channel_names = self._slide.channel_names
         self.pixel_size_um = self._slide.pixel_size_um
+        self.z_step_um, self.time_step_s = self._slide.spacing.z_um, self._slide.spacing.time_s
         self.shape: tuple[int, ...] = self._slide.shape
         if self._slide.channels > 1:
             self.shape = (*self._slide.shape, self._slide.channels)
@@ -134,6 +138,8 @@ def open_image(
     labels: bool | None = None,
     axes: str | None = None,
     pixel_size: float | tuple[float, float] | None = None,
+    z_step: float | None = None,
+    time_step: float | None = None,
 ) -> Image:
     """Open an image of any size, to read regions of it or to say what an array's axes and pixels are.
 
@@ -146,6 +152,8 @@ def open_image(
         axes: of an array: a letter of tczyx for each axis, such as "cyx". None takes the names that the array has
             itself, or else (H, W) or (H, W, C).
         pixel_size: of an array: µm, the edge of a pixel, or its height and width.
+        z_step, time_step: of an array: µm from plane to plane of a stack, and seconds from one point in time to the
+            next.
 
     Returns:
         An `Image`, which has `shape`, `dtype`, slices and `read`.
@@ -161,7 +169,10 @@ def open_image(
     """
     view = view_of(series, level, mpp, channel, z, time)
     size = (float(pixel_size), float(pixel_size)) if isinstance(pixel_size, int | float) else pixel_size
-    source = source_of(image, axes=axes, pixel_size_um=size)
+    for name, step in (("z_step", z_step), ("time_step", time_step)):
+        if step is not None and not 0 < step <= MOST:
+            raise UsageError(f"{name} is {step:g}: need a number above 0")
+    source = source_of(image, axes=axes, pixel_size_um=size, spacing=Spacing.of(z_step, time_step))
     if labels is None:
         labels = isinstance(source, Path) and source.exists() and bool(read_metadata(source))
     return Image(source, view, labels)
@@ -172,6 +183,7 @@ def source_of(
     name: str | None = None,
     axes: str | None = None,
     pixel_size_um: PixelSize | None = None,
+    spacing: Spacing = UNKNOWN,
 ) -> ImageSource:
     """Return what is opened: the path of a file, or an array with a name for messages, and what is said of it.
 
@@ -180,14 +192,16 @@ def source_of(
         InputError: an array that is no image.
     """
     if isinstance(image, str | os.PathLike):
-        if axes is not None or pixel_size_um is not None:
-            raise UsageError(f"axes and pixel_size describe an array: {os.fspath(image)} is a file, and says itself")
+        if axes is not None or pixel_size_um is not None or spacing != UNKNOWN:
+            raise UsageError(
+                f"axes, pixel_size and steps describe an array: {os.fspath(image)} is a file, and says itself"
+            )
         return named(Path(image))
     if isinstance(image, Image):
         name, pixel_size_um = name or str(image.source), pixel_size_um or image.pixel_size_um
     if not all(hasattr(image, part) for part in ("shape", "dtype", "__getitem__")):
         raise UsageError(f"got a {type(image).__name__} for an image: need the path of a file, or an array")
-    return ArrayImage(image, axes, pixel_size_um, name or "the array")
+    return ArrayImage(image, axes, pixel_size_um, name or "the array", spacing)
 
 
 def view_of(

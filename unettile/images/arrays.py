@@ -23,6 +23,7 @@ from unettile.images.cache import Cache
 from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize
+from unettile.images.spacing import UNKNOWN, Spacing
 from unettile.images.view import FIRST, Level, NoSuchImage, View
 from unettile.wording import size_text
 
@@ -46,6 +47,7 @@ class ArrayImage:
             (xarray, tensorstore), or else "yx" for two axes and "yxc" for three.
         pixel_size_um: height and width of a pixel, micrometres, or None.
         name: what to call it in messages.
+        spacing: of its planes, and its points in time.
 
     Raises:
         InputError: axes that cannot be understood, no pixels, or numbers that are no intensities.
@@ -58,6 +60,7 @@ class ArrayImage:
     axes: str | None = None
     pixel_size_um: PixelSize | None = None
     name: str = "the array"
+    spacing: Spacing = UNKNOWN
 
     def __post_init__(self) -> None:
         shape = tuple(int(length) for length in self.array.shape)
@@ -128,7 +131,7 @@ class ArraySlide:
     def __init__(self, image: ArrayImage, view: View = FIRST, as_stored: bool = False) -> None:
         self.path = Path(image.name)
         self.shape = image.length("y"), image.length("x")
-        self.pixel_size_um = image.pixel_size_um
+        self.pixel_size_um, self.spacing = image.pixel_size_um, image.spacing
         if view.mpp is not None and image.pixel_size_um is None:
             raise NoSuchImage(
                 f"--mpp {view.mpp:g} cannot be found: an array does not state the size of its pixels; say it, as in"

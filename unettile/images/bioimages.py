@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.pixelsize import PixelSize
 from unettile.images.scenes import Scene, SizedScene
+from unettile.images.spacing import Spacing
 
 _AXES = "TCZYXS"
 
@@ -31,6 +33,7 @@ class _BioScene(SizedScene):
     names: tuple[str, ...]
     dtype: np.dtype[Any]
     pixel_size_um: PixelSize | None
+    spacing: Spacing
     by_region: bool
     factors: tuple[int, ...] = (1,)
 
@@ -76,8 +79,18 @@ def _scene(image: Any, label: str) -> _BioScene:
         names if len(names) == count else ("",) * count,
         np.dtype(image.dtype),
         size,
+        Spacing.of(image.physical_pixel_sizes.Z, _interval(image)),
         whole.chunksize[:2] != whole.shape[:2],
     )
+
+
+def _interval(image: Any) -> float | None:
+    """Return the time between two points in time, seconds; None where the plugin does not say, or not in what unit."""
+    try:
+        found = image.time_interval
+    except Exception:  # what a plugin makes of damaged metadata, which are no reason to refuse pixels
+        return None
+    return found.total_seconds() if isinstance(found, timedelta) else None
 
 
 def _plane(image: Any, label: str, sizes: dict[str, int], t: int, z: int, c: int) -> Any:

@@ -14,6 +14,7 @@ from unettile.box import Box
 from unettile.images.colours import Colour
 from unettile.images.georeference import Georeference
 from unettile.images.pixelsize import PixelSize
+from unettile.images.spacing import UNKNOWN, Spacing
 
 TILE_EDGE = 512
 """Edge of the tiles, and of the smallest chunks, of what is written, px."""
@@ -84,6 +85,7 @@ class Canvas:
         no_data: the number of pixels that hold nothing, for readers of maps; None if there is none.
         stack: how many points in time and planes in depth there are; (1, 1) for a single image.
         zarr: which version of OME-Zarr it is written as, if as one: 0.5, or 0.4, which more programs read.
+        spacing: of the stack, as far as it is known.
     """
 
     shape: tuple[int, int]
@@ -96,6 +98,7 @@ class Canvas:
     no_data: int | None = None
     stack: tuple[int, int] = (1, 1)
     zarr: str = ZARR_VERSIONS[0]
+    spacing: Spacing = UNKNOWN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
@@ -118,6 +121,12 @@ class Canvas:
     def channels(self) -> int:
         """How many planes the layers have together."""
         return sum(layer.channels for layer in self.layers)
+
+    @property
+    def steps(self) -> Spacing:
+        """The spacing along the axes that have more than one place."""
+        times, depths = self.stack
+        return Spacing(self.spacing.z_um if depths > 1 else None, self.spacing.time_s if times > 1 else None)
 
     @property
     def images(self) -> int:

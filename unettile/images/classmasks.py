@@ -105,7 +105,7 @@ class ClassMaskSlide:
         self._slides, self._stack = slides, stack
         first = slides[0]
         self.path, self.view, self.shape = first.path, first.view, first.shape
-        self.pixel_size_um, self.downsample = first.pixel_size_um, first.downsample
+        self.pixel_size_um, self.spacing, self.downsample = first.pixel_size_um, first.spacing, first.downsample
         self.origin_um, self.georeference, self.orientation = first.origin_um, first.georeference, first.orientation
 
     @property

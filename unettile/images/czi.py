@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.czipyramid import pyramid_factors
 from unettile.images.omexml import safe_xml
-from unettile.images.pixelsize import PixelSize, number
+from unettile.images.pixelsize import PixelSize
 from unettile.images.scenes import Scene
+from unettile.images.spacing import UNKNOWN, Spacing
+from unettile.images.units import number
 
 _DTYPES = {
     "Gray8": ("u1", 1),
@@ -44,6 +46,7 @@ class _CziScene:
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     pixel_size_um: PixelSize | None
+    spacing: Spacing
     by_region: bool = True
 
     @property
@@ -106,7 +109,7 @@ class CziFile:
         kinds = tuple(str(czi.get_channel_pixel_type(channel)) for channel in range(lengths[2]))
         if len(set(kinds)) != 1 or kinds[0] not in _DTYPES:
             raise ValueError(f"its channels are {', '.join(sorted(set(kinds)))}: need one type of {', '.join(_DTYPES)}")
-        names, size = _described(str(czi.raw_metadata), lengths[2])
+        names, size, spacing = _described(str(czi.raw_metadata), lengths[2])
         samples = _DTYPES[kinds[0]][1]
         names = names if samples == 1 else ("",) * (samples * len(names))
         rectangles = sorted(czi.scenes_bounding_rectangle_no_pyramid.items())
@@ -114,7 +117,7 @@ class CziFile:
             whole = czi.total_bounding_rectangle_no_pyramid
             rectangles = [(None, whole)]
         return [
-            _CziScene(czi, scene, r.x, r.y, (r.h, r.w), lengths[0], lengths[1], names, kinds, size)
+            _CziScene(czi, scene, r.x, r.y, (r.h, r.w), lengths[0], lengths[1], names, kinds, size, spacing)
             for scene, r in rectangles
         ]
 
@@ -125,13 +128,15 @@ def _zoom(factor: int) -> float:
     return float(zoom if float(zoom) * factor >= 1 else np.nextafter(zoom, np.float32(1)))
 
 
-def _described(text: str, channels: int) -> tuple[tuple[str, ...], PixelSize | None]:
-    """Return the names of the channels and the size of a pixel that the metadata state."""
+def _described(text: str, channels: int) -> tuple[tuple[str, ...], PixelSize | None, Spacing]:
+    """Return the names of the channels, the size of a pixel, and the steps of z and t that the metadata state."""
     root = safe_xml(text)
     if root is None:
-        return ("",) * channels, None
+        return ("",) * channels, None, UNKNOWN
     found = [one.get("Name") or "" for one in root.findall(".//Information/Image/Dimensions/Channels/Channel")]
     names = tuple(found) if len(found) == channels else ("",) * channels
-    steps = {one.get("Id"): number(one.findtext("Value")) for one in root.findall(".//Scaling/Items/Distance")}
-    y, x = (1e6 * (steps.get(axis) or 0.0) for axis in "YX")
-    return names, (y, x) if 0 < y < 1e6 and 0 < x < 1e6 else None
+    steps = {one.get("Id"): 1e6 * number(one.findtext("Value")) for one in root.findall(".//Scaling/Items/Distance")}
+    y, x = (steps.get(axis, 0.0) for axis in "YX")
+    seconds = number(root.findtext(".//Information/Image/Dimensions/T/Positions/Interval/Increment"))
+    spacing = Spacing.of(steps.get("Z"), seconds)
+    return names, (y, x) if 0 < y < 1e6 and 0 < x < 1e6 else None, spacing

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unettile.box import Box
 from unettile.images.pixelsize import PixelSize
 from unettile.images.scenes import Scene, SizedScene
+from unettile.images.spacing import Spacing
 
 _AXES = "TZCYXS"
 
@@ -26,6 +27,7 @@ class _LifScene(SizedScene):
     names: tuple[str, ...]
     dtype: np.dtype[Any]
     pixel_size_um: PixelSize | None
+    spacing: Spacing
     by_region: bool = False
     factors: tuple[int, ...] = (1,)
 
@@ -64,13 +66,14 @@ def _scene(image: Any) -> _LifScene | None:
     sizes = {str(axis): int(length) for axis, length in image.sizes.items()}
     if not {"Y", "X"} <= sizes.keys() <= set(_AXES) or getattr(image, "is_flim", False):
         return None
-    steps = [_step(image, axis) for axis in "YX"]
-    size = (steps[0], steps[1]) if all(0 < step < 1e6 for step in steps) else None
+    y, x, z, seconds = (_step(image, axis) for axis in "YXZT")
+    size = (1e6 * y, 1e6 * x) if all(0 < 1e6 * step < 1e6 for step in (y, x)) else None
+    spacing = Spacing.of(1e6 * abs(z), seconds)  # a stack may be taken downwards
     names = ("",) * (sizes.get("C", 1) * sizes.get("S", 1))
-    return _LifScene(sizes, image, str(image.name), names, np.dtype(image.dtype), size)
+    return _LifScene(sizes, image, str(image.name), names, np.dtype(image.dtype), size, spacing)
 
 
 def _step(image: Any, axis: str) -> float:
-    """Return how far apart pixels are along an axis, µm; 0 where it is not stated."""
+    """Return how far apart pixels are along an axis, metres or seconds; 0 where it is not stated."""
     places = image.coords.get(axis)
-    return 0.0 if places is None or len(places) < 2 else 1e6 * float(places[1] - places[0])
+    return 0.0 if places is None or len(places) < 2 else float(places[-1] - places[0]) / (len(places) - 1)

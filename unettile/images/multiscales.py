@@ -14,8 +14,10 @@ from typing import Any
 
 import zarr
 
-from unettile.images.pixelsize import PixelSize, in_micrometres
+from unettile.images.pixelsize import PixelSize
 from unettile.images.segments import Damaged
+from unettile.images.spacing import UNKNOWN, Spacing
+from unettile.images.units import in_micrometres, in_seconds
 
 _AXES = "tczyx"
 _TYPES = {"time": "t", "channel": "c"}
@@ -34,6 +36,7 @@ class Multiscale:
         unit_um: that unit in micrometres along y and x; NaN if not stated.
         origins: of each, where the centre of its first pixel lies, in that unit; empty if none states it.
         channel_names: one a channel, or none.
+        spacings: of each resolution, along z and t; empty if not stated.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Multiscale:
     unit_um: tuple[float, float] = (math.nan, math.nan)
     origins: tuple[tuple[float, float], ...] = ()
     channel_names: tuple[str, ...] = ()
+    spacings: tuple[Spacing, ...] = ()
 
     @property
     def pixel_size_um(self) -> PixelSize | None:
@@ -51,6 +55,10 @@ class Multiscale:
             return None
         height, width = (scale * unit for scale, unit in zip(self.scales[0], self.unit_um, strict=True))
         return (height, width) if all(math.isfinite(edge) and edge > 0 for edge in (height, width)) else None
+
+    def spacing(self, level: int) -> Spacing:
+        """Return how far a resolution's planes lie apart, and its points in time."""
+        return self.spacings[level] if self.spacings else UNKNOWN
 
     def origin_um(self, level: int) -> tuple[float, float] | None:
         """Return where the centre of a resolution's first pixel lies, (y, x); None if not stated."""
@@ -130,6 +138,16 @@ def _parse(group: zarr.Group, ome: Mapping[str, Any], entry: Any) -> Multiscale:
         (in_micrometres(1, units[y]), in_micrometres(1, units[x])),
         tuple((0.0, 0.0) if shift is None else (shift[y], shift[x]) for shift in shifts) if stated else (),
         names if any(names) else (),
+        tuple(_spacing(axes, units, scale) for scale, _ in places),
+    )
+
+
+def _spacing(axes: str, units: Sequence[str], scale: Sequence[float] | None) -> Spacing:
+    """Return the steps along z and t that a resolution's scale states, where the axes have units."""
+    z, t = axes.find("z"), axes.find("t")
+    return Spacing.of(
+        None if scale is None or z < 0 else in_micrometres(scale[z], units[z]),
+        None if scale is None or t < 0 else in_seconds(scale[t], units[t]),
     )
 
 

@@ -18,6 +18,7 @@ from unettile.box import Box
 from unettile.images.nd2chunks import ChunkFile, FrameLayout
 from unettile.images.pixelsize import PixelSize
 from unettile.images.scenes import Scene
+from unettile.images.spacing import UNKNOWN, Spacing
 
 _AXES = {"TimeLoop": "T", "NETimeLoop": "T", "ZStackLoop": "Z", "XYPosLoop": "P"}
 _COLOURS = 3
@@ -41,6 +42,7 @@ class _Nd2Scene:
     names: tuple[str, ...]
     colours: bool
     pixel_size_um: PixelSize | None
+    spacing: Spacing
     factors: tuple[int, ...] = (1,)
 
     @property
@@ -102,12 +104,12 @@ class Nd2File:
 
 
 def _find(file: Any, chunks: ChunkFile) -> list[_Nd2Scene]:
-    attributes, axes, names = file.attributes, {}, [""]
+    attributes, axes, names, spacing = file.attributes, {}, [""], UNKNOWN
     for loop in file.experiment:
         axis = _AXES.get(loop.type, loop.type)
         if axis not in "TZP" or axis in axes:
             raise ValueError(f"it has {loop.count} frames along {loop.type}, too: need at most T, Z and positions")
-        axes[axis] = int(loop.count)
+        axes[axis], spacing = int(loop.count), spacing.or_else(_spacing(loop.parameters))
         if axis == "P":
             names = [one.name or "" for one in loop.parameters.points]
     if math.prod(axes.values()) < 1 or (not axes and attributes.sequenceCount > 1):
@@ -115,7 +117,21 @@ def _find(file: Any, chunks: ChunkFile) -> list[_Nd2Scene]:
     layout, stored = _layout(attributes), int(attributes.channelCount or 1)
     colours = layout.samples == _COLOURS * stored
     channels, size = _described(file, layout.samples)
-    return [_Nd2Scene(chunks, layout, number, axes, name, channels, colours, size) for number, name in enumerate(names)]
+    return [
+        _Nd2Scene(chunks, layout, number, axes, name, channels, colours, size, spacing)
+        for number, name in enumerate(names)
+    ]
+
+
+def _spacing(loop: Any) -> Spacing:
+    """Return the step of a loop, as its parameters state it; unknown of positions, and of periods that differ."""
+    depth = getattr(loop, "stepUm", None)
+    if depth is not None:
+        return Spacing.of(abs(depth))
+    phases = getattr(loop, "periods", None) or [loop]
+    # Frames that are taken as fast as may be have no period, but a mean that was measured.
+    periods = {phase.periodMs or phase.periodDiff.avg or 0.0 for phase in phases if hasattr(phase, "periodMs")}
+    return Spacing.of(time_s=periods.pop() / 1000) if len(periods) == 1 else UNKNOWN
 
 
 def _layout(attributes: Any) -> FrameLayout:

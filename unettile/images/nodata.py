@@ -22,6 +22,7 @@ from unettile.errors import InputError
 from unettile.images.georeference import Georeference
 from unettile.images.normalize import sample_boxes
 from unettile.images.pixelsize import PixelSize
+from unettile.images.spacing import Spacing
 from unettile.images.view import View
 
 OPAQUE_OR_NOT = 0.9
@@ -81,6 +82,8 @@ class Source(Protocol):
     @property
     def pixel_size_um(self) -> PixelSize | None: ...
     @property
+    def spacing(self) -> Spacing: ...
+    @property
     def downsample(self) -> tuple[float, float]: ...
     @property
     def origin_um(self) -> tuple[float, float] | None: ...
@@ -114,7 +117,7 @@ class FilledSlide:
         self.path, self.view, self.reader, self.files = source.path, source.view, source.reader, source.files
         self.shape, self.channels, self.dtype = source.shape, source.channels, source.dtype
         self.channel_names, self.pixel_size_um = source.channel_names, source.pixel_size_um
-        self.downsample, self.origin_um = source.downsample, source.origin_um
+        self.spacing, self.downsample, self.origin_um = source.spacing, source.downsample, source.origin_um
         self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy
         self.georeference = source.georeference
         self._fill: NDArray[Any] | None = None

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 import msgspec
 from msgspec import Meta
 
-from unettile.images.pixelsize import in_micrometres
+from unettile.images.spacing import Spacing
+from unettile.images.units import in_micrometres, in_seconds
 from unettile.typed import Name
 
 START = 4096  # characters within which an OME-XML's root begins
@@ -36,6 +37,10 @@ class _Pixels(_Part):
     physical_size_y: _Text = ""
     physical_size_x_unit: _Text = "µm"
     physical_size_y_unit: _Text = "µm"
+    physical_size_z: _Text = ""
+    physical_size_z_unit: _Text = "µm"
+    time_increment: _Text = ""
+    time_increment_unit: _Text = "s"
 
 
 class _Channel(_Part):
@@ -63,6 +68,7 @@ class OmeImage:
         height_um, width_um: of a pixel; NaN where it is not known.
         origin_um: (y, x) of the first plane in the frame of the stage; None if it is not known.
         channels: a name each, "" where there is none.
+        spacing: of its planes, and its points in time.
     """
 
     states_size: bool
@@ -70,6 +76,7 @@ class OmeImage:
     width_um: float
     origin_um: tuple[float, float] | None
     channels: tuple[str, ...]
+    spacing: Spacing
 
 
 class OmeXml:
@@ -143,6 +150,10 @@ def _image(pixels: ElementTree.Element) -> OmeImage:
         width_um=in_micrometres(said.physical_size_x, said.physical_size_x_unit),
         origin_um=_origin(pixels),
         channels=tuple(names) if any(names) else (),
+        spacing=Spacing.of(
+            in_micrometres(said.physical_size_z, said.physical_size_z_unit),
+            in_seconds(said.time_increment, said.time_increment_unit),
+        ),
     )
 
 

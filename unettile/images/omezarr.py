@@ -123,7 +123,7 @@ class ZarrSlide:
         self._cache = Cache()
         self.shape = levels[level].shape
         self.pixel_size_um, self.downsample = levels[level].pixel_size_um, levels[level].downsample
-        self.origin_um = image.origin_um(level)
+        self.origin_um, self.spacing = image.origin_um(level), image.spacing(level)
         self.channels = len(selected)
         self.channel_names = tuple((*image.channel_names, *[""] * (n + 1))[n] for n in selected)
         self.dtype = np.dtype(np.uint8) if stored == np.bool_ else stored.newbyteorder("=")

@@ -16,6 +16,7 @@ from unettile.errors import InputError
 from unettile.images.nodata import ALL_DATA, NoData
 from unettile.images.orientation import UPRIGHT, exif_orientation, shown_pair, turn
 from unettile.images.pixelsize import PixelSize
+from unettile.images.spacing import UNKNOWN
 from unettile.images.view import FIRST, Level, View
 from unettile.wording import size_text
 
@@ -47,6 +48,7 @@ class PlainSlide:
     reader = "whole"
     downsample = (1.0, 1.0)
     origin_um = None
+    spacing = UNKNOWN
     georeference = None
 
     def __init__(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from unettile.errors import InputError, UsageError
 from unettile.images.slide import ImageSource, open_labels, open_slide
+from unettile.images.spacing import Spacing
 from unettile.images.view import FIRST, OPTIONS, ManyPlanes, View
 
 _RANGE = re.compile(r"(\d*):(\d*)")
@@ -102,6 +103,19 @@ def stack_lengths(image: ImageSource, view: View) -> tuple[int, int]:
                 raise
             lengths[error.__cause__.axis] = error.__cause__.length
             asked = replace(asked, t=0) if error.__cause__.axis == "t" else replace(asked, z=0)
+
+
+def stack_spacing(image: ImageSource, view: View) -> Spacing:
+    """Return how far the planes of an image lie apart, and its points in time, as far as it says.
+
+    Args:
+        view: one plane of it.
+
+    Raises:
+        InputError: the image cannot be opened.
+    """
+    with open_slide(image, replace(view, mpp=None)) as slide:
+        return slide.spacing
 
 
 def plane_numbers(

@@ -26,6 +26,7 @@ from unettile.box import Box
 from unettile.images.georeference import Georeference
 from unettile.images.nodata import NoData
 from unettile.images.pixelsize import PixelSize
+from unettile.images.spacing import Spacing
 from unettile.images.view import NoSuchImage, View
 
 LARGEST_FACTOR = 64.0
@@ -54,6 +55,8 @@ class Source(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
     @property
     def pixel_size_um(self) -> PixelSize | None: ...
+    @property
+    def spacing(self) -> Spacing: ...
     @property
     def downsample(self) -> tuple[float, float]: ...
     @property
@@ -97,6 +100,7 @@ class ResampledSlide:
         height, width = source.shape
         self.shape = max(1, round(height / self._scale[0])), max(1, round(width / self._scale[1]))
         self.pixel_size_um: PixelSize | None = (mpp, mpp)
+        self.spacing = source.spacing
         self.downsample = source.downsample[0] * self._scale[0], source.downsample[1] * self._scale[1]
         self.path, self.reader, self.files = source.path, source.reader, source.files
         self.orientation, self.no_data, self.lossy = source.orientation, source.no_data, source.lossy

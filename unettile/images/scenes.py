@@ -23,6 +23,7 @@ from unettile.images.nodata import NoData
 from unettile.images.orientation import UPRIGHT
 from unettile.images.pixelsize import PixelSize
 from unettile.images.segments import SEGMENT_LIMIT
+from unettile.images.spacing import Spacing
 from unettile.images.view import FIRST, Level, View
 from unettile.wording import size_text
 
@@ -64,6 +65,9 @@ class Scene(Protocol):
 
     @property
     def pixel_size_um(self) -> PixelSize | None: ...
+
+    @property
+    def spacing(self) -> Spacing: ...
 
     @property
     def by_region(self) -> bool:
@@ -169,6 +173,7 @@ class SceneSlide:
         level, mpp = view.pick_level(levels)
         self._factor, chosen = factors[level], levels[level]
         self.shape, self.downsample, self.pixel_size_um = chosen.shape, chosen.downsample, chosen.pixel_size_um
+        self.spacing = scene.spacing
         self._t, self._z = view.pick_plane("t", scene.times), view.pick_plane("z", scene.depths)
         every = scene.names
         self._selected = view.pick_channels(len(every), every)

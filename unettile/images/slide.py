@@ -20,6 +20,7 @@ from unettile.images.georeference import Georeference
 from unettile.images.nodata import FilledSlide, NoData
 from unettile.images.recognition import open_recognised
 from unettile.images.resample import ResampledSlide
+from unettile.images.spacing import Spacing
 from unettile.images.view import FIRST, NoSuchImage, View
 from unettile.tiling import MOST_PIXELS
 from unettile.wording import size_text
@@ -65,6 +66,11 @@ class Slide(Protocol):
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
         """Height and width of a pixel, micrometres; None if the file does not say."""
+        ...
+
+    @property
+    def spacing(self) -> Spacing:
+        """How far the planes of its stack lie apart, and its points in time, as far as the file says."""
         ...
 
     @property

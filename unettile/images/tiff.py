@@ -102,6 +102,7 @@ class TiffSlide:
         edges = levels[level].pixel_size_um
         self.pixel_size_um = None if edges is None else shown_pair(edges, self.orientation)
         self.downsample = shown_pair(levels[level].downsample, self.orientation)
+        self.spacing = facts.spacing
         self.origin_um = facts.origin_um if self.orientation == UPRIGHT else None
         placed = Georeference.of_tags({tag.code: tag.value for tag in image.levels[0].keyframe.tags})
         if placed is not None:

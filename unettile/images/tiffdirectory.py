@@ -27,7 +27,8 @@ from unettile.images.pixelsize import PixelSize
 _ASCII, _SHORT, _LONG, _RATIONAL, _IFD, _LONG8, _IFD8 = 2, 3, 4, 5, 13, 16, 18
 _KINDS = {"s": _ASCII, "H": _SHORT, "d": 12}
 _GDAL_NODATA = 42113
-_DEFLATE, _GREY, _PALETTE, _SEPARATE, _CENTIMETRE = 8, 1, 3, 2, 3
+_DEFLATE, _GREY, _PALETTE, _SEPARATE = 8, 1, 3, 2
+_NO_UNIT, _CENTIMETRE = 1, 3  # of the tag ResolutionUnit
 _REDUCED = 1  # bit of NewSubfileType: a lower resolution of another image in the file
 
 
@@ -47,7 +48,8 @@ class Page:
         levels: pages that only this one points to (SubIFDs), largest first.
         georeference: where on earth the pixels lie; None if it is not known.
         no_data: the number of pixels that hold nothing; None if there is none.
-        strip: it is one strip of plain numbers, as ImageJ wants the planes of a stack, instead of deflated tiles.
+        strip: it is one strip of plain numbers, as ImageJ wants the planes of a stack, instead of deflated tiles; and
+            its resolution is in px a µm, of a unit that the description of the stack says.
     """
 
     shape: tuple[int, int]
@@ -207,9 +209,10 @@ class TiffFile:
             entries.append((270, *_text(page.description)))
         if samples > 1:
             entries += [(284, *_shorts([_SEPARATE])), (338, *_shorts([0] * (samples - 1)))]
-        if page.pixel_size_um is not None and 1e4 / min(page.pixel_size_um) < 2**32:
-            y, x = (_rational(1e4 / size) for size in page.pixel_size_um)
-            entries += [(282, *x), (283, *y), (296, *_shorts([_CENTIMETRE]))]
+        unit, unit_um = (_NO_UNIT, 1.0) if page.strip else (_CENTIMETRE, 1e4)
+        if page.pixel_size_um is not None and unit_um / min(page.pixel_size_um) < 2**32:
+            y, x = (_rational(unit_um / size) for size in page.pixel_size_um)
+            entries += [(282, *x), (283, *y), (296, *_shorts([unit]))]
             if page.offset_um is not None and 0 <= min(page.offset_um) <= max(page.offset_um) < 1e12:
                 y, x = (_rational(um / 1e4) for um in page.offset_um)
                 entries += [(286, *x), (287, *y)]
@@ -241,5 +244,8 @@ def _text(text: str) -> tuple[int, int, bytes]:
 
 def _rational(value: float) -> tuple[int, int, bytes]:
     """Return a TIFF rational, two 32-bit integers, as near to a number from 0 to 2³² as they allow."""
-    fraction = Fraction(value).limit_denominator(max(1, min(10**6, int((2**32 - 1) / (value + 1)))))
-    return _RATIONAL, 1, struct.pack("<II", fraction.numerator, fraction.denominator)
+    small = 2**-31 < value < 1e-3  # of which the inverse is nearer
+    whole = 1 / value if small else value
+    fraction = Fraction(whole).limit_denominator(max(1, min(10**6, int((2**32 - 1) / (whole + 1)))))
+    parts = fraction.numerator, fraction.denominator
+    return _RATIONAL, 1, struct.pack("<II", *(reversed(parts) if small else parts))

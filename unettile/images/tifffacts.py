@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unettile.images.omexml import START, read_omexml
-from unettile.images.pixelsize import PixelSize, believable, in_micrometres, number, unit_um
+from unettile.images.pixelsize import PixelSize, believable
+from unettile.images.spacing import UNKNOWN, Spacing
+from unettile.images.units import in_micrometres, in_seconds, number, unit_um
 
 _RESOLUTION_UNITS = {2.0: 25400.0, 3.0: 1e4, 4.0: 1e3, 5.0: 1.0}
 """Values of the tag ResolutionUnit in micrometres: inch and centimetre; millimetre and micrometre, as some write it."""
@@ -23,11 +25,13 @@ class Facts:
         pixel_size_um: height and width of a pixel.
         origin_um: where the outer corner of its first pixel lies, (y, x), in the frame of the microscope's stage.
         channel_names: one a channel, "" where there is none; empty if no channel has one.
+        spacing: of the planes of a stack, and its points in time.
     """
 
     pixel_size_um: PixelSize | None = None
     origin_um: tuple[float, float] | None = None
     channel_names: tuple[str, ...] = ()
+    spacing: Spacing = UNKNOWN
 
 
 def tiff_facts(tif: Any, index: int, page: Any) -> Facts:
@@ -51,7 +55,7 @@ def tiff_facts(tif: Any, index: int, page: Any) -> Facts:
     if spacing and tif.is_philips:
         height, width = (in_micrometres(value, "mm") for value in spacing.groups())
         return Facts(believable(height, width))
-    return _tags(page, first)
+    return replace(_tags(page, first), spacing=_imagej_spacing(first))
 
 
 def page_names(tif: Any, pages: Sequence[Any]) -> tuple[str, ...]:
@@ -85,13 +89,24 @@ def _tags(page: Any, first: str) -> Facts:
     return Facts(size, (_ratio(top) * unit_y, _ratio(left) * unit_x) if placed else None)
 
 
+def _imagej_spacing(first: str) -> Spacing:
+    """Return what the description of a stack of ImageJ says; of other files nothing is known."""
+    if not first.startswith("ImageJ="):
+        return UNKNOWN
+    stated = dict(re.findall(r"^(spacing|z?unit|finterval|tunit|fps)=(.*)$", first, re.MULTILINE))
+    depth = in_micrometres(stated.get("spacing"), stated.get("zunit") or stated.get("unit") or "")
+    interval = Spacing.of(time_s=in_seconds(stated.get("finterval"), stated.get("tunit") or "sec"))
+    rate = number(stated.get("fps"))
+    return interval.or_else(Spacing.of(depth, 1 / rate if rate else None))
+
+
 def _ome(description: str, index: int, page: Any) -> Facts:
     said = read_omexml(description)
     image = None if said is None else said.image(index)
     if image is None:
         return Facts()
     size = believable(image.height_um, image.width_um) if image.states_size else _tags(page, "").pixel_size_um
-    return Facts(size, image.origin_um, image.channels)
+    return Facts(size, image.origin_um, image.channels, image.spacing)
 
 
 def _ratio(value: Any) -> float:

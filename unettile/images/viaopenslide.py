@@ -21,7 +21,9 @@ from unettile.errors import InputError
 from unettile.images.cache import Cache
 from unettile.images.nodata import ALL_DATA
 from unettile.images.orientation import UPRIGHT
-from unettile.images.pixelsize import PixelSize, believable, number
+from unettile.images.pixelsize import PixelSize, believable
+from unettile.images.spacing import UNKNOWN
+from unettile.images.units import number
 from unettile.images.view import FIRST, Level, NoSuchImage, View, whole_factor
 from unettile.wording import size_text
 
@@ -51,6 +53,7 @@ class OpenSlideSlide:
     lossy = True
     dtype = np.dtype(np.uint8)
     origin_um = None
+    spacing = UNKNOWN
     georeference = None
 
     def __init__(self, path: Path, view: View = FIRST) -> None:

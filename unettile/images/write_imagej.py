@@ -71,6 +71,14 @@ def _description(canvas: Canvas) -> str:
     lengths = {"channels": canvas.channels, "slices": depths, "frames": times}
     lines = ["ImageJ=1.54f", f"images={canvas.images * canvas.channels}"]
     lines += [f"{name}={length}" for name, length in lengths.items() if length > 1]
-    return "\n".join(
-        [*lines, "hyperstack=true", "mode=grayscale", "loop=false", f"{DESCRIBED}{canvas.description}", ""]
-    )
+    lines += ["hyperstack=true", "mode=grayscale", "loop=false", *_calibration(canvas)]
+    return "\n".join([*lines, f"{DESCRIBED}{canvas.description}", ""])
+
+
+def _calibration(canvas: Canvas) -> list[str]:
+    """Return the lines of units and steps: without a unit ImageJ takes every length for px."""
+    steps, known = canvas.steps, canvas.pixel_size_um is not None
+    lines = ["unit=um"] if known else []
+    if steps.z_um is not None:
+        lines += [f"spacing={steps.z_um!r}", *([] if known else ["zunit=um"])]
+    return lines + ([] if steps.time_s is None else [f"finterval={steps.time_s!r}"])

@@ -75,6 +75,11 @@ def _pixels(image: ElementTree.Element, canvas: Canvas, layer: Layer, number: in
     if canvas.pixel_size_um is not None:
         for axis, size in zip("YX", canvas.pixel_size_um, strict=True):
             attributes |= {f"PhysicalSize{axis}": repr(float(size)), f"PhysicalSize{axis}Unit": "µm"}
+    steps = canvas.steps
+    if steps.z_um is not None:
+        attributes |= {"PhysicalSizeZ": repr(steps.z_um), "PhysicalSizeZUnit": "µm"}
+    if steps.time_s is not None:
+        attributes |= {"TimeIncrement": repr(steps.time_s), "TimeIncrementUnit": "s"}
     pixels = ElementTree.SubElement(image, "Pixels", attributes)
     for channel in range(layer.channels):
         described = {"ID": f"Channel:{number}:{channel}", "SamplesPerPixel": "1"}

@@ -147,8 +147,13 @@ def create_array(
 def _metadata(canvas: Canvas, layer: Layer, pyramid: Pyramid, below: bool) -> dict[str, Any]:
     """Return the OME metadata of a layer's group."""
     several = layer.channels > 1
-    unit = {} if canvas.pixel_size_um is None else {"unit": "micrometer"}
-    kinds = {"t": {"type": "time"}, "c": {"type": "channel"}, "z": {"type": "space"}}
+    micrometre = {"unit": "micrometer"}
+    unit: dict[str, str] = {} if canvas.pixel_size_um is None else micrometre
+    kinds: dict[str, dict[str, str]] = {
+        "t": {"type": "time"} | ({} if canvas.steps.time_s is None else {"unit": "second"}),
+        "c": {"type": "channel"},
+        "z": {"type": "space"} | ({} if canvas.steps.z_um is None else micrometre),
+    }
     axes: list[dict[str, str]] = [{"name": axis, **kinds[axis]} for axis in _axes(canvas, layer)]
     axes += [{"name": axis, "type": "space", **unit} for axis in "yx"]
     multiscale = {
@@ -174,7 +179,8 @@ def _transformations(canvas: Canvas, layer: Layer, level: int) -> list[dict[str,
     """Return scale and translation of a level: the centre of its first pixel lies amid those of level 0 under it."""
     size = canvas.pixel_size_um or (1.0, 1.0)
     origin = canvas.offset_um or (0.0, 0.0)
-    leading = [1.0 for _ in _axes(canvas, layer)]
+    steps = {"t": canvas.steps.time_s, "z": canvas.steps.z_um}
+    leading = [steps.get(axis) or 1.0 for axis in _axes(canvas, layer)]
     scale = [*leading, *(edge * 2.0**level for edge in size)]
     shift = [start + edge * (2**level - 1) / 2 for start, edge in zip(origin, size, strict=True)]
     return [

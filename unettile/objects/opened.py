@@ -16,6 +16,7 @@ from unettile.images.georeference import Georeference
 from unettile.images.pixelsize import PixelSize
 from unettile.images.record import Record, read_metadata, read_record
 from unettile.images.slide import ImageSource, Slide, open_labels, open_slide
+from unettile.images.spacing import Spacing
 from unettile.images.view import FIRST, OPTIONS, ManyPlanes, View
 from unettile.objects.certainty import Chance
 from unettile.objects.columns import Frames
@@ -24,6 +25,7 @@ from unettile.objects.measuring import Beneath
 from unettile.objects.products import Products, Sources
 from unettile.objects.rules import Foreground, Labelling, object_classes
 from unettile.objects.stains import Unmixed
+from unettile.wording import size_text
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Opened:
         depth: to split by, or None.
         identity: all that decides an id, as JSON gives it back.
         pixel_size_um: of the mask, or None.
+        spacing: of the stack that the mask is a plane of.
         given: its numbers are objects, to be taken as they are.
     """
 
@@ -65,6 +68,7 @@ class Opened:
     depth: Slide | None
     identity: dict[str, Any]
     pixel_size_um: PixelSize | None
+    spacing: Spacing
     given: bool
 
     @property
@@ -97,6 +101,7 @@ class Opened:
             georeference=self.georeference,
             stack=stack,
             zarr=zarr,
+            spacing=self.spacing,
         )
 
 
@@ -135,7 +140,8 @@ def open_mask(sources: Sources, method: Method, products: Products, stack: ExitS
         identity["plane"] = {"t": sources.t, "z": sources.z}
     image = beneath.image
     size = sources.pixel_size_um or mask.pixel_size_um or (image.pixel_size_um if image is not None else None)
-    return Opened(mask, record, foreground, beneath, depth, identity, size, sources.instances)
+    spacing = mask.spacing if image is None else mask.spacing.or_else(image.spacing)
+    return Opened(mask, record, foreground, beneath, depth, identity, size, spacing, sources.instances)
 
 
 def image_view(sources: Sources, record: Record) -> View:
@@ -192,8 +198,8 @@ def _check_shape(picture: Slide, mask: Slide) -> None:
     """
     if picture.shape != mask.shape:
         raise InputError(
-            f"{picture.path} is {picture.shape[1]} × {picture.shape[0]} px, {mask.path} {mask.shape[1]} × "
-            f"{mask.shape[0]}: need the image that the mask is of"
+            f"{picture.path} is {size_text(picture.shape)}, {mask.path} {size_text(mask.shape)}: need the image that"
+            " the mask is of"
         )
 
 

@@ -20,9 +20,9 @@ from unettile.errors import InputError
 from unettile.images.fingerprint import Fingerprint
 from unettile.images.georeference import Georeference
 from unettile.images.listing import list_images
-from unettile.images.pixelsize import number
 from unettile.images.provenance import CROPS
 from unettile.images.slide import open_labels
+from unettile.images.units import number
 from unettile.wording import counted, size_text
 
 _PLAIN = re.compile(r"(?P<name>.*?)_?y(?P<y>[0-9]+)_x(?P<x>[0-9]+)")

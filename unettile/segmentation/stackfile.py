@@ -18,11 +18,13 @@ from unettile.images.canvas import Canvas, Reader
 from unettile.images.formats import format_of, write_image
 from unettile.images.idclasses import COUNT_KEY
 from unettile.images.planes import Planes
+from unettile.images.spacing import UNKNOWN, Spacing
 from unettile.segmentation.output import Counts, Written, canvas_of, reader_of
 from unettile.segmentation.plan import Plan
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Watch
+from unettile.segmentation.stackrun import StackDirectory
 
 _BY_PLANE = ("image", "scaling", "sizing", "within")
 """Of a plan's metadata, what may differ from plane to plane."""
@@ -34,11 +36,14 @@ def stack_metadata(planes: Planes, plans: Sequence[Plan]) -> dict[str, Any]:
     return found | {"view": found["view"] | {"t": None, "z": None}}
 
 
-def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[dict[str, Any]] = ()) -> Canvas:
+def stack_canvas(
+    planes: Planes, plans: Sequence[Plan], objects: Sequence[dict[str, Any]] = (), spacing: Spacing = UNKNOWN
+) -> Canvas:
     """Return what the planes of a stack are written as.
 
     Args:
         objects: of each plane, how many there are and their classes, as metadata; empty where none are written.
+        spacing: of the planes.
 
     Raises:
         InputError: planes of several sizes, as they come where each is segmented at a scale of its own.
@@ -51,7 +56,7 @@ def stack_canvas(planes: Planes, plans: Sequence[Plan], objects: Sequence[dict[s
     metadata = stack_metadata(planes, plans)
     if objects:
         metadata |= merge_planes(planes, objects) | {"colours": [list(colour) for colour in plans[0].palette]}
-    return replace(canvas, metadata=metadata, stack=planes.shape)
+    return replace(canvas, metadata=metadata, stack=planes.shape, spacing=spacing)
 
 
 def check_stack_format(output: Path, planes: Planes, first: Plan) -> None:
@@ -63,7 +68,7 @@ def check_stack_format(output: Path, planes: Planes, first: Plan) -> None:
     format_of(output).check(stack_canvas(planes, [first]))
 
 
-def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watch: Watch, zarr: str) -> Written:
+def write_stack(directory: StackDirectory, output: Path, watch: Watch, zarr: str) -> Written:
     """Write finished planes to one file; ids are those of each plane alone, from 1.
 
     Raises:
@@ -72,9 +77,10 @@ def write_stack(runs: Sequence[RunDirectory], planes: Planes, output: Path, watc
         InputError: the destination cannot be written, or planes do not fit together.
         UsageError: a format that cannot hold them.
     """
+    runs = [RunDirectory.open(path) for path in directory.paths]
     plans = [run.plan for run in runs]
     objects = [_describe(run, output.parent, watch) for run in runs] if "instances" in plans[0].write else []
-    canvas = replace(stack_canvas(planes, plans, objects), zarr=zarr)
+    canvas = replace(stack_canvas(directory.planes, plans, objects, directory.spacing), zarr=zarr)
     format_of(output).check(canvas)
     counts = Counts(np.zeros(len(plans[0].class_names), np.int64))
     with _OnePlane(canvas, output.parent, watch, counts) as one:

@@ -1,6 +1,6 @@
 """The run directory of a stack: every plane an image of its own, with a run directory of its own.
 
-stack.json            which planes, and in how many shards
+stack.json            which planes, how far apart, and in how many shards
 planes/t0000_z0003/   the run directory of a plane
 
 Shards are of planes where there are as many; else each shard does its part of every plane.
@@ -22,6 +22,7 @@ from unettile.atomic import atomic_path
 from unettile.errors import Incomplete, InputError
 from unettile.images.planes import Planes
 from unettile.images.slide import ImageSource
+from unettile.images.spacing import UNKNOWN, Spacing
 from unettile.inference.predict import Predictor
 from unettile.regular import read_regular
 from unettile.segmentation.division import Division
@@ -45,54 +46,58 @@ _Numbers = Annotated[tuple[Annotated[int, Meta(ge=0, le=2**31)], ...], Meta(min_
 
 @dataclass(frozen=True)
 class _Stack:
-    """What `stack.json` holds: its format, the numbers of the planes, and how many shards there are."""
+    """What `stack.json` holds: its format, the numbers of the planes, how many shards there are, and the spacing."""
 
     format: Annotated[int, Meta(ge=_FORMAT, le=_FORMAT)]
     t: _Numbers
     z: _Numbers
     shards: Annotated[int, Meta(ge=1, le=MOST_SHARDS)]
+    spacing: Spacing = UNKNOWN
 
 
 class StackDirectory:
     """The run directory of a stack; make one with `join` or `open`."""
 
-    def __init__(self, path: Path, planes: Planes, shards: int) -> None:
-        self.path, self.planes, self.shards = path, planes, shards
+    def __init__(self, path: Path, planes: Planes, shards: int, spacing: Spacing = UNKNOWN) -> None:
+        self.path, self.planes, self.shards, self.spacing = path, planes, shards, spacing
         self.paths = [path / "planes" / f"t{t:04d}_z{z:04d}" for t, z in planes]
 
     @classmethod
-    def join(cls, path: Path, planes: Planes, shards: int, discard: bool = False) -> StackDirectory:
+    def join(
+        cls, path: Path, planes: Planes, shards: int, spacing: Spacing = UNKNOWN, discard: bool = False
+    ) -> StackDirectory:
         """Create one, or go on with one of the same planes.
 
         Args:
+            spacing: of the planes, for `stitch`; it decides no pixel, so that one that lacks it gets it.
             discard: one that is there is removed.
 
         Raises:
             InputError: it has other planes, is something else, or cannot be written.
         """
-        wanted = _Stack(_FORMAT, planes.times, planes.depths, shards)
+        wanted = _Stack(_FORMAT, planes.times, planes.depths, shards, spacing)
         if discard and is_stack_run(path):
             shutil.rmtree(path, ignore_errors=True)
         _check_stack(path)
         try:
             (path / "planes").mkdir(parents=True, exist_ok=True)
-            if not is_stack_run(path):
+            if not is_stack_run(path) or _lacks_spacing(path, wanted):
                 with atomic_path(path / _FILE) as temporary:
                     temporary.write_text(json.dumps(asdict(wanted)), "utf-8")
         except OSError as error:
             raise InputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
         _check_same(path, wanted)
-        return cls(path, planes, shards)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> StackDirectory:
-        """Open one to stitch it.
+        """Open one that is there.
 
         Raises:
             InputError: it is damaged.
         """
         found = _read(path)
-        return cls(path, Planes(found.t, found.z), found.shards)
+        return cls(path, Planes(found.t, found.z), found.shards, found.spacing)
 
     def compute(
         self, image: ImageSource, shard: Shard, predictor: Predictor, options: SegmentOptions, watch: Watch
@@ -192,6 +197,11 @@ def _check_same(path: Path, wanted: _Stack) -> None:
             f"{path} holds an unfinished run that differs in {', '.join(different)}: give the same options to go"
             " on, or remove that directory to start afresh"
         )
+
+
+def _lacks_spacing(path: Path, wanted: _Stack) -> bool:
+    """Whether all that a directory lacks of what is wanted is the spacing."""
+    return replace(wanted, spacing=UNKNOWN) == _read(path) != wanted
 
 
 def _part_of(watch: Watch, done: int, planes: int) -> Callable[[int, int], None]:

@@ -11,7 +11,7 @@ from unettile.atomic import remove_leftovers
 from unettile.images import provenance
 from unettile.images.canvas import ZARR_VERSIONS, Canvas
 from unettile.images.formats import announce, format_of, leave, make_room
-from unettile.images.planes import Planes
+from unettile.images.planes import Planes, stack_spacing
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
 from unettile.segmentation.options import SegmentOptions
@@ -59,14 +59,13 @@ def segment(
         return SegmentResult(output, first, Tally(), time.monotonic() - start, was_finished=True)
     check_stack_format(output, planes, first)
     make_room(output)
-    directory = StackDirectory.join(place, planes, 1, discard=overwrite)
+    spacing = stack_spacing(image, first.view)
+    directory = StackDirectory.join(place, planes, 1, spacing, discard=overwrite)
     try:
         tally = directory.compute(image, Shard(0, 1), predictor, options, watch)
         remove_leftovers(output)
         with watch.profile.part("write"):
-            written = write_stack(
-                [RunDirectory.open(path) for path in directory.paths], planes, output, watch, options.zarr
-            )
+            written = write_stack(directory, output, watch, options.zarr)
         verification = None
         if verify:
             verification = verify_stack(image, directory, Shard(0, 1), predictor, options, output)
@@ -94,7 +93,7 @@ def segment_part(
         return segment_shard(image, directory, shard, predictor, options, watch, verify)
     start = time.monotonic()
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
-    stack = StackDirectory.join(directory, planes, shard.count)
+    stack = StackDirectory.join(directory, planes, shard.count, stack_spacing(image, first.view))
     tally = stack.compute(image, shard, predictor, options, watch or Watch())
     verification = verify_stack(image, stack, shard, predictor, options) if verify else None
     seconds = time.monotonic() - start
@@ -123,8 +122,7 @@ def stitch(
     missing = stack.missing()
     if missing:
         raise MissingPlanes(stack, missing)
-    runs = [RunDirectory.open(path) for path in stack.paths]
-    plans = [run.plan for run in runs]
+    plans = [RunDirectory.open(path).plan for path in stack.paths]
     canvas, parts = stack_canvas(stack.planes, plans), sum(len(plan.blocks) for plan in plans)
     make_room(output)
     remove_leftovers(output)
@@ -133,7 +131,7 @@ def stitch(
         return StitchResult(output, canvas.shape, parts, was_finished=True)
     format_of(output).check(canvas)
     check_of_image(directory, plans[0], output)
-    return StitchResult(output, canvas.shape, parts, write_stack(runs, stack.planes, output, watch or Watch(), zarr))
+    return StitchResult(output, canvas.shape, parts, write_stack(stack, output, watch or Watch(), zarr))
 
 
 def is_stack_finished(

@@ -142,6 +142,7 @@ class WeightPlan:
             georeference=file.georeference,
             stack=file.stack,
             zarr=self.zarr,
+            spacing=file.spacing,
         )
 
     @property

@@ -17,6 +17,7 @@ from unettile.images.georeference import Georeference
 from unettile.images.idparts import IdParts, count_parts
 from unettile.images.planes import plane_views
 from unettile.images.slide import ImageSource, open_labels
+from unettile.images.spacing import UNKNOWN, Spacing
 from unettile.images.view import FIRST, View
 from unettile.labels import carve_gaps
 from unettile.objects.components import open_ids
@@ -35,6 +36,7 @@ class LabelFile:
         shape: (H, W).
         pixel_size_um: height and width of a pixel, if the file says.
         georeference: where on earth the pixels lie, if the file says.
+        spacing: of the planes of a stack, as far as the file says.
         views: of the planes of a stack; of one image the whole.
         cells: distinct ids above 0, or separate parts.
         id_parts: what speaks for or against ids that are cells.
@@ -51,6 +53,7 @@ class LabelFile:
     foreground: int
     fingerprint: Fingerprint
     georeference: Georeference | None = None
+    spacing: Spacing = UNKNOWN
     views: tuple[View, ...] = (FIRST,)
 
     @property
@@ -84,6 +87,7 @@ def survey(labels: ImageSource, output: Path, gap: int, components: bool) -> Lab
             0,
             Fingerprint.of(slide),
             slide.georeference,
+            slide.spacing,
             views,
         )
     for view in views:
