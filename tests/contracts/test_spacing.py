@@ -67,8 +67,8 @@ def test_ome_tiffs(stated: dict[str, Any], z_um: float | None, time_s: float | N
     [
         ({"unit": "um", "spacing": 0.5, "finterval": 2.5}, 0.5, 2.5),
         ({"unit": "nm", "spacing": 500.0, "finterval": 2.5, "tunit": "min"}, 0.5, 150),
-        ({"unit": "nm", "zunit": "\\u00B5m", "spacing": 0.5, "fps": 4.0}, 0.5, 0.25),
-        ({"unit": "micron", "spacing": 0.5, "finterval": 0.0, "fps": 4.0}, 0.5, 0.25),
+        ({"unit": "nm", "zunit": "\\u00B5m", "spacing": 0.5, "fps": 4.0}, 0.5, None),
+        ({"unit": "micron", "spacing": 0.5, "finterval": 0.0, "fps": 4.0}, 0.5, None),
         ({"unit": "micron", "finterval": 2.0, "fps": 4.0}, None, 2.0),
         ({"spacing": 0.5}, None, None),
         ({"unit": "pixel", "spacing": 1.0, "finterval": 2.0, "tunit": "frame"}, None, None),

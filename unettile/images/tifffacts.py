@@ -93,11 +93,10 @@ def _imagej_spacing(first: str) -> Spacing:
     """Return what the description of a stack of ImageJ says; of other files nothing is known."""
     if not first.startswith("ImageJ="):
         return UNKNOWN
-    stated = dict(re.findall(r"^(spacing|z?unit|finterval|tunit|fps)=(.*)$", first, re.MULTILINE))
+    stated = dict(re.findall(r"^(spacing|z?unit|finterval|tunit)=(.*)$", first, re.MULTILINE))
     depth = in_micrometres(stated.get("spacing"), stated.get("zunit") or stated.get("unit") or "")
-    interval = Spacing.of(time_s=in_seconds(stated.get("finterval"), stated.get("tunit") or "sec"))
-    rate = number(stated.get("fps"))
-    return interval.or_else(Spacing.of(depth, 1 / rate if rate else None))
+    # not fps, which is how fast ImageJ shows them
+    return Spacing.of(depth, in_seconds(stated.get("finterval"), stated.get("tunit") or "sec"))
 
 
 def _ome(description: str, index: int, page: Any) -> Facts:
