@@ -11,16 +11,14 @@ expect on images of another laboratory, but for what a longer training adds.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 
 from benchmarks.measure import finish, machine, make_parser, run_child
+from benchmarks.recipes import DATA, put, scores
 
-DATA = Path(os.environ.get("UNETTILE_DATA", "../shared/data"))
 MOST = 40
 """Images of a group that are judged, at even distances in the order of their names."""
 
@@ -60,20 +58,11 @@ def judge(model: Path, source: str, folder: Path) -> list[dict[str, object]]:
     rows = []
     for number, (kind, images) in enumerate(groups_of(source).items()):
         place = folder / f"{source}-{number}"
-        for part in ("images", "labels"):
-            (place / part).mkdir(parents=True)
-        for image in images:
-            shutil.copy(image, place / "images")
-            (labels,) = (FOLDERS[source] / "labels").glob(f"{image.stem}.*")
-            shutil.copy(labels, place / "labels")
-        masks = place / "masks"
-        run_child(
-            "unettile", ["segment", place / "images", "-o", masks, "-m", model, "--write", "instances", "--quiet"]
+        put(
+            ((image, next((FOLDERS[source] / "labels").glob(f"{image.stem}.*")), slice(None)) for image in images),
+            place,
         )
-        how = ["--objects", "--instances", "--json", "--quiet"]
-        means = json.loads(run_child("unettile", ["evaluate", masks, place / "labels", *how]).stdout)[
-            "mean_over_images"
-        ]
+        means = scores(model, place, place / "masks", objects=True)
         figures = {name: round(float(means[name]), 4) for name in ("ap_50", "mean_ap", "dice_1")}
         rows.append({"source": source, "kind": kind, "judged": len(images), **figures})
     return rows
@@ -96,17 +85,8 @@ def main() -> None:
         for source in options.sources:
             recipe, model = folder / f"{source}.toml", folder / f"{source}.safetensors"
             recipe.write_text(recipe_without(source), "utf-8")
-            train = [
-                "train",
-                DATA,
-                DATA,
-                "-o",
-                model,
-                "--recipe",
-                recipe,
-                "--max-time",
-                f"{round(60 * options.minutes)}s",
-            ]
+            train = ["train", DATA, DATA, "-o", model, "--recipe", recipe]
+            train += ["--max-time", f"{round(60 * options.minutes)}s"]
             if options.encoder:
                 train += ["--set", f"encoder_parameters={options.encoder}"]
             together = ["--standalone", "--nproc-per-node", options.processes, "-m", "unettile"]

@@ -108,6 +108,16 @@ def put(images: Images, folder: Path) -> int:
     return count
 
 
+def scores(model: object, judged: Path, masks: Path, *, objects: bool) -> dict[str, Any]:
+    """Segment the images of a folder without any options, and return the means of what they score."""
+    what = ["--write", "instances"] if objects else []
+    run_child("unettile", ["segment", judged / "images", "-o", masks, "-m", model, *what, "--quiet"])
+    how = ["--objects", "--instances"] if objects else []
+    told = run_child("unettile", ["evaluate", masks, judged / "labels", *how, "--json", "--quiet"])
+    means: dict[str, Any] = json.loads(told.stdout)["mean_over_images"]
+    return means
+
+
 def score(task: Task, recipe: str, minutes: float, folder: Path) -> dict[str, object]:
     """Train, segment and judge, and return the figures as JSON values."""
     where = folder / task.name
@@ -130,11 +140,7 @@ def score(task: Task, recipe: str, minutes: float, folder: Path) -> dict[str, ob
         cpu_seconds = run_child("unettile", ["train", *train, *time, "--json", "--quiet"]).cpu_seconds
         with (where / f"{recipe}.training" / "log.csv").open() as file:
             steps = int([row["step"] for row in csv.DictReader(file)][-1])
-    what = ["--write", "instances"] if task.objects else []
-    run_child("unettile", ["segment", where / "judge/images", "-o", masks, "-m", model, *what, "--quiet"])
-    how = ["--objects", "--instances"] if task.objects else []
-    judged = run_child("unettile", ["evaluate", masks, where / "judge/labels", *how, "--json", "--quiet"])
-    means = json.loads(judged.stdout)["mean_over_images"]
+    means = scores(model, where / "judge", masks, objects=task.objects)
     return {
         "task": task.name,
         "recipe": recipe,
