@@ -22,7 +22,7 @@ from unettile.training.card import Seen, make_checkpoint, make_model, scores_of_
 from unettile.training.job import UNFINISHED, TrainJob, check_best
 from unettile.training.processes import score_together
 from unettile.training.result import Cost, TrainResult
-from unettile.training.state import LogRow, TrainingFolder
+from unettile.training.state import LogRow, TrainingFolder, kept
 from unettile.training.survey import Source
 from unettile.training.validate import Judge
 
@@ -82,7 +82,7 @@ class Ending:
     def _finish(
         self, checkpoint: Checkpoint, rows: Sequence[LogRow], folder: TrainingFolder, cost: Cost
     ) -> TrainResult:
-        best = max(rows, key=lambda row: row.figure(self.job.recipe.run.select))
+        best = kept(rows, self.job.recipe.run)
         unfinished = {key: checkpoint.card[key] for key in (UNFINISHED,) if key in checkpoint.card}
         network = build_network(checkpoint.network, checkpoint.config)
         network.load_state_dict(checkpoint.parameters)

@@ -189,6 +189,7 @@ KEYS = (
     Key("run.output_edge", "of a sample's labels", "px", 1, 4096),
     _share("run.ema", "decay of the moving average of the parameters; 0 for none", below=True),
     Key("run.select", "what tells which epoch is the best", choices=("iou", "ap", "mpq", "loss")),
+    Key("run.last", "the model is that of the last epoch, whichever is the best"),
     Key("run.patience", "epochs without a better one, after which training stops; 0 for never", "epochs", 0, _MANY),
     Key("run.calibrate", "at the end the background's logit is shifted to where masks score best"),
     Key("run.seed", "of all that is drawn", "", 0, 2**63 - 1),

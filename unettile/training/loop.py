@@ -26,7 +26,7 @@ from unettile.training.processes import make_fabric, mean_and_signal, on_any, sc
 from unettile.training.result import Meter, TrainProgress, TrainResult
 from unettile.training.samples import Samples
 from unettile.training.schedule import LAST_SCORES, Clock, learning_rate, out_of_patience
-from unettile.training.state import LogRow, TrainingFolder
+from unettile.training.state import LogRow, TrainingFolder, kept
 from unettile.training.survey import class_weights, settle_diameter, survey
 from unettile.training.validate import Scores, validation_steps
 
@@ -232,11 +232,9 @@ class _Run:
         began = self.meter.seconds
         row, scores, network = self._validate()
         self.loss_sum, self.loss_count = 0.0, 0
-        select = self.recipe.run.select
-        best = max((earlier.figure(select) for earlier in self.rows), default=-math.inf)
         self.rows.append(row)
         if self.fabric.is_global_zero:
-            if row.figure(select) > best or not self.folder.best.exists():
+            if kept(self.rows, self.recipe.run) is row or not self.folder.best.exists():
                 save_checkpoint(
                     make_checkpoint(self.job, network, self.learner.geometry, scores, row, self.seen), self.folder.best
                 )

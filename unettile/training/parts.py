@@ -203,6 +203,7 @@ class RunPart:
 
     `steps_per_epoch` = 0 takes as many as it needs to draw a sample for each training image, at least 8. `accumulate`
     splits a batch into so many passes. `ema` > 0 validates and keeps the moving average of parameters with this decay.
+    `last` keeps the last epoch instead of the best, which is luck where few images validate and the rate falls to 0.
     `patience` > 0 stops after so many epochs without a better one. At the end `calibrate` shifts the background's logit
     to where the validation images score best, for all pixels alike: border weights make background likelier than it is.
     """
@@ -214,6 +215,7 @@ class RunPart:
     output_edge: int = 196
     ema: float = 0.0
     select: str = "iou"
+    last: bool = False
     patience: int = 0
     calibrate: bool = False
     seed: int = 0

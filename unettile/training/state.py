@@ -7,7 +7,7 @@ model.training/
     log.csv          one line an epoch
     state.pt         parameters, optimiser and step; replaced at each epoch and at a stop
     lock             held by the process that trains
-    best.safetensors the best epoch so far
+    best.safetensors the best epoch so far, or the last one by `run.last`
     report.html      curves, pictures and scores of the finished run
 """
 
@@ -20,7 +20,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,6 +32,7 @@ from torch import Tensor
 from unettile.atomic import atomic_path, remove_all_leftovers
 from unettile.errors import InputError
 from unettile.regular import open_regular, read_regular
+from unettile.training.parts import RunPart
 
 _MOST_PLAN_BYTES = 2**30  # a line for each of millions of images
 
@@ -61,6 +62,11 @@ class LogRow:
         if select == "mpq" and self.mpq is not None:
             chosen = self.mpq
         return -math.inf if math.isnan(chosen) else chosen
+
+
+def kept(rows: Sequence[LogRow], run: RunPart) -> LogRow:
+    """Return the epoch whose model is kept: the last one if `run.last`, else the first of the best by `run.select`."""
+    return rows[-1] if run.last else max(rows, key=lambda row: row.figure(run.select))
 
 
 COLUMNS = tuple(entry.name for entry in fields(LogRow))
