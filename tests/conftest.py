@@ -11,6 +11,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)  # machines are busy, and first calls compile
 settings.load_profile("untimed")
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line: threads that spin take the time of others
 if os.environ.get("PYTEST_XDIST_WORKER"):  # one of several processes: threads of each would wait for those of others
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

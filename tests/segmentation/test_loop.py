@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import unettile.inference.columns
 import unettile.inference.cpu
 import unettile.networks.graph
 import unettile.segmentation.compute.loop
@@ -21,7 +25,7 @@ import unettile.segmentation.compute.pixels
 import unettile.tiling
 from tests.narrow import make_pixels
 from unettile.box import Box
-from unettile.errors import Incomplete, Interrupted
+from unettile.errors import Incomplete, InputError, Interrupted
 from unettile.images.slide import Slide
 from unettile.inference.cpu import CpuEngine
 from unettile.inference.predict import Predictor
@@ -136,12 +140,35 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unettile.networks.graph, "PIECES", (16, 16))
 
 
+@pytest.fixture
+def two_lanes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A thread for each half of a column."""
+    monkeypatch.setattr(unettile.inference.columns, "LANE_WIDTH", 200)
+    monkeypatch.setattr(unettile.inference.columns, "LANE_MARGINS", 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("write", [("classes",), ("probabilities",)])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("lanes", [1, 2])
 def test_by_rows_and_by_tiles_give_the_same_file(
-    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, columns: None, write: Any, masked: bool
+    tmp_path: Path,
+    predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: None,
+    request: pytest.FixtureRequest,
+    write: Any,
+    masked: bool,
+    lanes: int,
 ) -> None:
     """Also if stopped after any piece of rows, in the middle of a column, and where parts of it are masked out."""
+    if lanes == 2:
+        request.getfixturevalue("two_lanes")
+    computing = set[str]()
+    monkeypatch.setattr(RowRun, "feed", named_threads(computing))
     pixels = make_pixels(450, 811)
     pixels[200:, :240] = 7  # equal windows
     image, mask = tmp_path / "image.tif", tmp_path / "within.tif"
@@ -161,11 +188,42 @@ def test_by_rows_and_by_tiles_give_the_same_file(
             stops += 1
         else:
             break
-    assert stops >= 3
+    assert stops >= 3 and len(computing) >= lanes and ("lane_1" in computing) == (lanes == 2)
     monkeypatch.setattr(Predictor, "by_rows", lambda *arguments: None)
     segment_image(image, tmp_path / "tiles.tif", predictor, options)
     by_tiles = (tmp_path / "tiles.tif").read_bytes()
     assert (tmp_path / "rows.tif").read_bytes() == by_tiles == (tmp_path / "stopped.tif").read_bytes()
+
+
+def named_threads(names: set[str]) -> Callable[[RowRun, Tensor], Tensor | None]:
+    """Return `RowRun.feed`, which adds to `names` those of the threads that call it."""
+    feed = RowRun.feed
+
+    def feeding(run: RowRun, rows: Tensor) -> Tensor | None:
+        names.add(threading.current_thread().name)
+        return feed(run, rows)
+
+    return feeding
+
+
+def test_what_fails_in_a_lane_ends_the_run(
+    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, columns: None, two_lanes: None
+) -> None:
+    """And no thread goes on."""
+    narrow = Predictor(predictor.checkpoint, "cpu", "fp32")
+    feed = RowRun.feed
+
+    def failing(run: RowRun, rows: Tensor) -> Tensor | None:
+        if threading.current_thread().name == "lane_1":
+            raise InputError("overflow")
+        return feed(run, rows)
+
+    monkeypatch.setattr(RowRun, "feed", failing)
+    tifffile.imwrite(tmp_path / "image.tif", make_pixels(450, 811))
+    with pytest.raises(InputError, match="overflow"):
+        segment_image(tmp_path / "image.tif", tmp_path / "mask.tif", narrow, OPTIONS)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+    assert torch.get_num_threads() == 2
 
 
 def test_a_column_is_computed_in_one_go(
