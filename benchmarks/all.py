@@ -36,6 +36,7 @@ BENCHES = (
     Bench("writing", 3),
     Bench("training", 2),
     Bench("weights", 9),
+    Bench("held", 12),
     Bench("abroad", 175),
     Bench("recipes", 230),
 )

@@ -5,7 +5,7 @@ lie. All of these are segmented and scored as objects, each brought to nuclei of
 the true size of its own, or, with `--estimate`, without a word of their size, as by a user who does not know it.
 Figures are means over the images of a group, as in the models' cards. It measures answers, not time.
 
-    python -m benchmarks.held --models nuclei nuclei-valid -o benchmarks/results/held.json
+    python -m benchmarks.held -o benchmarks/results/held.json
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def judge(model: unettile.Model, group: list[Pair], *, estimate: bool) -> dict[s
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--models", nargs="+", default=["nuclei"])
+    parser.add_argument("--models", nargs="+", default=["nuclei", "nuclei-valid"])
     parser.add_argument("--sources", nargs="+", default=list(FOLDERS), choices=list(FOLDERS))
     parser.add_argument("--estimate", action="store_true", help="do not tell the size of the nuclei")
     parser.add_argument("--every", type=int, default=1, help="judge each so-many-th image of a group, for a first look")

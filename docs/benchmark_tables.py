@@ -248,6 +248,21 @@ def abroad(result: Result) -> str:
     return said(f"{where(result)}; {told}", table("source left out|images|AP at 0.5|mean AP|Dice", rows))
 
 
+def held(result: Result) -> str:
+    models = list(dict.fromkeys(row["model"] for row in result["groups"]))
+    scores = {(row["group"], row["model"]): row for row in result["groups"]}
+    rows = []
+    for group in dict.fromkeys(row["group"] for row in result["groups"]):
+        found = [scores[group, model] for model in models]
+        cells = [
+            cell for row in found for cell in (f"{row['ap_50']:.3f}, {row['mean_ap']:.3f}", f"{row['dice_1']:.2f}")
+        ]
+        rows.append((group, str(found[0]["judged"]), *cells))
+    heads = "".join(f"|{model}: AP at 0.5, mean AP|Dice" for model in models)
+    sizes = "sizes estimated" if result["estimated"] else "true sizes given"
+    return said(f"{where(result)}; {sizes}", table(f"images that were held out|number{heads}", rows))
+
+
 def objects(result: Result) -> str:
     stages = {name: None for row in result["results"] for name in row["mpx_per_processor_s"]}
     rows = [
@@ -280,6 +295,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
         weights,
         training,
         recipes,
+        held,
         abroad,
         writing,
         objects,

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from skimage.io import imread
 
+from unettile.training.job import find_sources
 from unettile.training.recipefile import read_recipe
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -222,3 +225,33 @@ def test_a_tiny_case_of_peers_reports_time_and_memory(monkeypatch: pytest.Monkey
     assert ours["time_over_ours_same_precision"]["median"] == 1 and ours["largest_difference"] == 0
     assert ours["rounds"] == other["rounds"] == 1
     assert other["time_over_ours_same_precision"]["median"] > 0 and other["peak_mib"]["median"] > 100
+
+
+def test_held_out_images_are_those_that_the_recipe_never_trains_on(shared_data: Path) -> None:
+    sources = {name: read_recipe("nuclei").sources[name] for name in ("kromp", "cervical")}
+    trained = {pair.image for pair in find_sources(shared_data, shared_data, sources).training}
+    groups = load("held").held_out(list(sources))
+    held = {pair.image: group for group, pair in groups}
+    every = {path for part in sources.values() for path in (shared_data / part.images).iterdir()}
+    assert not trained & held.keys() and trained | held.keys() == every
+    assert set(held.values()) == {
+        "kromp: tissue section", "kromp: cellline cytospin", "kromp: Tumor touch imprint", "cervical"
+    }  # fmt: skip
+
+
+def test_held_out_images_are_scored_at_the_size_of_their_objects(shared_data: Path) -> None:
+    bench = load("held")
+    group = [pair for _, pair in bench.held_out(["kromp"])][:2]
+    told: list[float] = []
+
+    class Knowing:
+        """A model that knows the truth, but for one object of each image."""
+
+        def segment(self, image: Any, *, write: str, diameter: str) -> Any:
+            told.append(float(diameter.removesuffix("px")))
+            labels = imread(group[len(told) - 1].labels)
+            return np.where(labels == labels.max(), 0, labels)
+
+    scores = bench.judge(Knowing(), group, estimate=False)
+    assert 0.9 < scores["ap_50"] < 1 and scores["dice_1"] > 0.9
+    assert all(10 < diameter < 200 for diameter in told)
