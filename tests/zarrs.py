@@ -10,11 +10,12 @@ import zarr
 from numpy.typing import NDArray
 
 
-def write_zarr(path: Path, pixels: NDArray[Any], axes: str, version: str, levels: int = 2) -> Path:
+def write_zarr(path: Path, pixels: NDArray[Any], axes: str, version: str, levels: int = 2, halved: str = "yx") -> Path:
     """Write an OME-Zarr image of 0.4 or 0.5 with pixels of 0.5 × 0.25 µm, each level half the one before.
 
     Args:
         axes: letters of t, c, z, y, x; y and x are the last.
+        halved: axes along which levels are.
     """
     group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
     kinds = {"t": "time", "c": "channel"}
@@ -25,10 +26,10 @@ def write_zarr(path: Path, pixels: NDArray[Any], axes: str, version: str, levels
     ]
     datasets = []
     for level in range(levels):
-        some = pixels[..., :: 2**level, :: 2**level]
+        some = pixels[tuple(slice(None, None, 2**level if axis in halved else 1) for axis in axes)]
         array = group.create_array(str(level), shape=some.shape, chunks=some.shape, dtype=some.dtype)
         array[...] = some
-        scale = [steps.get(axis, 1.0) * (2**level if axis in "yx" else 1) for axis in axes]
+        scale = [steps.get(axis, 1.0) * (2**level if axis in halved else 1) for axis in axes]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     put(group, version, {"multiscales": [{"axes": described, "datasets": datasets, "name": "image"}]})
     return path

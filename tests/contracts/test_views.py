@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.zarrs import noise, write_zarr
 from unettile.box import Box
 from unettile.errors import InputError, UsageError
 from unettile.images.fingerprint import Fingerprint
@@ -235,6 +236,18 @@ def test_a_position_in_a_tiff_is_kept(tmp_path: Path) -> None:
     for view in (View(), View(level=2), View(mpp=0.7)):
         with open_slide(tmp_path / "image", view) as slide:
             assert slide.origin_um == (7500, 20)
+
+
+def test_a_pixel_size_takes_no_level_of_fewer_planes(tmp_path: Path) -> None:
+    """Where levels are halved along z too, plane 5 of the largest is none of those of the next."""
+    pixels = noise(8, 64, 64)
+    write_zarr(tmp_path / "halved.zarr", pixels, "zyx", "0.5", halved="zyx")
+    write_zarr(tmp_path / "whole.zarr", pixels, "zyx", "0.5")
+    for name, level in (("halved", 0), ("whole", 1)):
+        with open_slide(tmp_path / f"{name}.zarr", View(z=5, mpp=1.0)) as slide:
+            assert slide.view.level == level
+    with open_slide(tmp_path / "halved.zarr", View(z=2, level=1)) as slide:  # but who asks for it has it
+        np.testing.assert_array_equal(slide.read(Box(0, 0, 32, 32))[..., 0], pixels[4, ::2, ::2])
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 import unettile.segmentation.instances
 import unettile.tiling
 from tests.narrow import make_checkpoint, make_pixels
+from tests.zarrs import write_zarr
 from unettile.box import Box
 from unettile.images.slide import open_slide
+from unettile.images.view import View
 from unettile.inference.predict import Predictor
 from unettile.objects.rules import ObjectRules
 from unettile.objectsize import ObjectSize
@@ -161,6 +163,15 @@ def test_a_lower_resolution_is_read_where_it_is_near(tmp_path: Path, sized: Pred
         assert seen.shape == plan.shape == (131, 197)
         assert seen._level.shape == (200, 300)  # type: ignore[attr-defined]
     assert segment(image, tmp_path / "mask.tif", sized, diameter="61").shape == (400, 600)
+
+
+@pytest.mark.parametrize("halved", ["zyx", "yx"])
+def test_no_lower_resolution_is_read_whose_planes_are_others(tmp_path: Path, sized: Predictor, halved: str) -> None:
+    pixels = np.stack([make_pixels(400, 600, seed=seed) for seed in range(4)])
+    image = write_zarr(tmp_path / "image.zarr", pixels, "zyx", "0.5", halved=halved)
+    options = SegmentOptions(view=View(z=1), diameter="61")
+    with open_seen(open_image(image, options), plan_image(image, sized, options), image, options) as seen:
+        assert (seen._level is None) == (halved == "zyx")  # type: ignore[attr-defined]
 
 
 def test_pixel_sizes_say_whose_pixels_they_are(tmp_path: Path, sized: Predictor, image: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import TracebackType
@@ -103,7 +104,7 @@ class ZarrSlide:
         series = view.pick_series(names, range(len(images)))
         image = images[series]
         levels = _levels(image)
-        level, mpp = view.pick_level(levels)
+        level, mpp = view.pick_level(levels if view.mpp is None else _of_the_same_planes(image, levels))
         self._array, self._axes = image.arrays[level], image.axes
         stored = np.dtype(self._array.dtype)
         if stored.kind not in "buif":
@@ -277,6 +278,16 @@ def _levels(image: Multiscale) -> list[Level]:
         size = image.pixel_size_um
         levels.append(Level(shape, (y, x), None if size is None else (size[0] * y, size[1] * x)))
     return levels
+
+
+def _of_the_same_planes(image: Multiscale, levels: list[Level]) -> list[Level]:
+    """Return resolutions to choose from by the size of pixels: none whose planes or times are not the largest one's."""
+    return [
+        level
+        if all(image.length(axis, number) == image.length(axis) for axis in "tz")
+        else replace(level, pixel_size_um=None)
+        for number, level in enumerate(levels)
+    ]
 
 
 def _refusal(path: Path, error: Exception) -> InputError:

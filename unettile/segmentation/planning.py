@@ -179,7 +179,8 @@ def open_seen(slide: Slide, plan: Plan, image: ImageSource, options: SegmentOpti
                 lower = open_slide(image, replace(options.view, level=level), filled=options.fills)
             except InputError:  # there are no more
                 break
-            if max(lower.downsample) / min(slide.downsample) * plan.scale > 1:
+            other = lower.spacing != slide.spacing  # planes that lie elsewhere: z would count others
+            if other or max(lower.downsample) / min(slide.downsample) * plan.scale > 1:
                 lower.close()
                 break
             if nearest is not None:
