@@ -1,7 +1,6 @@
 """`unettile` with small blocks and its processor for two GPUs: python -m tests.commands.standins ARGUMENT...
 
-The environment may say what befalls a process: STANDIN=slow, and a block takes 0.3 s; in a process that has a share
-alone, refuse: nothing can be written; defect: what nobody foresaw.
+With SLOW in the environment a block takes 0.3 s to be written.
 """
 
 from __future__ import annotations
@@ -14,22 +13,17 @@ from typing import Any
 PROGRAM = [sys.executable, "-m", "tests.commands.standins"]
 
 
-def befall(what: str) -> None:
-    """Let it happen to this process."""
-    from unettile.errors import InputError
+def write_slowly() -> None:
+    """Let a block take its time."""
     from unettile.segmentation.run.directory import RunDirectory
 
     write = RunDirectory.write_block
 
-    def write_otherwise(self: RunDirectory, *arguments: Any) -> None:
-        if what == "refuse":
-            raise InputError("the disk is full")
-        if what == "defect":
-            raise ZeroDivisionError("nobody foresaw it")
+    def write_and_wait(self: RunDirectory, *arguments: Any) -> None:
         write(self, *arguments)
         time.sleep(0.3)
 
-    RunDirectory.write_block = write_otherwise  # type: ignore[method-assign]
+    RunDirectory.write_block = write_and_wait  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -40,9 +34,8 @@ def main() -> None:
     tiling.BLOCK_EDGE = 64
     devices.list_cuda = lambda: ("cpu", "cpu")
     gpus.program_words = lambda: PROGRAM
-    what = os.environ.get("STANDIN", "")
-    if what == "slow" or (what and "--share" in sys.argv):
-        befall(what)
+    if "SLOW" in os.environ:
+        write_slowly()
     cli.main()
 
 

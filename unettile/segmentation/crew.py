@@ -123,9 +123,11 @@ def together(crew: Crew | None, work: Work, watch: Watch) -> Iterator[Own]:
 
         seen = replace(watch, on_progress=lambda done, total: progress.look(), should_stop=should_stop)
         yield Own(own, seen, work.tally(before))
-        while not finished():
+        while True:
+            seen.check()
+            if finished():
+                break
             progress.look()
-            watch.check()
             time.sleep(POLL_S)
     progress.finish()
 
