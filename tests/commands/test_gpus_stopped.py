@@ -101,6 +101,7 @@ def test_stopped_by_a_signal(
     assert out.read_bytes() == (given / "mask.tif").read_bytes()
 
 
+@pytest.mark.timeout(600)  # four processes are started, on a machine that may have other work
 def test_when_the_first_process_is_killed_no_other_stays(
     given: Path, tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
