@@ -42,6 +42,7 @@ def make_page() -> str:
 def _section(command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    options = [option for option in options if not option.hidden]
     called = synopsis(command, f"unettile {command.name}")
     lines = ["", f"## {command.name}", "", "```", called, "```", "", _prose(command.help), ""]
     lines += ["| argument or option | meaning | default |", "|---|---|---|"]

@@ -13,6 +13,22 @@ from unettile.limits import count_threads
 PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 
 
+ALL = "cuda:all"
+
+
+def list_cuda() -> tuple[str, ...]:
+    """Return the names of the CUDA devices that this process sees; none is touched."""
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
+def expand_device(name: str) -> tuple[str, ...]:
+    """Return the devices that a name stands for: every CUDA device for `cuda:all`, else the one that it names.
+
+    Where there is none, `cuda:all` stands for `cuda`, which `choose_device` refuses.
+    """
+    return (list_cuda() or ("cuda",)) if name == ALL else (name,)
+
+
 def choose_device(name: str, kinds: tuple[str, ...] = ("cuda", "cpu")) -> torch.device:
     """Return the device called `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
 
@@ -20,8 +36,14 @@ def choose_device(name: str, kinds: tuple[str, ...] = ("cuda", "cpu")) -> torch.
         kinds: of device that the model is computed on.
 
     Raises:
-        UsageError: no such device on this machine, or none that the model is computed on.
+        UsageError: no such device on this machine, or none that the model is computed on; or all of them, which one
+            process does not use.
     """
+    if name == ALL:
+        raise UsageError(
+            f"device {ALL} is for the command `unettile segment`: need one here, cuda or cuda:N; a training on several"
+            " GPUs is started by torchrun"
+        )
     if name == "auto":
         name = "cuda" if "cuda" in kinds and torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and "cuda" not in kinds:

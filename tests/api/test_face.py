@@ -65,8 +65,8 @@ FACES: list[tuple[Callable[..., Any], Callable[..., Any], set[str]]] = [
         segment_command,
         # several images are a loop, a label image is an output; jobs, their scripts and reports are the command's;
         # `load` has the last five
-        {"images", "into_labels", "ending", "show_profile", "dry_run", "shard", "shards", "model", "trust", "tta",
-         "device", "precision"},
+        {"images", "into_labels", "ending", "show_profile", "dry_run", "shard", "shards", "share", "model", "trust",
+         "tta", "device", "precision"},
     ),
     (unettile.load, segment_command, set()),
     (unettile.evaluate, evaluate_command, set()),

@@ -17,10 +17,12 @@ from unettile.wording import counted
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from unettile.commands.gpus import Gpus
     from unettile.inference.predict import Predictor
     from unettile.segmentation.options import SegmentOptions
     from unettile.segmentation.run.profile import Profile
     from unettile.segmentation.run.watch import Watch
+    from unettile.segmentation.share import Share
     from unettile.tiling import Shard
 
 STOPPING = "stopping after the window in work; a second signal stops at once"
@@ -36,6 +38,8 @@ class Job:
         verify: compute a sample again and report the difference.
         deadline: when to stop, by `time.monotonic`, s; None for never.
         profile: of the command, since it had loaded its libraries.
+        gpus: that share every image; None for the predictor's device alone.
+        share: of the one image, for a process that has begun it with the same command; None for the whole.
     """
 
     predictor: Predictor
@@ -46,6 +50,8 @@ class Job:
     overwrite: bool = False
     verify: bool = False
     deadline: float | None = None
+    gpus: Gpus | None = None
+    share: Share | None = None
 
     def plan(self, task: Task) -> Outcome:
         """Check a task and say what would be done, without writing anything."""
@@ -81,14 +87,22 @@ class Job:
         own = None if planes is None else len(division.planes_of(shard.index))
         intent = Intent.of(plan, self.predictor, self.options.batch, len(blocks), own)
         lines = advice(self.predictor.checkpoint, plan, str(task.image))
+        if self.gpus is not None:
+            lines = [f"shared by {', '.join(self.gpus.devices)}, a process for each", *lines]
         message = "; ".join([f"would write {task.output}: {intent}", *lines])
-        return Outcome(task, Status.PLANNED, message, intent.to_dict())
+        return Outcome(task, Status.PLANNED, message, intent.to_dict() | self._devices())
 
     def run(self, task: Task, watch: Watch) -> Outcome:
         """Segment one image."""
         from unettile.images.labelplace import unseen_line
+        from unettile.segmentation.segment import run_directory_for
         from unettile.segmentation.stacks import segment, segment_part
+        from unettile.tiling import Shard
 
+        if self.share is not None:
+            there = task.image, run_directory_for(task.output), Shard(0, 1)
+            segment_part(*there, self.predictor, self.options, watch, share=self.share)
+            return Outcome(task, Status.DONE, "")
         if self.shard is not None:
             with writing_to(task.output):
                 result = segment_part(
@@ -96,15 +110,16 @@ class Job:
                 )
         else:
             with writing_to(task.output):
+                crew = None if self.gpus is None else self.gpus.of(task)
                 result = segment(
-                    task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify
+                    task.image, task.output, self.predictor, self.options, watch, self.overwrite, self.verify, crew
                 )
             if (line := unseen_line(task.output)) is not None:
                 watch.advise(line)
         if result.was_finished:
             outcome = _skipped(task)
         else:
-            outcome = Outcome(task, Status.DONE, describe(task, result, self.shard), result.to_dict())
+            outcome = Outcome(task, Status.DONE, describe(task, result, self.shard), result.to_dict() | self._devices())
         if self.shard is not None:
             outcome.details["shard"] = f"{self.shard.index}/{self.shard.count}"
         verification = result.verification
@@ -118,6 +133,10 @@ class Job:
         )
         details = outcome.details | {"verify": verification.to_dict()}
         return replace(outcome, message=outcome.message + text, details=details)
+
+    def _devices(self) -> dict[str, list[str]]:
+        """Return what --json says of several devices."""
+        return {} if self.gpus is None else {"devices": list(self.gpus.devices)}
 
     def plan_all(self, tasks: Sequence[Task]) -> Results:
         """Plan every image; errors as in `run_all`."""

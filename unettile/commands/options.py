@@ -58,10 +58,6 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout when done, or where the command fails.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Where to write.", rich_help_panel=OUTPUT)]
-Device = Annotated[
-    str,
-    typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Processor to compute on.", rich_help_panel=COMPUTE),
-]
 MaxTime = Annotated[
     str | None,
     typer.Option(

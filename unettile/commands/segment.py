@@ -12,6 +12,7 @@ from unettile.changes import parse_changes
 from unettile.commands.again import given_options
 from unettile.commands.batch import is_batch, passed_over, plan_labels, plan_shard, plan_tasks
 from unettile.commands.console import Console
+from unettile.commands.gpus import LEFT_OUT, Gpus, check_device, end_with_parent
 from unettile.commands.jobs import Job
 from unettile.commands.jobscripts import Destination, JobArray
 from unettile.commands.loading import loading
@@ -19,7 +20,6 @@ from unettile.commands.models import cautions
 from unettile.commands.options import (
     DEFAULT_MODEL,
     Channel,
-    Device,
     Diameter,
     FormatVersion,
     Json,
@@ -39,6 +39,7 @@ from unettile.commands.segment_options import (
     Batch,
     Changes,
     Depths,
+    DeviceOption,
     DryRun,
     Ending,
     Force,
@@ -52,6 +53,7 @@ from unettile.commands.segment_options import (
     ScalingOption,
     ShardOption,
     Shards,
+    ShareOption,
     ShowProfile,
     SkipBackground,
     Tile,
@@ -65,6 +67,7 @@ from unettile.commands.slurm import ELSEWHERE, check_shards, job_threads, offer_
 from unettile.commands.summary import report
 from unettile.duration import parse_duration
 from unettile.errors import UsageError
+from unettile.limits import count_threads
 
 
 def segment(
@@ -105,10 +108,11 @@ def segment(
     dry_run: DryRun = False,
     tile: Tile = None,
     batch: Batch = None,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.AUTO,
     shard: ShardOption = None,
     shards: Shards = None,
+    share: ShareOption = None,
     max_time: MaxTime = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -122,8 +126,12 @@ def segment(
     from unettile.images.planes import parse_planes
     from unettile.images.urls import named
     from unettile.images.view import View
+    from unettile.segmentation.share import Share
     from unettile.tiling import Shard
 
+    own = None if share is None else Share.parse(share)
+    if own is not None:
+        end_with_parent()
     deadline = None if max_time is None else monotonic() + parse_duration(max_time)
     images = [named(image) for image in images]
     check_destination(output, into_labels, ending, shard, shards)
@@ -131,6 +139,8 @@ def segment(
     if mask is not None and is_batch(images):
         raise UsageError("--mask takes one image: give a command for each")
     part = None if shard is None else Shard.parse(shard)
+    if device == "cuda:all":
+        check_device(device, shard, shards)
     depth, depths = parse_planes(z, "--z")
     moment, times = parse_planes(time, "--time")
     view = View(series, level, mpp, channels, depth, moment)
@@ -145,7 +155,7 @@ def segment(
             tasks = plan_labels(images, into_labels or "")
         else:
             tasks = plan_tasks(images, output, ending) if part is None else plan_shard(images, output, ending)
-        from unettile.devices import keep_freed_memory, set_threads
+        from unettile.devices import expand_device, keep_freed_memory, set_threads
         from unettile.ensemble import find_models, load_models
         from unettile.inference.predict import Predictor
         from unettile.protection import protect
@@ -155,7 +165,8 @@ def segment(
 
     profile = Profile()
     console = Console(quiet, json)
-    threads = set_threads(job_threads() if array else None)
+    devices = expand_device(device)
+    threads = set_threads(job_threads() if array else max(1, count_threads() // len(devices)))
     keep_freed_memory()
     checkpoint = load_models(model or [DEFAULT_MODEL], trust=trust, tta=tta)
     written = [place for task in tasks for place in (task.output, run_directory_for(task.output))]
@@ -164,7 +175,7 @@ def segment(
         checkpoint.geometry.check_output_edge(tile)
     for line in cautions(checkpoint):
         console.message(line)
-    predictor = Predictor(checkpoint, device, precision.value)
+    predictor = Predictor(checkpoint, devices[0], precision.value)
     kinds = tuple(kind.value for kind in write or [Write.CLASSES])
     rules = checkpoint.objects.changed(parse_changes(changes, "objects.")) if changes else None
     options = SegmentOptions(
@@ -190,6 +201,10 @@ def segment(
 
         offer_scripts(array, forecast_shards(array.image, predictor, options, array.shards), threads, console)
         return
+    gpus = None
+    if len(devices) > 1:
+        given = (*given_options(context, LEFT_OUT), "--precision", predictor.precision)
+        gpus = Gpus(devices, given, threads, into_labels, deadline)
     job = Job(
         predictor,
         options,
@@ -199,6 +214,8 @@ def segment(
         overwrite=overwrite,
         verify=verify,
         deadline=deadline,
+        gpus=gpus,
+        share=own,
     )
     for line in passed_over(images):
         console.message(line)

@@ -187,6 +187,24 @@ Shards = Annotated[
     ),
 ]
 
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|cuda:all",
+        help="Processor to compute on; cuda:all: every GPU of this machine, a process for each.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+ShareOption = Annotated[
+    str | None,
+    typer.Option(
+        "--share",
+        metavar="SHARE",
+        help="Compute a part of a run that another process has begun, for as long as standard input is open.",
+        hidden=True,
+    ),
+]
+
 
 def check_destination(
     output: Path | None, into_labels: str | None, ending: str | None, shard: str | None, shards: int | None

@@ -13,8 +13,10 @@ from unettile.errors import Incomplete, InputError
 from unettile.images.formats import announce, leave, make_room
 from unettile.images.slide import ImageSource, Slide
 from unettile.inference.predict import Predictor
+from unettile.segmentation.budget import estimate_memory
 from unettile.segmentation.compute.loop import Loop
 from unettile.segmentation.compute.pixels import PixelReader
+from unettile.segmentation.crew import Crew, Work, together
 from unettile.segmentation.finished import is_finished
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import Written, check_apart, check_format, check_output, write_output
@@ -24,6 +26,7 @@ from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.planfile import check_agrees, is_run_directory, remove_run
 from unettile.segmentation.run.reader import BlockReader
 from unettile.segmentation.run.watch import Tally, Watch
+from unettile.segmentation.share import Share
 from unettile.segmentation.suiting import advice
 from unettile.segmentation.verify import SAMPLE, Verification, WrittenPlanes, sample_tiles, verify_written
 from unettile.segmentation.where import open_within
@@ -101,6 +104,7 @@ def segment_image(
     watch: Watch | None = None,
     overwrite: bool = False,
     verify: bool = False,
+    crew: Crew | None = None,
 ) -> SegmentResult:
     """Segment a whole image into a file, or go on with a run that was stopped; a file that is finished stays.
 
@@ -109,6 +113,7 @@ def segment_image(
     Args:
         overwrite: replace the file, and discard an unfinished run of other options.
         verify: compute a sample of tiles again, in windows of another size, and compare it with the file.
+        crew: who starts other processes that compute a share each; None for this process alone.
 
     Raises:
         InputError: image or destination refused, a file that was made otherwise, or an unfinished run that differs.
@@ -137,6 +142,9 @@ def segment_image(
         run = RunDirectory.join(place, plan, discard=overwrite)
         reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
         loop = Loop(run, reader, predictor.engine, batch)
+        need = partial(estimate_memory, plan, predictor, batch)
+        work = Work([run.path], len(plan.blocks), plan.shape[0] * plan.shape[1], need)
+        tally = loop.tally
         verification = None
         try:
             with (
@@ -144,7 +152,9 @@ def segment_image(
                 open_within(options.mask, plan, reader.read, reader.known) as within,
                 BlockReader(run) as blocks,
             ):
-                loop.do(range(len(plan.blocks)), watch, within)
+                with together(crew, work, watch) as own:
+                    loop.do(own.share.blocks(len(plan.blocks)), own.watch, within)
+                tally = own.tally or tally
                 left_out = None if within is None else within.left_out()
                 remove_leftovers(output)
                 with watch.profile.part("write"):
@@ -162,7 +172,7 @@ def segment_image(
             written, left_out = Written(), None
     run.remove()
     seconds = time.monotonic() - start
-    return SegmentResult(output, plan, loop.tally, seconds, written, left_out, verification)
+    return SegmentResult(output, plan, tally, seconds, written, left_out, verification)
 
 
 def segment_shard(
@@ -173,11 +183,13 @@ def segment_shard(
     options: SegmentOptions,
     watch: Watch | None = None,
     verify: bool = False,
+    share: Share | None = None,
 ) -> SegmentResult:
     """Segment one shard of an image into a run directory, which `stitch_run` turns into a file.
 
     Args:
         verify: compute a sample of tiles again, in windows of another size, and compare it with the shard's blocks.
+        share: which blocks to compute in the place of the shard's; the plan has as many shards as before.
 
     Raises:
         InputError: image or directory refused, or the directory's plan differs.
@@ -195,9 +207,10 @@ def segment_shard(
         reader = PixelReader(open_seen(slide, plan, image, options), plan, partial(_reopen, plan, image, options))
         loop = Loop(run, reader, predictor.engine, batch)
         with closing(reader), open_within(options.mask, plan, reader.read, reader.known) as within:
-            loop.do(shard.blocks(plan.blocks), watch, within)
+            own = shard.blocks(plan.blocks) if share is None else share.blocks(len(plan.blocks))
+            loop.do(own, watch, within)
             verification = None
-            boxes = [plan.blocks[index].box for index in shard.blocks(plan.blocks)]
+            boxes = [plan.blocks[index].box for index in own]
             if verify and boxes:  # of more shards than blocks, some have none
                 tiles = sample_tiles(plan.tiles, SAMPLE, boxes)
                 with BlockReader(run) as blocks:

@@ -33,6 +33,7 @@ from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.planfile import check_agrees, lacks_plan
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import segment_shard
+from unettile.segmentation.share import Share
 from unettile.segmentation.stitch import shard_list
 from unettile.tiling import MOST_SHARDS, Shard
 from unettile.typed import Unfit, from_json
@@ -100,17 +101,24 @@ class StackDirectory:
         return cls(path, Planes(found.t, found.z), found.shards, found.spacing)
 
     def compute(
-        self, image: ImageSource, shard: Shard, predictor: Predictor, options: SegmentOptions, watch: Watch
+        self,
+        image: ImageSource,
+        shard: Shard,
+        predictor: Predictor,
+        options: SegmentOptions,
+        watch: Watch,
+        share: Share | None = None,
     ) -> Tally:
-        """Compute a shard; errors as `segment_shard`."""
+        """Compute a shard, or what `share` says in its place; errors as `segment_shard`."""
         tally, planes = Tally(), list(self.planes)
-        own = self.division.planes_of(shard.index)
+        own = self.division.planes_of(shard.index) if share is None else share.planes
         for done, number in enumerate(own):
             seen = replace(watch, on_progress=_part_of(watch, done, len(own)))
             if done:  # what is to be said of the first plane is to be said of all
                 seen = replace(seen, on_advice=lambda line: None)
             part = self.division.part(shard)
-            result = segment_shard(image, self.paths[number], part, predictor, of_plane(options, planes[number]), seen)
+            one = of_plane(options, planes[number])
+            result = segment_shard(image, self.paths[number], part, predictor, one, seen, share=share)
             tally.computed += result.tally.computed
             tally.resumed += result.tally.resumed
             tally.pixels += result.tally.pixels

@@ -14,6 +14,8 @@ from unettile.images.formats import announce, format_of, leave, make_room
 from unettile.images.planes import Planes, stack_spacing
 from unettile.images.slide import ImageSource
 from unettile.inference.predict import Predictor
+from unettile.segmentation.budget import estimate_memory, fit_batch
+from unettile.segmentation.crew import Crew, Work, together
 from unettile.segmentation.options import SegmentOptions
 from unettile.segmentation.output import check_apart, check_output
 from unettile.segmentation.plan import Plan
@@ -22,6 +24,7 @@ from unettile.segmentation.planning import plan_image
 from unettile.segmentation.run.directory import RunDirectory
 from unettile.segmentation.run.watch import Tally, Watch
 from unettile.segmentation.segment import SegmentResult, run_directory_for, segment_image, segment_shard
+from unettile.segmentation.share import Share
 from unettile.segmentation.stackfile import check_stack_format, stack_canvas, write_stack
 from unettile.segmentation.stackrun import MissingPlanes, StackDirectory, is_stack_run
 from unettile.segmentation.stitch import StitchResult, check_of_image, stitch_run
@@ -37,6 +40,7 @@ def segment(
     watch: Watch | None = None,
     overwrite: bool = False,
     verify: bool = False,
+    crew: Crew | None = None,
 ) -> SegmentResult:
     """Segment an image, or the planes of a stack, into a file; see `segment_image`.
 
@@ -47,7 +51,7 @@ def segment(
     """
     options, planes = choose_planes(image, predictor, options)
     if planes is None:
-        return segment_image(image, output, predictor, options, watch, overwrite, verify)
+        return segment_image(image, output, predictor, options, watch, overwrite, verify, crew)
     watch, start, place = watch or Watch(), time.monotonic(), run_directory_for(output)
     check_apart(image, options.mask, output, place)
     is_there = not overwrite and output.exists()
@@ -60,9 +64,16 @@ def segment(
     check_stack_format(output, planes, first)
     make_room(output)
     spacing = stack_spacing(image, first.view)
+
+    def need() -> int:
+        return estimate_memory(first, predictor, fit_batch(first, predictor, options.batch))
+
     directory = StackDirectory.join(place, planes, 1, spacing, discard=overwrite)
+    work = Work(directory.paths, len(first.blocks), first.shape[0] * first.shape[1], need)
     try:
-        tally = directory.compute(image, Shard(0, 1), predictor, options, watch)
+        with together(crew, work, watch) as own:
+            tally = directory.compute(image, Shard(0, 1), predictor, options, own.watch, own.share)
+        tally = own.tally or tally
         remove_leftovers(output)
         with watch.profile.part("write"):
             written = write_stack(directory, output, watch, options.zarr)
@@ -86,15 +97,16 @@ def segment_part(
     options: SegmentOptions,
     watch: Watch | None = None,
     verify: bool = False,
+    share: Share | None = None,
 ) -> SegmentResult:
-    """Segment one shard of an image, or of a stack, into a run directory; errors as `segment_shard`."""
+    """Segment one shard of an image, or of a stack, or a share of it, into a run directory; as `segment_shard`."""
     options, planes = choose_planes(image, predictor, options)
     if planes is None:
-        return segment_shard(image, directory, shard, predictor, options, watch, verify)
+        return segment_shard(image, directory, shard, predictor, options, watch, verify, share)
     start = time.monotonic()
     first = plan_image(image, predictor, of_plane(options, next(iter(planes))))
     stack = StackDirectory.join(directory, planes, shard.count, stack_spacing(image, first.view))
-    tally = stack.compute(image, shard, predictor, options, watch or Watch())
+    tally = stack.compute(image, shard, predictor, options, watch or Watch(), share)
     verification = verify_stack(image, stack, shard, predictor, options) if verify else None
     seconds = time.monotonic() - start
     return SegmentResult(directory, first, tally, seconds, verification=verification, planes=len(planes))

@@ -249,6 +249,15 @@ class RunDirectory:
         return self.plan.planes, min(edge, self.plan.shape[0]), min(edge, self.plan.shape[1])
 
 
+def marked(path: Path) -> frozenset[int]:
+    """Return the indices of the blocks that have a marker, of whichever plan; none of a directory that is not there."""
+    try:
+        names = [entry.name for entry in os.scandir(path / "done")]
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdecimal())
+
+
 def _bound(array: zarr.Array[Any]) -> None:
     """Let no chunk unpack to more than a block."""
     if isinstance(array.store, ConfinedStore):
