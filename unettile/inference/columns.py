@@ -5,8 +5,8 @@
     |---------------|---------------| strip 1  of their lanes are
 
 Threads that share a window wait for each other after every one of a hundred layers, many of which are small: two
-threads, each with a lane, compute the shipped model 1.4 times as fast as two that share one window. What lanes cost are
-their margins, so they are wide. The bits do not depend on them, since those of a window do not depend on its width.
+threads, each with a lane, computed the shipped model 1.4 times as fast as two that share one window. What lanes cost
+are their margins, so they are wide. The bits do not depend on them, since those of a window do not depend on its width.
 """
 
 from __future__ import annotations
