@@ -14,6 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -31,7 +32,7 @@ from unettile.training.recipefile import read_recipe
 FIGURES = ("ap_50", "mean_ap", "dice_1")
 
 
-def held_out(sources: list[str]) -> Iterator[tuple[str, Pair]]:
+def held_out(sources: list[str], data: Path = DATA) -> Iterator[tuple[str, Pair]]:
     """Give each image that the recipe never trains on, and its group: its source, and what it shows."""
     recipe = read_recipe("nuclei")
     parts = {name: replace(recipe.sources[name], validate=0) for name in sources}  # 0: all of them
@@ -42,7 +43,7 @@ def held_out(sources: list[str]) -> Iterator[tuple[str, Pair]]:
     kinds |= {
         entry["file"]: entry.get("preparation", "") for entry in manifest if entry["set"] == FOLDERS["kromp"].name
     }
-    for pair in find_sources(DATA, DATA, parts).validation:
+    for pair in find_sources(data, data, parts).validation:
         yield f"{pair.source}: {kinds.get(pair.name, '')}".rstrip(": "), pair
 
 

@@ -230,7 +230,7 @@ def test_a_tiny_case_of_peers_reports_time_and_memory(monkeypatch: pytest.Monkey
 def test_held_out_images_are_those_that_the_recipe_never_trains_on(shared_data: Path) -> None:
     sources = {name: read_recipe("nuclei").sources[name] for name in ("kromp", "cervical")}
     trained = {pair.image for pair in find_sources(shared_data, shared_data, sources).training}
-    groups = load("held").held_out(list(sources))
+    groups = load("held").held_out(list(sources), shared_data)
     held = {pair.image: group for group, pair in groups}
     every = {path for part in sources.values() for path in (shared_data / part.images).iterdir()}
     assert not trained & held.keys() and trained | held.keys() == every
@@ -241,7 +241,7 @@ def test_held_out_images_are_those_that_the_recipe_never_trains_on(shared_data: 
 
 def test_held_out_images_are_scored_at_the_size_of_their_objects(shared_data: Path) -> None:
     bench = load("held")
-    group = [pair for _, pair in bench.held_out(["kromp"])][:2]
+    group = [pair for _, pair in bench.held_out(["kromp"], shared_data)][:2]
     told: list[float] = []
 
     class Knowing:
