@@ -92,7 +92,8 @@ def main() -> None:
             together = ["--standalone", "--nproc-per-node", options.processes, "-m", "unettile"]
             run_child("torch.distributed.run", [*together, *train, "--quiet"])
             rows += judge(model, source, folder)
-            result = {"machine": machine("torch"), "minutes": options.minutes, "encoder": bool(options.encoder)}
+            result = {"machine": machine("torch"), "processes": options.processes, "minutes": options.minutes}
+            result["encoder"] = bool(options.encoder)
             finish(result | {"groups": rows}, options.output)  # as soon as it is there
 
 

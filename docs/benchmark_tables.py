@@ -244,7 +244,8 @@ def abroad(result: Result) -> str:
         for row in result["groups"]
     ]
     begun = "ImageNet's" if result["encoder"] else "random"
-    told = f"{result['minutes']:g} minutes each, from {begun} parameters"
+    many = "" if result["processes"] == 1 else f" by {result['processes']} processes"
+    told = f"{result['minutes']:g} minutes each{many}, from {begun} parameters"
     return said(f"{where(result)}; {told}", table("source left out|images|AP at 0.5|mean AP|Dice", rows))
 
 

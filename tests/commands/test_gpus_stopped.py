@@ -136,11 +136,12 @@ def is_running(number: str) -> bool:
         return False
 
 
-def test_its_time_is_up(cli: Cli, given: Path, tmp_path: Path, started: Started) -> None:
+def test_its_time_is_up(
+    cli: Cli, given: Path, tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLOW", "1")  # the other one's five blocks take longer than that, on any machine
     out = tmp_path / "mask.tif"
     done = cli(*words(given, given / "image.tif", out, *ALL, "--quiet", "--max-time", "1s"))
-    if done.code == 0:  # what remains of a second is enough for a machine that is quick
-        return
     assert done.code == 75 and done.err.count("\n") == 1 and "stopped by --max-time" in done.err, done.err
     assert all(helper.returncode is not None for helper in started) and not out.exists()
     assert run(words(given, given / "image.tif", out, "--device", "cpu", "--quiet")) == 0

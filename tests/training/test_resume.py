@@ -31,7 +31,7 @@ from unettile.training.loop import train
 from unettile.training.parts import ImagePart, LossPart, OptimizerPart
 from unettile.training.recipe import NetworkPart
 from unettile.training.result import TrainResult
-from unettile.training.state import TrainingFolder, _digest
+from unettile.training.state import LogRow, TrainingFolder, _digest
 
 # everything that a run carries from step to step: dropout, two moments, an average, a rate that follows from the log
 RICH = replace(
@@ -256,6 +256,17 @@ def test_a_run_that_is_stopped_leaves_a_model_and_its_report(data: Path, at: int
     assert not is_finished(job)
     train(replace(job, resume=True), lambda now: None, lambda: None, reports.append)
     assert len(reports) == 2 and "unfinished" not in load_checkpoint(job.output).card
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_which_epoch_is_kept(data: Path, monkeypatch: pytest.MonkeyPatch, last: bool) -> None:
+    """Where the first is the best: that one, or the last all the same; calibration shifts the one that is kept."""
+    monkeypatch.setattr(LogRow, "figure", lambda row, select: -row.epoch)
+    recipe = replace(CALIBRATED, run=replace(CALIBRATED.run, last=last))
+    result, _ = run(make_job(data, recipe))
+    assert len(result.rows) == 2
+    kept = 2 if last else 1
+    assert load_checkpoint(data / "model.safetensors").card["epoch"] == result.best.epoch == kept
 
 
 def stop_at(step: int) -> Callable[[], int | None]:

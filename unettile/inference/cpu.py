@@ -88,14 +88,14 @@ class CpuEngine:
     def memory(self, task: Task, batch: int) -> Memory:
         """Return the bytes of the parameters and of the feature maps of a batch, or of a column."""
         need = self._predictor.maps_bytes(task.window_edge, _SCRATCH) * batch
-        cut, maps = self.cut(task), 0
+        cut = self.cut(task)
         if cut.height < task.blocks.edge or cut.width > task.blocks.edge:
-            widest = Box(0, 0, cut.height, _widest(task, cut.width))
+            maps, widest = 0, Box(0, 0, cut.height, _widest(task, cut.width))
             for lane in lanes_of(task, widest, torch.get_num_threads()):
                 by_rows = self._predictor.by_rows(task.kinds, window_around(task, lane).width)
                 assert by_rows is not None
-                maps += int(_SCRATCH_BY_ROWS * footprint(by_rows.recording.graph))
-            need = max(need, maps)
+                maps += footprint(by_rows.recording.graph)
+            need = max(need, int(_SCRATCH_BY_ROWS * maps))
         return Memory(self._predictor.parameter_bytes + need)
 
     def stage(self, strip: Strip) -> Strip:
