@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _BEST = 1.25  # times the median; measured on images of four sources with both shipped models: see docs/sizes.md
-_LARGE = 1.5
+_SMALL, _LARGE = 0.8, 1.5
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ObjectSize:
         ValueError: no sizes in this order above 0.
 
     >>> size = ObjectSize(28.0, 12.5, 55.0)
-    >>> size.fits(40.0), size.fits(45.0), size.best
-    (True, False, 35.0)
+    >>> size.fits(22.0), size.fits(40.0), size.fits(45.0), size.best
+    (False, True, False, 35.0)
     """
 
     median: float
@@ -40,8 +40,8 @@ class ObjectSize:
         return min(_BEST * self.median, self.high)
 
     def fits(self, diameter: float) -> bool:
-        """Whether objects of that diameter, px, are best left as they are: not smaller than those known, nor large."""
-        return self.low <= diameter <= min(_LARGE * self.median, self.high)
+        """Whether objects of that diameter, px, are best left as they are: known, and neither small nor large."""
+        return max(self.low, _SMALL * self.median) <= diameter <= min(_LARGE * self.median, self.high)
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)

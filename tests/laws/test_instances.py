@@ -43,6 +43,8 @@ RULES = {
     "its depth left out": ObjectRules(split=True, own_depth=False, max_object=40, min_size=5),
     "probabilities": ObjectRules(threshold=0.45, split=True, rise=1.0),
     "kinds": ObjectRules(threshold=0.5, min_size=3),
+    "rims": ObjectRules(split=True, max_object=40, min_size=5, close_gaps=2, rim=0.45, rim_width=3),
+    "rims of probabilities": ObjectRules(threshold=0.5, min_size=3, rim=0.45),
 }
 
 
@@ -96,7 +98,12 @@ def test_ids_are_those_of_the_whole_mask(
     if checkpoint.depth:
         segmented(checkpoint, "depth")
     mask = tmp_path / ("probabilities.tif" if rules.threshold else "classes.tif")
-    sources = Sources(mask, depth=tmp_path / "depth.tif" if checkpoint.depth and rules.own_depth else None)
+    chances = None
+    if rules.rim and not rules.threshold:
+        segmented(checkpoint, "probabilities")
+        chances = tmp_path / "probabilities.tif"
+    depth = tmp_path / "depth.tif" if checkpoint.depth and rules.own_depth else None
+    sources = Sources(mask, depth=depth, probabilities=chances)
     names = tuple(info.name for info in checkpoint.classes)
     find_objects(
         sources,
@@ -108,6 +115,9 @@ def test_ids_are_those_of_the_whole_mask(
     )
     whole = tifffile.imread(tmp_path / "whole.tif")
     assert whole.max() > 20, "few objects show nothing"
+    if rules.rim:
+        segmented(replace(checkpoint, objects=replace(rules, rim=0.0)), "instances")
+        assert (whole > 0).sum() > 1.02 * (tifffile.imread(tmp_path / "instances.tif") > 0).sum(), "no rim"
     for label_edge, block_edge, edge, batch in ((2048, 3072, 196, 1), (50, 64, 36, 3), (97, 32, 32, 2)):
         monkeypatch.setattr(unettile.segmentation.instances, "BLOCK_EDGE", label_edge)
         monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", block_edge)

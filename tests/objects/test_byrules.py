@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,26 @@ NAMES = ("background", "nucleus")
         ObjectRules(split=True, min_size=10),
         ObjectRules(split=True, own_depth=False, neck=0.95),
         ObjectRules(threshold=0.3, split=True, rise=5),
+        ObjectRules(threshold=0.6, rim=0.5, rim_width=2),
+        ObjectRules(split=True, own_depth=False, rim=0.45),
     ],
 )
 def test_arrays_and_files_give_the_same_objects(tmp_path: Path, rules: ObjectRules) -> None:
     levels = np.clip(field((150, 170)) * 255, 0, 255).astype(np.uint8)
     depth = np.clip(field((150, 170), seed=1) * 255, 0, 255).astype(np.uint8)
-    mask = np.stack([255 - levels, levels], axis=2) if rules.threshold else (levels > 140).astype(np.uint8)[:, :, None]
-    ids = label_array(mask, depth[:, :, None], rules, NAMES)
-    layout = {} if mask.shape[2] == 1 else {"photometric": "minisblack", "planarconfig": "contig"}
+    chances = np.stack([255 - levels, levels], axis=2)
+    mask = chances if rules.threshold else (levels > 140).astype(np.uint8)[:, :, None]
+    ids = label_array(mask, depth[:, :, None], rules, NAMES, chances)
+    planes = {"photometric": "minisblack", "planarconfig": "contig"}
+    layout = {} if mask.shape[2] == 1 else planes
+    tifffile.imwrite(tmp_path / "chances.tif", chances, **planes)
     tifffile.imwrite(tmp_path / "mask.tif", mask.squeeze(), **layout)
     tifffile.imwrite(tmp_path / "depth.tif", depth)
-    sources = Sources(tmp_path / "mask.tif", depth=tmp_path / "depth.tif" if rules.split and rules.own_depth else None)
+    sources = Sources(
+        tmp_path / "mask.tif",
+        depth=tmp_path / "depth.tif" if rules.split and rules.own_depth else None,
+        probabilities=tmp_path / "chances.tif" if rules.rim and not rules.threshold else None,
+    )
     found = find_objects(
         sources,
         rules.foreground(NAMES),
@@ -49,6 +59,8 @@ def test_arrays_and_files_give_the_same_objects(tmp_path: Path, rules: ObjectRul
     )
     assert found.count == ids.max() > 10
     np.testing.assert_array_equal(ids, tifffile.imread(tmp_path / "ids.tif"))
+    if rules.rim:
+        assert (ids > 0).sum() > 1.05 * (label_array(mask, depth[:, :, None], replace(rules, rim=0), NAMES) > 0).sum()
 
 
 def test_kinds_share_their_foreground() -> None:

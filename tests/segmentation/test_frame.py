@@ -53,13 +53,13 @@ def segment(image: Path, out: Path, predictor: Predictor, **options: Any) -> NDA
 
 
 @pytest.mark.parametrize("diameter", SCALES)
-@pytest.mark.parametrize("shape", [(97, 131), (37, 180), (150, 9)])
+@pytest.mark.parametrize(("shape", "rim"), [((97, 131), 0.0), ((37, 180), 0.4), ((150, 9), 0.0)])
 def test_the_same_file_whatever_the_tiling(
-    tmp_path: Path, sized: Predictor, monkeypatch: pytest.MonkeyPatch, diameter: str, shape: tuple[int, int]
+    tmp_path: Path, sized: Predictor, monkeypatch: pytest.MonkeyPatch, diameter: str, shape: tuple[int, int], rim: float
 ) -> None:
     image = write_image(tmp_path / "image.tif", shape)
     write = ("probabilities", "instances", "classes")
-    rules = ObjectRules(min_size=3, split=True, close_gaps=1)
+    rules = ObjectRules(min_size=3, split=True, close_gaps=1, rim=rim)
     masks = []
     for number, (edge, block) in enumerate(((388, 3072), (34, 34), (60, 120))):
         monkeypatch.setattr(unettile.tiling, "BLOCK_EDGE", block)

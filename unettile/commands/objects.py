@@ -39,6 +39,8 @@ from unettile.commands.objects_rules import (
     MinConfidence,
     MinSize,
     Neck,
+    Rim,
+    RimWidth,
     Rise,
     Split,
 )
@@ -102,6 +104,8 @@ def objects(
     min_size: MinSize = 0,
     min_confidence: MinConfidence = 0.0,
     close_gaps: CloseGaps = 0,
+    rim: Rim = 0.0,
+    rim_width: RimWidth = 4,
     grow: Grow = 0,
     overwrite: Overwrite = False,
     format_version: FormatVersion = "0.5",
@@ -166,7 +170,14 @@ def objects(
         ),
         Foreground(threshold, chosen, fill_holes),
         Labelling(
-            splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
+            splitting,
+            min_size,
+            gaps=close_gaps,
+            growth=grow,
+            merged=merge_classes,
+            min_confidence=min_confidence,
+            rim=rim,
+            rim_width=rim_width,
         ),
         products,
         overwrite=overwrite,

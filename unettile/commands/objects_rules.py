@@ -85,6 +85,21 @@ CloseGaps = Annotated[
         rich_help_panel=COMPUTE,
     ),
 ]
+Rim = Annotated[
+    float,
+    typer.Option(
+        metavar="P",
+        help="Give objects the background around them that is an object's with a probability of at least P; needs"
+        " probabilities.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+RimWidth = Annotated[
+    int,
+    typer.Option(
+        metavar="PX", help="With --rim: up to so many px from the object, at most 16.", rich_help_panel=COMPUTE
+    ),
+]
 Grow = Annotated[
     int,
     typer.Option(metavar="PX", help="Grow objects into the background, at most 64.", rich_help_panel=COMPUTE),

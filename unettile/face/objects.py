@@ -78,6 +78,8 @@ def objects(
     min_size: int = 0,
     min_confidence: float = 0.0,
     close_gaps: int = 0,
+    rim: float = 0.0,
+    rim_width: int = 4,
     grow: int = 0,
     overwrite: bool = False,
     format_version: str = "0.5",
@@ -107,7 +109,8 @@ def objects(
             one table, which says the plane in columns `time` and `z`, and in one file of each kind.
         pixel_size: edge of a pixel, µm; None for what the mask or the image says.
         merge_classes, fill_holes, split, depth, depth_channel, neck, rise, max_object, min_size, min_confidence,
-            close_gaps, grow: how objects are found, as the options of `unettile objects`; not with `instances`.
+            close_gaps, rim, rim_width, grow: how objects are found, as the options of `unettile objects`; not with
+            `instances`.
         overwrite: replace files that exist.
         format_version: of OME-Zarr, of images that are one: "0.5", or "0.4", which more programs read.
         progress: takes pixels done and pixels in all, of one stage after the other.
@@ -154,7 +157,14 @@ def objects(
             sources,
             Foreground(threshold, chosen, fill_holes),
             Labelling(
-                splitting, min_size, gaps=close_gaps, growth=grow, merged=merge_classes, min_confidence=min_confidence
+                splitting,
+                min_size,
+                gaps=close_gaps,
+                growth=grow,
+                merged=merge_classes,
+                min_confidence=min_confidence,
+                rim=rim,
+                rim_width=rim_width,
             ),
             Products(
                 *files,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.objects.certainty import Chance
 from unettile.objects.foreground import ClassMap, Pixels
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, Objects, label_objects
 from unettile.objects.rules import ObjectRules
@@ -26,6 +27,7 @@ def label_by_rules(
     class_names: Sequence[str],
     spill: Spill,
     on_progress: OnProgress,
+    probabilities: Pixels | None = None,
 ) -> Objects:
     """Label all objects of an image as a model's rules say.
 
@@ -35,6 +37,7 @@ def label_by_rules(
         class_names: background first.
         spill: must stay open as long as the result is read.
         on_progress: called after each block.
+        probabilities: one channel for each class; needed where the rules have a rim and no threshold.
 
     Raises:
         InputError: an image that is damaged.
@@ -43,22 +46,35 @@ def label_by_rules(
     foreground, labelling = rules.foreground(class_names), rules.labelling(class_names)
     own = depth if labelling.splitting is not None and rules.own_depth else None
     cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, own, labelling.merged)
-    return label_objects(cutter, labelling, spill.grid, spill, on_progress)
+    chance = None
+    if rules.rim:
+        source = mask if rules.threshold else probabilities
+        assert source is not None
+        chance = Chance(source, foreground.classes)
+    return label_objects(cutter, labelling, spill.grid, spill, on_progress, chance)
 
 
 def label_array(
-    mask: NDArray[np.uint8], depth: NDArray[np.uint8] | None, rules: ObjectRules, class_names: Sequence[str]
+    mask: NDArray[np.uint8],
+    depth: NDArray[np.uint8] | None,
+    rules: ObjectRules,
+    class_names: Sequence[str],
+    probabilities: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint32]:
     """Return the ids (h, w) of the objects of arrays (h, w, C) and (h, w, 1); see `label_by_rules`.
 
     Raises:
         OSError: the temporary file cannot be written.
     """
-    return find_in_array(mask, depth, rules, class_names)[0]
+    return find_in_array(mask, depth, rules, class_names, probabilities)[0]
 
 
 def find_in_array(
-    mask: NDArray[np.uint8], depth: NDArray[np.uint8] | None, rules: ObjectRules, class_names: Sequence[str]
+    mask: NDArray[np.uint8],
+    depth: NDArray[np.uint8] | None,
+    rules: ObjectRules,
+    class_names: Sequence[str],
+    probabilities: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return the ids (h, w) of the objects of arrays, as `label_array` does, and the class (N,) of each.
 
@@ -67,8 +83,8 @@ def find_in_array(
     """
     held = _Held(mask)
     with Spill(BlockGrid(held.shape, BLOCK_EDGE), Path(tempfile.gettempdir())) as spill:
-        deep = None if depth is None else _Held(depth)
-        objects = label_by_rules(held, deep, rules, class_names, spill, lambda done, total: None)
+        deep, chances = (None if one is None else _Held(one) for one in (depth, probabilities))
+        objects = label_by_rules(held, deep, rules, class_names, spill, lambda done, total: None, chances)
         return objects.read(Box.of_shape(held.shape)), objects.numbers.classes
 
 

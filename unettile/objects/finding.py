@@ -48,7 +48,7 @@ def find_in_plane(
     cutter = Cutter(classes, labelling.splitting, opened.depth, labelling.merged, opened.beneath.chance)
     spill = stack.enter_context(Spill(grid, directory))
     with stage("labelling") as on_progress:
-        found = label_objects(cutter, labelling, grid, spill, on_progress)
+        found = label_objects(cutter, labelling, grid, spill, on_progress, opened.beneath.chance)
     mask_ids = None
     if record.ids is not None:
         mask_ids = found.numbers.classes

@@ -2,7 +2,8 @@
 
 1. Each block is labelled by itself; its labels go into a temporary file, its faces and counts into the `Register`.
 2. The register joins pieces across faces and numbers the objects by their first pixels.
-3. Whoever reads a region of the result gets the labels of the file, renumbered (gaps closed and grown, if asked for).
+3. Whoever reads a region of the result gets the labels of the file, renumbered; if asked for, gaps are closed, rims are
+   given back, and objects grow.
 
 Block sizes change neither which pixels are an object nor its number.
 """
@@ -28,6 +29,7 @@ from unettile.objects.gaps import close_gaps, gap_margin
 from unettile.objects.grow import grow, grow_margin
 from unettile.objects.numbering import Numbers, Register
 from unettile.objects.pieces import Kinds, Pieces, connected_pieces, split_pieces
+from unettile.objects.rim import Rim
 from unettile.objects.rules import Labelling, Splitting
 from unettile.objects.scan import OnProgress
 from unettile.objects.spill import Spill
@@ -50,12 +52,15 @@ class Classes(Protocol):
 class Objects:
     """The numbered objects of an image, read by region; ids 1 … count by the raster order of first pixels.
 
-    First pixels and classes are those before gaps are closed and objects grown.
+    First pixels and classes are those before objects get anything of the background.
     """
 
-    def __init__(self, spill: Spill, numbers: Numbers, shape: tuple[int, int], labelling: Labelling) -> None:
+    def __init__(
+        self, spill: Spill, numbers: Numbers, shape: tuple[int, int], labelling: Labelling, rim: Rim | None
+    ) -> None:
         self._spill = spill
-        self._gaps, self._growth = labelling.gaps, labelling.growth
+        self._gaps, self._rim, self._growth = labelling.gaps, rim, labelling.growth
+        self._margin = gap_margin(self._gaps) + (0 if rim is None else rim.width) + grow_margin(self._growth)
         self.numbers = numbers
         self.shape = shape
 
@@ -70,13 +75,13 @@ class Objects:
 
     def read(self, box: Box) -> NDArray[np.uint32]:
         """Return the ids (h, w) of a part of the image, 0 for background."""
-        if not self._gaps and not self._growth:
+        if not self._margin:
             return self._spill.read(box, self.numbers.of_piece)
-        margin = gap_margin(self._gaps) + grow_margin(self._growth)
-        near = box.expand(margin).intersect(Box.of_shape(self.shape))
-        closed = close_gaps(self._spill.read(near, self.numbers.of_piece), self._gaps)
-        grown = grow(closed, self._growth)
-        return np.ascontiguousarray(grown[box.relative_to(near).slices])
+        near = box.expand(self._margin).intersect(Box.of_shape(self.shape))
+        ids = close_gaps(self._spill.read(near, self.numbers.of_piece), self._gaps)
+        if self._rim is not None:
+            ids = self._rim.take(ids, near)
+        return np.ascontiguousarray(grow(ids, self._growth)[box.relative_to(near).slices])
 
 
 class Cutter:
@@ -165,7 +170,12 @@ def _padded(pixels: NDArray[Any], pads: tuple[tuple[int, int], tuple[int, int]])
 
 
 def label_objects(
-    cutter: Cutter, labelling: Labelling, grid: BlockGrid, spill: Spill, on_progress: OnProgress
+    cutter: Cutter,
+    labelling: Labelling,
+    grid: BlockGrid,
+    spill: Spill,
+    on_progress: OnProgress,
+    chance: Chance | None = None,
 ) -> Objects:
     """Label all objects of an image.
 
@@ -175,11 +185,16 @@ def label_objects(
         grid: blocks of any size.
         spill: for the same grid; must stay open as long as the result is read.
         on_progress: called after each block.
+        chance: the probability of an object, which rims need.
 
     Raises:
         InputError: an image that is damaged.
         OSError: the temporary file cannot be written.
     """
+    rim = None
+    if labelling.rim:
+        assert chance is not None
+        rim = Rim(chance, labelling)
     register = Register(grid)
     done, total = 0, grid.shape[0] * grid.shape[1]
     for block, pieces in zip(grid, map_ahead(cutter.cut, grid, ahead=count_threads()), strict=True):
@@ -188,7 +203,7 @@ def label_objects(
         on_progress(done, total)
     scale = 1 if cutter.chance is None else cutter.chance.scale
     numbers = register.solve(labelling.splitting, labelling.min_size, labelling.min_confidence, scale)
-    return Objects(spill, numbers, grid.shape, labelling)
+    return Objects(spill, numbers, grid.shape, labelling, rim)
 
 
 def check_depth(depth: Pixels, shape: tuple[int, int]) -> None:

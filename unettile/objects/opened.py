@@ -128,7 +128,12 @@ def open_mask(sources: Sources, method: Method, products: Products, stack: ExitS
         raise UsageError(f"{mask.path} holds ids, each an object of its own: leave --merge-classes out")
     products.places(record.georeference or mask.georeference)  # refused before any work
     beneath = _open_beneath(sources, mask, record, foreground, stack)
-    for given, option in ((labelling.min_confidence, "--min-confidence"), (products.confidence, "--confidence")):
+    needing = {
+        "--rim": labelling.rim,
+        "--min-confidence": labelling.min_confidence,
+        "--confidence": products.confidence,
+    }
+    for option, given in needing.items():
         if given and beneath.chance is None:
             raise UsageError(f"{option} needs to know probabilities: give --probabilities with it")
     depth = None
@@ -224,7 +229,7 @@ def _identity(
         "foreground": asdict(foreground),
         "labelling": asdict(labelling),
     }
-    if probable is not None and labelling.min_confidence:
+    if probable is not None and (labelling.min_confidence or labelling.rim):
         decided["probabilities"] = Fingerprint.of(probable).to_dict()
     found: dict[str, Any] = json.loads(json.dumps(decided))
     return found

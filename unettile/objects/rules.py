@@ -12,6 +12,7 @@ from unettile.labels import BORDER
 LARGEST_HOLE = 1000  # px; also the margin that holes need, so it bounds memory
 LARGEST_GROWTH = 64  # px
 LARGEST_GAP = 16  # px
+WIDEST_RIM = 16  # px
 MOST_PASSES = 2  # of smoothing; with more, depths of a 16-bit map would pass 31 bits
 
 
@@ -95,6 +96,9 @@ class Labelling:
         min_size: smaller objects are dropped, px.
         gaps: background between two objects, up to so many px wide, becomes theirs.
         growth: px that every object grows into the background.
+        rim: background around an object becomes its where it is an object's with at least this probability; 0 leaves
+            it. Probabilities must be known.
+        rim_width: px that it reaches from the object at most, in steps through sides.
         merged: objects may have pixels of several classes, and are of the class that most of them have; of equals, of
             the first.
         min_confidence: objects are dropped whose mean probability is less, where probabilities are known.
@@ -109,6 +113,8 @@ class Labelling:
     growth: int = 0
     merged: bool = False
     min_confidence: float = 0.0
+    rim: float = 0.0
+    rim_width: int = 4
 
     def __post_init__(self) -> None:
         if self.min_size < 0:
@@ -117,6 +123,10 @@ class Labelling:
             raise UsageError(f"close-gaps is {self.gaps}: need 0 to {LARGEST_GAP} px")
         if not 0 <= self.growth <= LARGEST_GROWTH:
             raise UsageError(f"grow is {self.growth}: need 0 to {LARGEST_GROWTH} px")
+        if not 0 <= self.rim <= 1:
+            raise UsageError(f"rim is {self.rim:g}: it is a probability; need 0 to 1")
+        if not 1 <= self.rim_width <= WIDEST_RIM:
+            raise UsageError(f"rim-width is {self.rim_width}: need 1 to {WIDEST_RIM} px")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"min-confidence is {self.min_confidence:g}: it is a probability; need 0 to 1")
 
@@ -135,6 +145,8 @@ class ObjectRules:
         max_object: px; distances count up to half of it. Without meaning for a model's own depth.
         min_size: smaller objects are dropped, px; with `split` they first join a neighbour.
         close_gaps: background between two objects, up to so many px wide, becomes theirs.
+        rim, rim_width: background around an object, up to so many px from it, becomes its where the probabilities of
+            the objects' classes add up to at least so much; a rim of 0 leaves it.
         merge_classes: of a model with several classes of objects, an object is of the class that most of its pixels
             have; without it, pixels of different classes are different objects.
 
@@ -151,6 +163,8 @@ class ObjectRules:
     max_object: int = 256
     min_size: int = 0
     close_gaps: int = 0
+    rim: float = 0.0
+    rim_width: int = 4
     merge_classes: bool = True
 
     def __post_init__(self) -> None:
@@ -195,7 +209,14 @@ class ObjectRules:
         splitting = None
         if self.split:
             splitting = Splitting.up_to(self.max_object, self.neck, self.rise, self.min_size)
-        return Labelling(splitting, self.min_size, self.close_gaps, merged=self.merge_classes and len(kinds) > 1)
+        return Labelling(
+            splitting,
+            self.min_size,
+            self.close_gaps,
+            merged=self.merge_classes and len(kinds) > 1,
+            rim=self.rim,
+            rim_width=self.rim_width,
+        )
 
 
 def object_classes(names: Sequence[str]) -> tuple[int, ...] | None:

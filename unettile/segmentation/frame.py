@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unettile.box import Box
+from unettile.objects.rules import object_classes
 from unettile.segmentation.run.reader import BlockReader
 
 if TYPE_CHECKING:
@@ -86,17 +87,29 @@ class Frame:
         rows, columns, region = self._places(box)
         out = np.empty(box.shape, np.uint32)
         ids = objects.read(region).astype(np.uint32, copy=False)
-        inside = self._classes(box) != 0
         nearest_ids(
             ids,
             rows.beside - region.y0,
             rows.second,
             columns.beside - region.x0,
             columns.second,
-            inside,
+            self._foreground(box),
             out,
         )
         return out
+
+    def _foreground(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels (h, w) may be an object's, as the rules say."""
+        rules = self.plan.objects
+        least = [] if rules is None else [one for one in (rules.threshold, rules.rim) if one]
+        inside = np.zeros(box.shape, np.bool_)
+        if rules is None or not rules.threshold:
+            inside |= self._classes(box) != 0
+        if least:
+            sums = self._sums("probabilities", box)
+            chosen = object_classes(self.plan.class_names) or tuple(range(1, len(sums)))
+            inside |= sums[list(chosen)].sum(axis=0) >= min(least) * 255 * STEPS * STEPS
+        return inside
 
     def _classes(self, box: Box) -> NDArray[np.uint8]:
         from unettile.segmentation.frame_kernel import first_largest

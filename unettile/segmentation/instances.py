@@ -66,8 +66,9 @@ def find_instances(blocks: BlockReader, directory: Path, on_progress: Callable[[
     assert plan.objects is not None
     mask = RunPixels(blocks, "probabilities" if plan.objects.threshold else "classes")
     depth = RunPixels(blocks, "depth") if "depth" in plan.stored else None
+    chances = RunPixels(blocks, "probabilities") if plan.objects.rim else None
     with Spill(BlockGrid(plan.shape, BLOCK_EDGE), directory) as spill:
-        yield label_by_rules(mask, depth, plan.objects, plan.class_names, spill, on_progress)
+        yield label_by_rules(mask, depth, plan.objects, plan.class_names, spill, on_progress, chances)
 
 
 def sum_up(objects: Objects, class_names: tuple[str, ...]) -> Found:

@@ -216,6 +216,8 @@ def stored_for(
     kinds = {name for name in write if kind_of(name).make is not None}
     if rules is not None:
         kinds.add("probabilities" if rules.threshold else "classes")
+        if rules.rim:
+            kinds.add("probabilities")
         if rules.split and rules.own_depth and has_depth:
             kinds.add("depth")
     if brought_back and kinds & {"classes", "probabilities"}:

@@ -17,7 +17,7 @@ The estimate looks at a bounded sample of the image, whose places depend on its 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -216,7 +216,7 @@ def look(slide: Slide, predictor: Predictor, scaling: Scaling, scale: float) -> 
         planes = compute_box(zoomed, box, predictor, scaling, kinds)
         levels = planes[:classes]
         found = levels.argmax(axis=0).astype(np.uint8)
-        rules = checkpoint.objects
+        rules = replace(checkpoint.objects, rim=0.0)  # sizes are told by what is sure
         mask = levels if rules.threshold else found[None]
         depth = np.moveaxis(planes[classes:], 0, -1) if checkpoint.depth else None
         names = tuple(info.name for info in checkpoint.classes)

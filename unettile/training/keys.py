@@ -202,6 +202,8 @@ KEYS = (
     Key("objects.max_object", "largest object that is parted by distances", "px", 1, 2048),
     Key("objects.min_size", "smaller objects are dropped", "px", 0, 1e9),
     Key("objects.close_gaps", "background up to this width between two objects becomes theirs", "px", 0, 16),
+    _share("objects.rim", "background around an object that is so probable an object's becomes its; 0 for none"),
+    Key("objects.rim_width", "up to so far from the object", "px", 1, 16),
     Key("objects.merge_classes", "an object may have pixels of several classes"),
     Key("card.data", "where the data come from", longest=_TEXT),
     Key("card.licence", "of the model", longest=_TEXT),

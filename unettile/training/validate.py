@@ -202,7 +202,8 @@ class Judge:
         rules, labels = self._recipe.objects, self._recipe.labels
         mask = self._planes("probabilities" if rules.threshold else "classes", outputs) * counted[:, :, None]
         depth = self._planes("depth", outputs) if labels.depth else None
-        return find_in_array(mask, depth, rules, labels.class_names)
+        chances = self._planes("probabilities", outputs) * counted[:, :, None] if rules.rim else None
+        return find_in_array(mask, depth, rules, labels.class_names, chances)
 
     def _planes(self, kind: str, outputs: Tensor) -> NDArray[np.uint8]:
         """Return the planes (h, w, P) of a kind of output."""
