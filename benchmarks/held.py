@@ -25,6 +25,7 @@ import unettile
 from benchmarks.abroad import FOLDERS, KINDS, OPEN
 from benchmarks.measure import finish, machine, make_parser
 from benchmarks.recipes import DATA
+from unettile.objects.diameters import diameter_percentiles, object_areas
 from unettile.training.job import find_sources
 from unettile.training.pairs import Pair
 from unettile.training.recipefile import read_recipe
@@ -48,9 +49,8 @@ def held_out(sources: list[str], data: Path = DATA) -> Iterator[tuple[str, Pair]
 
 
 def true_size(labels: NDArray[np.integer]) -> float:
-    """Return the median diameter of the objects, px: of discs of their areas."""
-    areas = np.bincount(labels.ravel())[1:]
-    return float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi)))
+    """Return the median diameter of the objects, px, by area, as models state it."""
+    return float(diameter_percentiles(object_areas([labels]), [50])[0])
 
 
 def judge(model: unettile.Model, group: list[Pair], *, estimate: bool) -> dict[str, float]:
