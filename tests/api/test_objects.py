@@ -155,6 +155,7 @@ def test_a_mask_without_objects_has_no_rows() -> None:
         ({"measure": "volume"}, unettile.UsageError, "basic, shape, intensity, all"),
         ({"stains": "he"}, unettile.UsageError, "--image"),
         ({"min_confidence": 0.5}, unettile.UsageError, "--probabilities"),
+        ({"rim": 0.5}, unettile.UsageError, "--probabilities"),
         ({"classes": 0}, unettile.UsageError, "class 0"),
     ],
     ids=lambda part: str(list(part)) if isinstance(part, dict) else "",
