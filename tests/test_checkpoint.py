@@ -121,7 +121,7 @@ def test_the_size_of_objects_is_kept_and_none_in_older_files(good: Path) -> None
     size = ObjectSize(median=28.5, low=12.0, high=55.0)
     save_checkpoint(replace(load_checkpoint(good), objects_px=size), good)
     assert load_checkpoint(good).objects_px == size
-    assert [size.fits(diameter) for diameter in (11.9, 12, 42.7, 42.8)] == [False, True, True, False]
+    assert [size.fits(diameter) for diameter in (22.7, 22.9, 42.7, 42.8)] == [False, True, True, False]
     assert size.best == 1.25 * 28.5 and ObjectSize(28.5, 12, 30).best == 30 and not ObjectSize(28.5, 12, 30).fits(31)
 
 

@@ -40,6 +40,7 @@ SPARSE = 0.02  # share of the pixels below which a class is rare
 KNOWN_PX = 28.0  # across: to this size START was shown its objects
 TOUCHING = 0.02  # share of the objects above which borders matter
 UNLIKE = 2.0  # factor between the sizes of objects in images from which they are brought to one
+RIM = 0.35  # probability from which a rim is an object's
 SHORT_S = 300.0
 
 
@@ -278,11 +279,12 @@ def _objects(facts: Facts, labels: LabelPart, because: Because) -> ObjectRules:
         return ObjectRules()
     low, median, _ = facts.diameters
     size = labels.diameter if isinstance(labels.diameter, float) and labels.diameter else median
-    smallest = max(4, round(pi / 4 * (low * size / median) ** 2 / 4))
+    smallest = max(4, round(pi / 4 * (low * size / median) ** 2 / 2))
     split, holes = facts.touching > TOUCHING, 100 if size > 16 else 0
     because(
         "object rules",
-        f"objects of less than {smallest} px are left out, a quarter of the smallest seen"
-        + ("; what touches is parted at its necks" if split else ""),
+        f"objects of less than {smallest} px are left out, half of the smallest seen"
+        + ("; what touches is parted at its necks" if split else "")
+        + "; others take rims that are probably theirs",
     )
-    return ObjectRules(split=split, own_depth=False, min_size=smallest, fill_holes=holes, close_gaps=2)
+    return ObjectRules(split=split, own_depth=False, min_size=smallest, fill_holes=holes, close_gaps=2, rim=RIM)
