@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from scipy import ndimage
 
 import unettile.segmentation.instances
 import unettile.tiling
@@ -199,3 +200,15 @@ def test_verifying_a_scaled_run(tmp_path: Path, sized: Predictor, image: Path) -
     assert result.verification is not None and result.verification.differing_pixels == 0
     with open_slide(tmp_path / "m.tif") as mask:
         assert mask.shape == (211, 307)
+
+
+def test_a_rim_is_brought_back_whole(tmp_path: Path, sized: Predictor) -> None:
+    """Its outer edge lies where its probability is reached, not where the sure part of the object ends."""
+    image = write_image(tmp_path / "image.tif", (151, 203))
+    chances = segment(image, tmp_path / "c.tif", sized, write=("probabilities",), diameter="61")[1:].astype(int).sum(0)
+    sure, rim = (float(part) / 255 for part in np.quantile(chances, (0.85, 0.6)))
+    assert rim < sure
+    rules = ObjectRules(threshold=sure, rim=rim, rim_width=16)
+    ids = segment(image, tmp_path / "ids.tif", sized, write=("instances",), diameter="61", objects=rules)
+    beside = ndimage.binary_dilation(ids > 0) & (ids == 0)
+    assert beside.sum() > 200 and (beside & (chances > 255 * rim + 1)).sum() <= 0.02 * beside.sum()
