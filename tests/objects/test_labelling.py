@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from tests.objects.shapes import SHAPES, InMemory, blobs, masks, reference, spiral
 from unettile.images.plain import PlainSlide
+from unettile.objects.certainty import Chance
 from unettile.objects.labelling import BLOCK_EDGE, Cutter, label_objects
 from unettile.objects.rules import Labelling, Splitting
 from unettile.objects.spill import Spill
@@ -21,14 +22,18 @@ from unettile.tiling import BlockGrid
 
 
 def label(
-    classes: NDArray[np.uint32], edge: int, labelling: Labelling, depth: NDArray[np.uint8] | None = None
+    classes: NDArray[np.uint32],
+    edge: int,
+    labelling: Labelling,
+    depth: NDArray[np.uint8] | None = None,
+    chance: Chance | None = None,
 ) -> NDArray[np.uint32]:
     """Label in blocks of `edge` px, and read the result by the same blocks."""
     grid = BlockGrid((classes.shape[0], classes.shape[1]), edge)
     source = None if depth is None else PlainSlide(Path("depth"), depth[:, :, None])
     with Spill(grid, Path(tempfile.gettempdir())) as spill:
         cutter = Cutter(InMemory(classes), labelling.splitting, source)
-        objects = label_objects(cutter, labelling, grid, spill, lambda done, total: None)
+        objects = label_objects(cutter, labelling, grid, spill, lambda done, total: None, chance)
         result = np.empty(grid.shape, np.uint32)
         for block in grid:
             result[block.box.slices] = objects.read(block.box)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,34 +11,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tests.objects.shapes import InMemory, blobs, reference
+from tests.objects.shapes import blobs, reference
+from tests.objects.test_labelling import label
 from unettile.box import Box
 from unettile.errors import UsageError
 from unettile.images.plain import PlainSlide
 from unettile.objects.certainty import Chance
-from unettile.objects.labelling import Cutter, label_objects
 from unettile.objects.rim import Rim
 from unettile.objects.rules import Labelling, ObjectRules, Splitting
-from unettile.objects.spill import Spill
-from unettile.tiling import BlockGrid
 
 
 def chance_of(mask: NDArray[np.uint32], seed: int) -> Chance:
     """Return probabilities that are random, a little less beside objects than in them."""
     random = np.random.default_rng(seed).integers(0, 200, mask.shape)
     return Chance(PlainSlide(Path("p"), np.where(mask > 0, 255, random).astype(np.uint8)[:, :, None]), None)
-
-
-def label(mask: NDArray[np.uint32], chance: Chance, edge: int, labelling: Labelling) -> NDArray[np.uint32]:
-    """Label in blocks of `edge` px, and read the result by the same blocks."""
-    grid = BlockGrid((mask.shape[0], mask.shape[1]), edge)
-    with Spill(grid, Path(tempfile.gettempdir())) as spill:
-        cutter = Cutter(InMemory(mask), labelling.splitting, None)
-        objects = label_objects(cutter, labelling, grid, spill, lambda done, total: None, chance)
-        result = np.empty(grid.shape, np.uint32)
-        for block in grid:
-            result[block.box.slices] = objects.read(block.box)
-        return result
 
 
 @settings(max_examples=40)
@@ -73,7 +58,9 @@ def test_rims_know_no_blocks(
 ) -> None:
     labelling = Labelling(Splitting() if split else None, 0, gaps, growth, rim=0.4, rim_width=width)
     chance = chance_of(mask, seed)
-    np.testing.assert_array_equal(label(mask, chance, edge, labelling), label(mask, chance, 70, labelling))
+    np.testing.assert_array_equal(
+        label(mask, edge, labelling, chance=chance), label(mask, 70, labelling, chance=chance)
+    )
 
 
 def test_two_objects_that_a_lower_threshold_joins_stay_two() -> None:
@@ -82,10 +69,10 @@ def test_two_objects_that_a_lower_threshold_joins_stay_two() -> None:
     levels[3:6, 3:9] = levels[3:6, 12:18] = 200
     mask = (levels > 127).astype(np.uint32)
     chance = Chance(PlainSlide(Path("p"), levels[:, :, None]), None)
-    found = label(mask, chance, 5, Labelling(rim=100 / 255, rim_width=3))
+    found = label(mask, 5, Labelling(rim=100 / 255, rim_width=3), chance=chance)
     np.testing.assert_array_equal(found > 0, levels > 0)
     assert found[4, 2] == found[2, 2] == found[6, 10] == 1 and found[4, 18] == found[2, 11] == 2
-    assert (label(mask, chance, 5, Labelling(rim=101 / 255))[levels == 100] == 0).all()
+    assert (label(mask, 5, Labelling(rim=101 / 255), chance=chance)[levels == 100] == 0).all()
 
 
 def test_what_cannot_be_is_refused() -> None:

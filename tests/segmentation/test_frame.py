@@ -130,8 +130,8 @@ def test_objects_lie_where_they_were_found(
     with BlockReader(run) as blocks:
         frame = Frame(blocks)
         y, x = (((np.arange(length) + 0.5) * scale).astype(int) for length in (151, 203))
-        classes = inside[np.minimum(y, len(ids) - 1)][:, np.minimum(x, ids.shape[1] - 1)].astype(np.uint8)
-        monkeypatch.setattr(Frame, "_classes", lambda self, box: classes[box.slices])
+        shown = inside[np.minimum(y, len(ids) - 1)][:, np.minimum(x, ids.shape[1] - 1)]
+        monkeypatch.setattr(Frame, "_foreground", lambda self, box: shown[box.slices])
         whole = frame.read_ids(Drawn(ids), Box(0, 0, 151, 203))  # type: ignore[arg-type]
         for box in (Box(3, 5, 60, 77), Box(0, 40, 151, 41)):
             np.testing.assert_array_equal(frame.read_ids(Drawn(ids), box), whole[box.slices])  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ def label_by_rules(
         class_names: background first.
         spill: must stay open as long as the result is read.
         on_progress: called after each block.
-        probabilities: one channel for each class; needed where the rules have a rim and no threshold.
+        probabilities: one channel for each class; needed where the rules have a rim.
 
     Raises:
         InputError: an image that is damaged.
@@ -48,9 +48,8 @@ def label_by_rules(
     cutter = Cutter(ClassMap(mask, foreground), labelling.splitting, own, labelling.merged)
     chance = None
     if rules.rim:
-        source = mask if rules.threshold else probabilities
-        assert source is not None
-        chance = Chance(source, foreground.classes)
+        assert probabilities is not None
+        chance = Chance(probabilities, foreground.classes)
     return label_objects(cutter, labelling, spill.grid, spill, on_progress, chance)
 
 

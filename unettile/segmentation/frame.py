@@ -73,7 +73,7 @@ class Frame:
         if not self.plan.is_brought_back:
             return self._blocks.read_box(box)[self.plan.planes_with(kind)]
         if kind == "classes":
-            return self._classes(box)[None]
+            return _likeliest(self._sums("probabilities", box))[None]
         sums = self._sums(kind, box)
         levels: NDArray[np.uint8] = ((sums + STEPS * STEPS // 2) // (STEPS * STEPS)).astype(np.uint8)
         return levels
@@ -100,23 +100,14 @@ class Frame:
 
     def _foreground(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels (h, w) may be an object's, as the rules say."""
-        rules = self.plan.objects
-        least = [] if rules is None else [one for one in (rules.threshold, rules.rim) if one]
-        inside = np.zeros(box.shape, np.bool_)
-        if rules is None or not rules.threshold:
-            inside |= self._classes(box) != 0
+        rules, sums = self.plan.objects, self._sums("probabilities", box)
+        assert rules is not None
+        least = [one for one in (rules.threshold, rules.rim) if one]
+        inside = np.zeros(box.shape, np.bool_) if rules.threshold else _likeliest(sums) != 0
         if least:
-            sums = self._sums("probabilities", box)
             chosen = object_classes(self.plan.class_names) or tuple(range(1, len(sums)))
             inside |= sums[list(chosen)].sum(axis=0) >= min(least) * 255 * STEPS * STEPS
         return inside
-
-    def _classes(self, box: Box) -> NDArray[np.uint8]:
-        from unettile.segmentation.frame_kernel import first_largest
-
-        out = np.empty(box.shape, np.uint8)
-        first_largest(self._sums("probabilities", box), out)
-        return out
 
     def _sums(self, kind: str, box: Box) -> NDArray[np.int32]:
         """Return the planes of a box, (P, h, w), in 1/65536 of their numbers."""
@@ -135,3 +126,12 @@ class Frame:
         columns = Places.of(box.x0, box.x1, plan.scale, plan.shape[1])
         (y0, y1), (x0, x1) = rows.range, columns.range
         return rows, columns, Box(y0, x0, y1, x1)
+
+
+def _likeliest(sums: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Return the classes (h, w) of sums of probabilities (K, h, w)."""
+    from unettile.segmentation.frame_kernel import first_largest
+
+    out = np.empty(sums.shape[1:], np.uint8)
+    first_largest(sums, out)
+    return out
